@@ -1,0 +1,65 @@
+/**
+ * A message on its way in: what a channel hands over to be accepted.
+ *
+ * Pure vocabulary. Knows nothing of wire formats, storage or models.
+ */
+import * as Schema from "effect/Schema"
+import { AssistantEntry, UserEntry } from "./Entry.ts"
+import type { SessionKey } from "./SessionKey.ts"
+
+/** How much a sender may do; only messages of equal access are ever joined. */
+export const Access = Schema.Literals(["owner", "member", "guest"])
+export type Access = typeof Access.Type
+
+/** Where a message came from and where its answer goes. */
+export const Route = Schema.Struct({
+  channel: Schema.String,
+  account: Schema.String,
+  conversation: Schema.String,
+  thread: Schema.String
+})
+export type Route = typeof Route.Type
+
+/**
+ * What makes a message the same message when a channel redelivers it: unique per tenant.
+ * `revision` rises with each edit.
+ */
+export interface Identity extends Route {
+  readonly externalId: string
+  readonly revision: number
+}
+
+/** Sampling wishes of the caller, passed on to the model as they are. */
+export const ModelParams = Schema.Struct({
+  temperature: Schema.optionalKey(Schema.Number),
+  topP: Schema.optionalKey(Schema.Number),
+  maxOutputTokens: Schema.optionalKey(Schema.Number),
+  stop: Schema.optionalKey(Schema.Array(Schema.String)),
+  seed: Schema.optionalKey(Schema.Number),
+  presencePenalty: Schema.optionalKey(Schema.Number),
+  frequencyPenalty: Schema.optionalKey(Schema.Number)
+})
+export type ModelParams = typeof ModelParams.Type
+
+/** What the message says and what else its sender asked for. Stored with it as one JSON value. */
+export const MessageBody = Schema.Struct({
+  text: Schema.String,
+  /** The client's own system text: appended to the agent's, never replacing it. */
+  system: Schema.optionalKey(Schema.String),
+  params: Schema.optionalKey(ModelParams),
+  /** An ephemeral session's history, as the caller sent it, oldest first. */
+  prior: Schema.optionalKey(Schema.Array(Schema.Union([UserEntry, AssistantEntry])))
+})
+export type MessageBody = typeof MessageBody.Type
+
+export interface InboundMessage {
+  readonly identity: Identity
+  readonly session: SessionKey
+  /** Unlisted, and purged after a day: a request that brought its own history. */
+  readonly ephemeral: boolean
+  readonly sender: string
+  readonly access: Access
+  readonly body: MessageBody
+  /** The channel's own position, committed with the message, for channels that do not redeliver. */
+  readonly cursor?: string
+}

@@ -1,0 +1,331 @@
+/**
+ * The one log: inbox, transcript, runs, outbox and channel cursors, in one database.
+ *
+ * Owns: what commits together, what is refused, and what can be read back.
+ * Does not own: SQL, files or connections (`layers/horizons`), nor when something is committed (`inbound`, `lane`, `outbound`).
+ *
+ * `src` never opens a transaction: it hands over one `Unit`, a value. A unit is all or nothing, durable when its
+ * Effect succeeds, and independent of the units it is batched with. Interrupting a caller that waits never undoes a unit.
+ * All times are ms since the epoch, given by the caller.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { Entry, NewEntry } from "#src/domain/Entry.ts"
+import type { DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
+import type { Access, Identity, InboundMessage, MessageBody, Route } from "#src/domain/Inbound.ts"
+import type { Failure, Outcome } from "#src/domain/Outcome.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import type { Usage } from "#src/domain/Usage.ts"
+
+/** The same identity came with another body. */
+export class IdReused extends Schema.TaggedError<IdReused>()("IdReused", { messageId: Schema.String }) {
+  override get message() {
+    return "this message id was used before for another text"
+  }
+}
+/** The session has `cap` open messages already. Nothing was stored. */
+export class SessionFull extends Schema.TaggedError<SessionFull>()("SessionFull", { cap: Schema.Number }) {
+  override get message() {
+    return `${this.cap} messages of this session are waiting already`
+  }
+}
+/** The unit's run or message has ended, or a newer attempt has begun: nothing was stored. */
+export class Fenced extends Schema.TaggedError<Fenced>()("Fenced", {}) {
+  override get message() {
+    return "this run has ended; its late work was not stored"
+  }
+}
+/** The disk is full. Nothing of the unit was stored; it may work again later. */
+export class StoreFull extends Schema.TaggedError<StoreFull>()("StoreFull", {}) {
+  override get message() {
+    return "the disk is full"
+  }
+}
+/** The store cannot be trusted or reached any more: stop accepting, restart. */
+export class StoreBroken extends Schema.TaggedError<StoreBroken>()("StoreBroken", { detail: Schema.String }) {
+  override get message() {
+    return `the store is broken: ${this.detail}`
+  }
+}
+/** Refused for now (locked by another process, busy). Nothing was stored; try again. */
+export class StoreBusy extends Schema.TaggedError<StoreBusy>()("StoreBusy", { detail: Schema.String }) {
+  override get message() {
+    return `the store is busy: ${this.detail}`
+  }
+}
+
+export class LogError extends Schema.TaggedError<LogError>()("LogError", {
+  reason: Schema.Union([IdReused, SessionFull, Fenced, StoreFull, StoreBroken, StoreBusy])
+}) {
+  override get message() {
+    return this.reason.message
+  }
+  /** True when the same unit may succeed later. */
+  get isRetryable(): boolean {
+    return this.reason._tag === "StoreFull" || this.reason._tag === "StoreBusy"
+  }
+}
+
+/** Where in the house of tenants, agents and sessions a unit belongs. */
+export interface Place {
+  readonly tenant: Tenant
+  readonly agent: string
+  readonly session: SessionKey
+}
+
+/** Take a message in: its row, its user entry with the session's next seq, the channel's cursor. */
+export interface Accept {
+  readonly _tag: "Accept"
+  readonly place: Place
+  readonly messageId: MessageId
+  readonly message: InboundMessage
+  /** Most open messages of this session; one more is refused with `SessionFull`. */
+  readonly cap: number
+  readonly at: number
+}
+/**
+ * Begin the next attempt of a run. On the first attempt the run's messages enter the model's order, in the order given.
+ * Fenced when the run or one of its messages has ended.
+ */
+export interface Start {
+  readonly _tag: "Start"
+  readonly place: Place
+  readonly runId: RunId
+  /** The messages the run answers, oldest first; on later attempts the same. */
+  readonly messageIds: ReadonlyArray<MessageId>
+  readonly at: number
+}
+/** A model call that asked for tools (an assistant entry with calls), or one tool's result (a tool entry). */
+export interface Append {
+  readonly _tag: "Append"
+  readonly place: Place
+  readonly runId: RunId
+  readonly attempt: number
+  readonly entryId: string
+  readonly entry: NewEntry
+  readonly usage: Usage
+  readonly at: number
+}
+/** One outbox row to create. */
+export interface NewDelivery {
+  readonly id: DeliveryId
+  readonly route: Route
+  readonly text: string
+}
+/** How one message ended. `by` is the message or principal that caused it. */
+export interface Ending {
+  readonly messageId: MessageId
+  readonly outcome: Outcome
+  readonly by?: string
+}
+/**
+ * End a run: last entry, outbox rows, the outcome of each of its messages, usage. Any number of entries, at most one of them
+ * being the answer. `attempt` is absent when it is not the run itself that ends it (a cancellation): then any attempt is ended.
+ * A run that never started may be ended too. Messages that have an outcome already keep it; Fenced when all of them have.
+ */
+export interface Finish {
+  readonly _tag: "Finish"
+  readonly place: Place
+  readonly runId: RunId
+  readonly attempt?: number
+  readonly entries: ReadonlyArray<{ readonly id: string; readonly entry: NewEntry }>
+  readonly endings: ReadonlyArray<Ending>
+  readonly deliveries: ReadonlyArray<NewDelivery>
+  readonly usage: Usage
+  readonly failure?: Failure
+  readonly at: number
+}
+/** A send begins: durable before the channel is called. Fenced when the delivery is no longer pending or sending. */
+export interface SendBegun {
+  readonly _tag: "SendBegun"
+  readonly place: Place
+  readonly deliveryId: DeliveryId
+  readonly at: number
+}
+/** How a send ended. Idempotent: a delivery that is sent or dead stays so. */
+export interface SendEnded {
+  readonly _tag: "SendEnded"
+  readonly place: Place
+  readonly deliveryId: DeliveryId
+  readonly state: "sent" | "pending" | "uncertain" | "dead"
+  readonly receipt?: string
+  readonly detail?: string
+  readonly at: number
+}
+/** Forget a session: its messages, entries, runs and deliveries. Open messages end as cancelled first (they are returned). */
+export interface DeleteSession {
+  readonly _tag: "DeleteSession"
+  readonly place: Place
+  readonly at: number
+}
+
+export type Unit = Accept | Start | Append | Finish | SendBegun | SendEnded | DeleteSession
+
+export interface Committed {
+  Accept: {
+    /** True: this very message was accepted before, and nothing new was stored. */
+    readonly duplicate: boolean
+    /** The id it was first accepted under. */
+    readonly messageId: MessageId
+    readonly seq: number
+    readonly outcome: Outcome | undefined
+  }
+  Start: {
+    /** 1 for the first. */
+    readonly attempt: number
+    /** Attempts, this one included, since the run last committed an entry. 1 right after progress or at the start. */
+    readonly attemptsWithoutProgress: number
+  }
+  Append: { readonly seq: number }
+  /** `seqs` are those of `entries`, in order; `endings` are those that took effect. */
+  Finish: { readonly seqs: ReadonlyArray<number>; readonly endings: ReadonlyArray<Ending> }
+  SendBegun: { readonly attempts: number }
+  SendEnded: Record<string, never>
+  DeleteSession: { readonly existed: boolean; readonly cancelled: ReadonlyArray<MessageId> }
+}
+
+/** An accepted message, as stored. */
+export interface MessageRow {
+  readonly id: MessageId
+  readonly place: Place
+  readonly seq: number
+  readonly identity: Identity
+  readonly sender: string
+  readonly access: Access
+  readonly ephemeral: boolean
+  readonly body: MessageBody
+  readonly acceptedAt: number
+  readonly runId: RunId | undefined
+  readonly outcome: Outcome | undefined
+  readonly outcomeBy: string | undefined
+  readonly endedAt: number | undefined
+}
+
+/** A transcript entry, as stored. */
+export interface EntryRow {
+  readonly id: string
+  readonly seq: number
+  /** The accepted message behind a user entry. */
+  readonly messageId: MessageId | undefined
+  /** The run it belongs to: the one that consumed a user entry, or made any other. */
+  readonly runId: RunId | undefined
+  readonly entry: Entry
+  readonly usage: Usage | undefined
+  readonly at: number
+  /** On a run's final assistant entry: client ids (external ids) of the messages it answered, newest last. */
+  readonly answers: ReadonlyArray<string> | undefined
+}
+
+export interface RunRow {
+  readonly id: RunId
+  readonly state: "running" | "ended"
+  readonly attempt: number
+  readonly messageIds: ReadonlyArray<MessageId>
+  readonly startedAt: number
+  readonly endedAt: number | undefined
+  readonly usage: Usage
+  readonly failure: Failure | undefined
+}
+
+export interface DeliveryRow {
+  readonly id: DeliveryId
+  readonly place: Place
+  readonly runId: RunId
+  /** The seq of the answer it carries, and its place among that answer's parts, from 0. */
+  readonly seq: number
+  readonly part: number
+  readonly route: Route
+  readonly text: string
+  readonly state: "pending" | "sending" | "sent" | "uncertain" | "dead"
+  readonly attempts: number
+  readonly createdAt: number
+  readonly sentAt: number | undefined
+  readonly receipt: string | undefined
+  readonly detail: string | undefined
+}
+
+export interface SessionRow {
+  readonly place: Place
+  /** Highest seq given so far; 0 for none. */
+  readonly seq: number
+  readonly open: number
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+/** Everything known of one message. */
+export interface MessageTrace {
+  readonly message: MessageRow
+  readonly run: RunRow | undefined
+  /** The run's entries without user entries, in order. */
+  readonly entries: ReadonlyArray<EntryRow>
+  readonly deliveries: ReadonlyArray<DeliveryRow>
+}
+
+/** Reads see committed units only. They fail with StoreBroken or StoreBusy. Ten members: one port on purpose (design D4). */
+export class MessageLog extends Context.Service<
+  MessageLog,
+  {
+    /** Store a unit, all or nothing. Durable when it succeeds. */
+    readonly commit: <U extends Unit>(unit: U) => Effect.Effect<Committed[U["_tag"]], LogError>
+    /** Messages without an outcome: of one session in seq order after `afterSeq`, or of all sessions grouped by session. */
+    readonly open: (query: {
+      readonly tenant: Tenant
+      readonly session?: SessionKey
+      readonly afterSeq?: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<MessageRow>, LogError>
+    /** Sessions that have open messages, by key, after `after`. What recovery walks. */
+    readonly openSessions: (query: {
+      readonly tenant: Tenant
+      readonly after?: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<Place>, LogError>
+    /**
+     * The newest `limit` entries in the model's order, returned oldest first. A user entry is in it once its run has
+     * started; waiting messages are not. Steady in time however long the session is.
+     */
+    readonly history: (query: {
+      readonly tenant: Tenant
+      readonly session: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
+    /** Entries by seq, oldest first, after `afterSeq` (default: from the first). What people and late sockets read. */
+    readonly entries: (query: {
+      readonly tenant: Tenant
+      readonly session: SessionKey
+      readonly afterSeq?: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
+    readonly message: (query: {
+      readonly tenant: Tenant
+      readonly id: MessageId
+    }) => Effect.Effect<MessageTrace | undefined, LogError>
+    /** The message accepted under this identity, if any. Compares no body. */
+    readonly lookup: (query: {
+      readonly tenant: Tenant
+      readonly identity: Identity
+    }) => Effect.Effect<MessageRow | undefined, LogError>
+    /** Deliveries that are pending or sending, oldest first, in order of seq and part within a session. */
+    readonly undelivered: (query: {
+      readonly tenant: Tenant
+      readonly session?: SessionKey
+      readonly channel?: string
+      readonly createdAfter?: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<DeliveryRow>, LogError>
+    /** Listed (not ephemeral) sessions, latest first. */
+    readonly sessions: (query: {
+      readonly tenant: Tenant
+      readonly key?: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<SessionRow>, LogError>
+    /** Remove ephemeral sessions untouched since `before`, without open messages. Returns how many. */
+    readonly purge: (query: {
+      readonly tenant: Tenant
+      readonly before: number
+    }) => Effect.Effect<number, LogError>
+  }
+>()("opencraw/horizons/MessageLog") {}

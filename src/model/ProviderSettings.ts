@@ -1,0 +1,28 @@
+/** `[providers.<name>]`: who answers for `name/…` models. */
+import * as Context from "effect/Context"
+import * as Schema from "effect/Schema"
+import { wholeNumber, withDefault } from "#src/setting/schema.ts"
+import type { Setting } from "#src/setting/Setting.ts"
+
+export const ProviderSettingsSchema = Schema.Struct({
+  kind: Schema.Literals(["openai-chat", "openai-responses", "anthropic", "demo"]).annotate({
+    description: "The protocol it speaks"
+  }),
+  base_url: Schema.optionalKey(Schema.String).annotate({
+    description: "Where it is reached, up to and without /chat/completions"
+  }),
+  api_key: Schema.optionalKey(Schema.Redacted(Schema.String, { label: "api_key" })).annotate({
+    description: "Its key"
+  }),
+  api_key_env: Schema.optionalKey(Schema.String).annotate({
+    description: "Name of the environment variable that holds its key"
+  }),
+  idle_timeout_ms: withDefault(wholeNumber(100), 120_000, "Longest silence within an answer, ms")
+})
+export type ProviderSettings = typeof ProviderSettingsSchema.Type
+
+/** All providers by name, keys resolved into `api_key`. */
+export class Providers extends Context.Service<
+  Providers,
+  Setting<Readonly<Record<string, ProviderSettings>>>
+>()("opencraw/model/ProviderSettings/Providers") {}
