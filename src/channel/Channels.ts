@@ -44,6 +44,8 @@ export interface Channel {
   readonly delivery: DeliveryKind
   /** Longest text of one message, UTF-16 units; 0 means no limit. */
   readonly maxChars: number
+  /** True when its people see in their client that a message failed; otherwise they are told in words. */
+  readonly showsOutcomes: boolean
   /**
    * Hand a parcel over. Succeeds with the far side's receipt, or with `undefined` when the receipt comes later
    * (the person's client confirms by itself).

@@ -182,7 +182,8 @@ export interface Committed {
   /** `seqs` are those of `entries`, in order; `endings` are those that took effect. */
   Finish: { readonly seqs: ReadonlyArray<number>; readonly endings: ReadonlyArray<Ending> }
   SendBegun: { readonly attempts: number }
-  SendEnded: Record<string, never>
+  /** `changed`: the delivery exists and was not in a final state before. */
+  SendEnded: { readonly changed: boolean }
   DeleteSession: { readonly existed: boolean; readonly cancelled: ReadonlyArray<MessageId> }
 }
 
@@ -207,6 +208,8 @@ export interface MessageRow {
 export interface EntryRow {
   readonly id: string
   readonly seq: number
+  /** Its place in the model's order: 1, 2, 3 … within the session; undefined while its message waits. */
+  readonly order: number | undefined
   /** The accepted message behind a user entry. */
   readonly messageId: MessageId | undefined
   /** The run it belongs to: the one that consumed a user entry, or made any other. */

@@ -60,5 +60,7 @@ export class Inbound extends Context.Service<
   {
     /** Take a message in. Durable when it succeeds; nothing is stored when it fails. Idempotent by identity and body. */
     readonly submit: (message: InboundMessage) => Effect.Effect<Accepted, Refusal>
+    /** Take nothing in any more: every later `submit` fails with `NotAccepting`. For shutdown. */
+    readonly stop: Effect.Effect<void>
   }
 >()("opencraw/inbound/Inbound") {}

@@ -43,7 +43,7 @@ export class Sessions extends Context.Service<
     readonly trace: (id: MessageId) => Effect.Effect<MessageTrace | undefined, LogError>
     /** What a run of this session is given, oldest first, at most `limit` entries. */
     readonly history: (key: SessionKey, limit: number) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
-    /** Stop what runs in it and forget it. False when there was none. */
+    /** Forget it; messages still open end as cancelled. False when there was none. Stop its lane first. */
     readonly remove: (key: SessionKey) => Effect.Effect<boolean, LogError>
   }
 >()("opencraw/session/Sessions") {}
