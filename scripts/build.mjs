@@ -1,0 +1,59 @@
+/**
+ * `npm run build`: what is published, in `dist`: the gateway as one file, and the page.
+ *
+ * Owns: the bundle's options. Needs no network.
+ */
+import fs from "node:fs"
+import path from "node:path"
+import process from "node:process"
+import { gzipSync } from "node:zlib"
+import { build } from "esbuild"
+import { root, stop } from "./house.mjs"
+import { buildPage } from "./page.mjs"
+
+const out = path.join(root, "dist", "opencraw.mjs")
+const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`
+
+// Bundled CommonJS packages call `require` for Node's own modules, which an ES module does not have.
+const banner = `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);`
+
+const bundleGateway = async () => {
+  const result = await build({
+    absWorkingDir: root,
+    entryPoints: ["layers/main.ts"],
+    outfile: out,
+    bundle: true,
+    platform: "node",
+    target: "node24",
+    format: "esm",
+    // Names stay, so that a stack trace of the published file can be read; Effect takes no names from functions.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: "none",
+    banner: { js: banner },
+    // ws tries these two native helpers and works without them.
+    external: ["bufferutil", "utf-8-validate"],
+    metafile: true,
+    logLevel: "warning"
+  })
+  const external = Object.values(result.metafile.outputs)
+    .flatMap((output) => output.imports)
+    .filter((entry) => entry.external && !entry.path.startsWith("node:"))
+    .map((entry) => entry.path)
+  return { warnings: result.warnings.length, external: new Set(external) }
+}
+
+const { external } = await bundleGateway().catch(() => stop("The gateway could not be bundled (see above)."))
+const size = fs.statSync(out).size
+process.stdout.write(
+  `dist/opencraw.mjs  ${kilobytes(size)}  (${kilobytes(gzipSync(fs.readFileSync(out)).length)} gzip)\n`
+)
+if (external.size > 0) process.stdout.write(`left outside: ${[...external].sort().join(", ")}\n`)
+
+if (!buildPage(process.execPath)) process.exit(1)
+for (const name of fs.readdirSync(path.join(root, "dist", "web"), { recursive: true }).sort()) {
+  const file = path.join(root, "dist", "web", name)
+  if (!fs.statSync(file).isFile()) continue
+  const bytes = fs.readFileSync(file)
+  process.stdout.write(`dist/web/${name}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`)
+}
