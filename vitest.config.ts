@@ -1,5 +1,13 @@
 import { defineConfig } from "vitest/config"
 
+// `npm run test:long` runs what is too long for every change, and only that.
+const long = process.env["OPENCRAW_TEST_LONG"] === "1"
+
 export default defineConfig({
-  test: { include: ["test/**/*.test.ts"], exclude: ["test/long/**", "node_modules/**"] }
+  test: {
+    include: [long ? "test/long/**/*.test.ts" : "test/**/*.test.ts"],
+    exclude: long ? [] : ["test/long/**"],
+    testTimeout: long ? 600_000 : 10_000,
+    hookTimeout: 60_000
+  }
 })

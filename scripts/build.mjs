@@ -55,5 +55,7 @@ for (const name of fs.readdirSync(path.join(root, "dist", "web"), { recursive: t
   const file = path.join(root, "dist", "web", name)
   if (!fs.statSync(file).isFile()) continue
   const bytes = fs.readFileSync(file)
-  process.stdout.write(`dist/web/${name}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`)
+  process.stdout.write(
+    `dist/web/${name}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`
+  )
 }

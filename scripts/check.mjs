@@ -45,8 +45,11 @@ for (const guard of guards) {
   const ok = done.status === 0
   if (ok) passed += 1
   else failed += 1
-  if (!ok) process.stdout.write(`${done.stdout ?? ""}${done.stderr ?? ""}${done.error ? `${done.error}\n` : ""}`)
-  process.stdout.write(`${ok ? "pass" : "FAIL"}  ${guard.name}  ${((Date.now() - started) / 1000).toFixed(1)} s\n`)
+  if (!ok)
+    process.stdout.write(`${done.stdout ?? ""}${done.stderr ?? ""}${done.error ? `${done.error}\n` : ""}`)
+  process.stdout.write(
+    `${ok ? "pass" : "FAIL"}  ${guard.name}  ${((Date.now() - started) / 1000).toFixed(1)} s\n`
+  )
 }
 process.stdout.write(`${passed} passed, ${failed} failed\n`)
 process.exitCode = failed === 0 ? 0 : 1

@@ -142,8 +142,10 @@ const npmCi = () => {
   const [program, ...first] = npmCommand()
   const args = [...first, "ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund"]
   const done = spawnSync(program, [...args, "--loglevel=error"], { cwd: root, stdio: ["ignore", 2, 2] })
-  if (done.error?.code === "ENOENT") stop("npm was not found. Install Node 20 or newer with npm, then run this again.")
-  if (done.status !== 0) stop("npm ci failed (see above). It needs the npm registry; run this again once it is reachable.")
+  if (done.error?.code === "ENOENT")
+    stop("npm was not found. Install Node 20 or newer with npm, then run this again.")
+  if (done.status !== 0)
+    stop("npm ci failed (see above). It needs the npm registry; run this again once it is reachable.")
 }
 
 const platformNode = () => {

@@ -14,7 +14,8 @@ const main = path.join("layers", "main.ts")
 const source = ["--max-semi-space-size=4", main]
 
 const runScript = (file) => (node, args) => {
-  if (!fs.existsSync(path.join(root, "scripts", file))) stop(`scripts/${file} does not exist in this version.`)
+  if (!fs.existsSync(path.join(root, "scripts", file)))
+    stop(`scripts/${file} does not exist in this version.`)
   become(node, [path.join("scripts", file), ...args], { env: environment(node) })
 }
 
