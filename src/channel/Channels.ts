@@ -46,6 +46,8 @@ export interface Channel {
   readonly maxChars: number
   /** True when its people see in their client that a message failed; otherwise they are told in words. */
   readonly showsOutcomes: boolean
+  /** True when its people's clients confirm by themselves, and ask for what they missed when they come back. */
+  readonly confirmsLater: boolean
   /**
    * Hand a parcel over. Succeeds with the far side's receipt, or with `undefined` when the receipt comes later
    * (the person's client confirms by itself).

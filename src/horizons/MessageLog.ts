@@ -212,6 +212,8 @@ export interface EntryRow {
   readonly order: number | undefined
   /** The accepted message behind a user entry. */
   readonly messageId: MessageId | undefined
+  /** On a user entry: the id its client gave (the identity's external id). */
+  readonly clientId: string | undefined
   /** The run it belongs to: the one that consumed a user entry, or made any other. */
   readonly runId: RunId | undefined
   readonly entry: Entry

@@ -4,12 +4,22 @@
  * Owns: the promise that what is acknowledged is in the log exactly once, and that each refusal is typed.
  * Does not own: how it is answered (`lane`), nor who may write (`gateway` and the channels, until `access` comes).
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import type { MessageId } from "#src/domain/Ids.ts"
+import { Agents } from "#src/agent/AgentSettings.ts"
+import { Failpoint } from "#src/domain/Failpoint.ts"
+import { Ids, messageId, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
+import { agentOf } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+import { Queue } from "#src/lane/QueueSettings.ts"
+import * as Feed from "#src/outbound/Feed.ts"
 
 /** The session's queue is full: nothing was stored; the sender may try again after `retryAfterMillis`. */
 export class LaneFull extends Schema.TaggedError<LaneFull>()("LaneFull", {
@@ -64,3 +74,87 @@ export class Inbound extends Context.Service<
     readonly stop: Effect.Effect<void>
   }
 >()("opencraw/inbound/Inbound") {}
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+  const lanes = yield* Lanes.Lanes
+  const feed = yield* Feed.Feed
+  const ids = yield* Ids
+  const agents = yield* Agents
+  const queue = yield* Queue
+  const failpoint = yield* Failpoint
+  let stopped = false
+
+  const submit = Effect.fnUntraced(
+    function* (message: InboundMessage) {
+      if (stopped) return yield* new NotAccepting({ code: "shutting_down", retryAfterMillis: 2000 })
+      const agent = agentOf(message.session)
+      if (agents.get()[agent] === undefined) {
+        return yield* new MessageRejected({ param: "session", detail: `there is no agent ${agent}` })
+      }
+      if (message.body.text.trim() === "") {
+        return yield* new MessageRejected({ param: "content", detail: "the message has no text" })
+      }
+      const place = { tenant: local, agent, session: message.session }
+      const at = yield* Clock.currentTimeMillis
+      const id = messageId(ids.next("msg"))
+      // What is durable is also told and queued: an impatient caller must not leave a message without its lane.
+      return yield* Effect.uninterruptible(
+        Effect.map(
+          log.commit({ _tag: "Accept", place, messageId: id, message, cap: queue.get().cap, at }),
+          (accepted) => {
+            if (!accepted.duplicate) {
+              feed.publish(message.session, {
+                _tag: "User",
+                messageId: id,
+                clientId: message.identity.externalId,
+                seq: accepted.seq,
+                text: message.body.text
+              })
+              lanes.send(message.session, {
+                ...message,
+                id,
+                place,
+                seq: accepted.seq,
+                acceptedAt: at,
+                ...unanswered
+              })
+              failpoint("before-ack")
+            }
+            return accepted
+          }
+        )
+      )
+    },
+    Effect.catchTags({ LogError: (error) => Effect.fail(toRefusal(error)) })
+  )
+
+  return Inbound.of({
+    submit,
+    stop: Effect.sync(() => {
+      stopped = true
+    })
+  })
+})
+
+export const layer = Layer.effect(Inbound, make)
+
+const unanswered = { runId: undefined, outcome: undefined, outcomeBy: undefined, endedAt: undefined }
+
+/** A session drains by one answer at a time: a few seconds is when another try makes sense. */
+const retryAfterMillis = 5000
+
+const toRefusal = ({ reason }: MessageLog.LogError): Refusal => {
+  switch (reason._tag) {
+    case "SessionFull":
+      return new LaneFull({ cap: reason.cap, retryAfterMillis })
+    case "IdReused":
+      return new IdReused({ messageId: reason.messageId })
+    case "StoreFull":
+      return new NotAccepting({ code: "store_full", retryAfterMillis: 30_000 })
+    case "Fenced":
+    case "StoreBusy":
+    case "StoreBroken":
+      return new NotAccepting({ code: "store_unavailable", retryAfterMillis })
+  }
+}

@@ -4,11 +4,36 @@
  * Owns: the interpreter of `decide`, and the promise that each accepted message ends with exactly one outcome.
  * Does not own: what a lane decides (`decide`), how an answer is thought of (`agent`) or sent (`outbound`).
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import type { MessageId } from "#src/domain/Ids.ts"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import { type MessageId, runOf } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
+import {
+  decide,
+  type Ending,
+  initial,
+  isIdle,
+  type LaneCommand,
+  type LaneEvent,
+  type LaneState,
+  type Run
+} from "./decide.ts"
+import { Queue } from "./QueueSettings.ts"
+import * as RunDriver from "./RunDriver.ts"
+
+/** Time an interrupted run gets to end before its lane goes on without it. */
+const grace = "2 seconds"
 
 export interface LaneInfo {
   readonly session: SessionKey
@@ -22,14 +47,234 @@ export interface LaneInfo {
 export class Lanes extends Context.Service<
   Lanes,
   {
-    /** The one door: an accepted message goes to its lane. Returns at once. */
-    readonly send: (key: SessionKey, message: MessageRow) => Effect.Effect<void>
-    /** Cancel the waiting messages, then the run. Returns the messages it reached. */
-    readonly stop: (key: SessionKey, by: string) => Effect.Effect<ReadonlyArray<MessageId>>
+    /** The one door: an accepted message goes to its lane, in this very turn. */
+    readonly send: (key: SessionKey, message: MessageRow) => void
+    /** Cancel the waiting messages, then the run. */
+    readonly stop: (key: SessionKey, by: string) => Effect.Effect<void, MessageLog.LogError>
     /** Cancel one message: a waiting one leaves the queue, a running one's run is interrupted. False when it has ended. */
-    readonly cancel: (key: SessionKey, message: MessageId, by: string) => Effect.Effect<boolean>
+    readonly cancel: (
+      key: SessionKey,
+      message: MessageId,
+      by: string
+    ) => Effect.Effect<boolean, MessageLog.LogError>
+    /** Lanes that are not idle; an idle one takes no memory. */
     readonly list: Effect.Effect<ReadonlyArray<LaneInfo>>
+    /** Take up what an earlier process left open. To be done before anything is accepted. Returns how many sessions. */
+    readonly recover: Effect.Effect<number, MessageLog.LogError>
     /** Start no run any more, wait for the running ones up to `graceMillis`, then leave the rest for the next start. */
     readonly drain: (graceMillis: number) => Effect.Effect<void>
   }
 >()("opencraw/lane/Lanes") {}
+
+interface Lane {
+  readonly key: SessionKey
+  state: LaneState
+  active: RunDriver.ActiveRun | undefined
+  fiber: Fiber.Fiber<void> | undefined
+}
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+  const driver = yield* RunDriver.RunDriver
+  const queue = yield* Queue
+  const lanes = new Map<SessionKey, Lane>()
+  const fibers = yield* FiberSet.make<void>()
+  const fork = yield* FiberSet.runtime(fibers)()
+  const permits = yield* Semaphore.make(queue.get().max_concurrency)
+  const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
+
+  yield* queue.changes.pipe(
+    Stream.runForEach((settings) => Semaphore.resize(permits, settings.max_concurrency)),
+    Effect.forkScoped
+  )
+
+  /**
+   * The whole actor: events of a lane are decided one after the other, in the turn they come. Commands only fork, so an event
+   * that a command causes comes later, by `post`; a lane has no fiber of its own, only its run has.
+   */
+  const post = (key: SessionKey, event: LaneEvent): void => {
+    let lane = lanes.get(key)
+    if (lane === undefined) {
+      lane = { key, state: initial(queue.get().lane_buffer), active: undefined, fiber: undefined }
+      lanes.set(key, lane)
+    }
+    const decision = decide(lane.state, event)
+    lane.state = decision.state
+    for (const command of decision.commands) perform(lane, command)
+    if (isIdle(lane.state)) lanes.delete(key)
+  }
+
+  const perform = (lane: Lane, command: LaneCommand): void => {
+    switch (command._tag) {
+      case "Start":
+        return start(lane, command.run)
+      case "Interrupt":
+        return interrupt(lane, command.run, command.ending)
+      case "ArmGrace":
+        return later(lane, grace, { _tag: "GraceExpired", runId: command.runId })
+      case "ArmRetry":
+        return later(lane, Math.min(30_000, 250 * 2 ** (command.failures - 1)), {
+          _tag: "RetryDue",
+          runId: command.runId
+        })
+      case "Settle":
+        for (const message of command.messages) {
+          fork(
+            driver.end(
+              RunDriver.activate({ runId: message.runId ?? runOf(message.id), messages: [message] }),
+              command.ending
+            )
+          )
+        }
+        return
+      case "SettleRest":
+        fork(settleRest(lane.key, command.afterSeq, command.ending))
+        return
+      case "Load":
+        fork(load(lane.key, command.afterSeq, command.limit))
+        return
+      case "CancelApproval":
+        // Approvals have no room yet; a parked run's own end is the Interrupt that follows.
+        return
+    }
+  }
+
+  const start = (lane: Lane, run: Run): void => {
+    // While draining the run stays open in the log: the next process takes it up.
+    if (idle.draining) return
+    const active = RunDriver.activate(run)
+    lane.active = active
+    idle.running++
+    let end: "finished" | "retry" = "finished"
+    lane.fiber = fork(
+      Semaphore.withPermit(
+        permits,
+        Effect.suspend(() => (active.closed ? Effect.succeed(end) : driver.drive(active)))
+      ).pipe(
+        Effect.map((value) => {
+          end = value
+        }),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            idle.running--
+            // A defect must not wedge the lane: the run begins again, and its attempts are counted.
+            if (exit._tag === "Failure" && !active.closed && !idle.draining) end = "retry"
+            if (!idle.draining) post(lane.key, { _tag: "RunEnded", runId: run.runId, end })
+            if (idle.running === 0 && idle.draining) Deferred.doneUnsafe(idle.allEnded, Effect.void)
+          })
+        ),
+        Effect.catchCause((cause) => Effect.logError("a run died", cause))
+      )
+    )
+  }
+
+  const interrupt = (lane: Lane, run: Run, ending: Ending): void => {
+    const active = lane.active?.run.runId === run.runId ? lane.active : RunDriver.activate(run)
+    active.closed = true
+    fork(driver.end(active, ending))
+    if (lane.active === active) lane.fiber?.interruptUnsafe()
+  }
+
+  const later = (lane: Lane, delay: "2 seconds" | number, event: LaneEvent): void => {
+    fork(
+      Effect.delay(
+        Effect.sync(() => post(lane.key, event)),
+        delay
+      )
+    )
+  }
+
+  const load = (key: SessionKey, afterSeq: number, limit: number) =>
+    log.open({ tenant: local, session: key, afterSeq, limit: limit + 1 }).pipe(
+      Effect.retry({ schedule: Schedule.spaced("1 second") }),
+      Effect.map((rows) =>
+        post(key, { _tag: "Loaded", messages: rows.slice(0, limit), more: rows.length > limit })
+      ),
+      Effect.orDie
+    )
+
+  const settleRest = (key: SessionKey, afterSeq: number, ending: Ending): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const rows = yield* log.open({ tenant: local, session: key, afterSeq, limit: 200 })
+      for (const row of rows) {
+        yield* driver.end(RunDriver.activate({ runId: row.runId ?? runOf(row.id), messages: [row] }), ending)
+      }
+    }).pipe(
+      Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
+    )
+
+  const send = (key: SessionKey, message: MessageRow) => post(key, { _tag: "Arrived", message })
+
+  const stop = Effect.fn("Lanes.stop")(function* (key: SessionKey, by: string) {
+    if (lanes.has(key)) post(key, { _tag: "Stop", by })
+  })
+
+  const cancel = Effect.fn("Lanes.cancel")(function* (key: SessionKey, message: MessageId, by: string) {
+    const found = yield* log.message({ tenant: local, id: message })
+    if (found === undefined || found.message.outcome !== undefined) return false
+    const lane = lanes.get(key)
+    const isHeld =
+      lane !== undefined &&
+      (lane.state.queue.some((row) => row.id === message) ||
+        (lane.state.phase._tag !== "Idle" && lane.state.phase.run.messages.some((row) => row.id === message)))
+    if (isHeld) post(key, { _tag: "Cancel", messageId: message, by })
+    else {
+      const run = { runId: found.message.runId ?? runOf(message), messages: [found.message] }
+      yield* driver.end(RunDriver.activate(run), { outcome: "cancelled", by })
+    }
+    return true
+  })
+
+  const recover = Effect.fn("Lanes.recover")(function* () {
+    const page = 500
+    let count = 0
+    let after: SessionKey | undefined
+    while (true) {
+      const places = yield* log.openSessions({
+        tenant: local,
+        ...(after === undefined ? {} : { after }),
+        limit: page
+      })
+      for (const place of places) {
+        const limit = queue.get().lane_buffer
+        const rows = yield* log.open({ tenant: local, session: place.session, limit: limit + 1 })
+        post(place.session, { _tag: "Loaded", messages: rows.slice(0, limit), more: rows.length > limit })
+      }
+      count += places.length
+      if (places.length < page) return count
+      after = places.at(-1)!.session
+    }
+  })
+
+  const drain = Effect.fn("Lanes.drain")(function* (graceMillis: number) {
+    idle.draining = true
+    const began = yield* Clock.currentTimeMillis
+    if (idle.running > 0) {
+      yield* Effect.timeoutOption(Deferred.await(idle.allEnded), graceMillis)
+      if (idle.running > 0) {
+        yield* Effect.logWarning("runs were left for the next start").pipe(
+          Effect.annotateLogs({ runs: idle.running, waitedMillis: (yield* Clock.currentTimeMillis) - began })
+        )
+      }
+    }
+    for (const lane of lanes.values()) {
+      if (lane.active !== undefined) lane.active.closed = true
+    }
+    yield* FiberSet.clear(fibers)
+  })
+
+  const list = Effect.sync(() =>
+    Array.from(lanes.values(), ({ key, state }): LaneInfo => ({
+      session: key,
+      phase: phaseWord[state.phase._tag],
+      depth: state.queue.length,
+      fenced: state.fenced.length
+    }))
+  )
+
+  return Lanes.of({ send, stop, cancel, list, recover: recover(), drain })
+})
+
+const phaseWord = { Idle: "idle", Running: "running", Parked: "parked", Waiting: "waiting" } as const
+
+export const layer = Layer.effect(Lanes, make)

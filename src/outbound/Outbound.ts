@@ -4,10 +4,20 @@
  * Owns: order per route, retry, uncertainty, dead letters and redelivery.
  * Does not own: cutting an answer into parts or committing it (`lane`), nor wire formats (channel adapters).
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import type { DeliveryRow } from "#src/horizons/MessageLog.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Channels from "#src/channel/Channels.ts"
+import { Failpoint } from "#src/domain/Failpoint.ts"
+import { deliveryId } from "#src/domain/Ids.ts"
+import type { Route } from "#src/domain/Inbound.ts"
+import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
+import type { DeliveryRow, LogError } from "#src/horizons/MessageLog.ts"
 
 export class Outbound extends Context.Service<
   Outbound,
@@ -15,8 +25,164 @@ export class Outbound extends Context.Service<
     /** Committed outbox rows are ready: send them, in order per route. Returns at once. */
     readonly wake: (rows: ReadonlyArray<DeliveryRow>) => Effect.Effect<void>
     /** The person's own client has the answer (transcript entry id). False when nothing waited for that. Idempotent. */
-    readonly confirm: (session: SessionKey, entryId: string) => Effect.Effect<boolean>
+    readonly confirm: (session: SessionKey, entryId: string) => Effect.Effect<boolean, LogError>
     /** Rows of the session that were not confirmed yet, oldest first, none older than 7 days. */
-    readonly waiting: (session: SessionKey) => Effect.Effect<ReadonlyArray<DeliveryRow>>
+    readonly waiting: (session: SessionKey) => Effect.Effect<ReadonlyArray<DeliveryRow>, LogError>
+    /** Take up what an earlier process left unsent. Returns how many rows. */
+    readonly recover: Effect.Effect<number, LogError>
   }
 >()("opencraw/outbound/Outbound") {}
+
+/** A person who does not come back is not written to for ever. */
+const redeliveryMillis = 7 * 24 * 3600 * 1000
+const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
+/** Waits between tries of one send: 1 s, doubling, at most a minute. */
+const sendDelay = (attempts: number) => Math.min(60_000, 1000 * 2 ** Math.min(10, attempts - 1))
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+  const channels = yield* Channels.Channels
+  const failpoint = yield* Failpoint
+  const fibers = yield* FiberSet.make<void>()
+  const fork = yield* FiberSet.runtime(fibers)()
+  /** What waits on each route that is being served; a route without work has no entry. */
+  const routes = new Map<string, Array<DeliveryRow>>()
+
+  const enqueue = (rows: ReadonlyArray<DeliveryRow>): void => {
+    for (const row of rows) {
+      const channel = channels.find(row.route.channel)
+      if (channel === undefined) continue
+      const key = keyOf(row.route)
+      const queue = routes.get(key)
+      if (queue === undefined) {
+        routes.set(key, [row])
+        fork(serve(key, channel))
+      } else queue.push(row)
+    }
+  }
+
+  /** One route's rows, one after the other; ends when there are none, in the same turn as it sees so. */
+  const serve = (key: string, channel: Channels.Channel): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const queue = routes.get(key)!
+      while (true) {
+        const row = queue[0]
+        if (row === undefined) {
+          routes.delete(key)
+          return
+        }
+        yield* deliver(channel, row)
+        queue.shift()
+      }
+    })
+
+  const deliver = (channel: Channels.Channel, row: DeliveryRow): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      if (row.state === "sending" && channel.delivery === "blind") {
+        // A send had begun and nobody knows how it ended: a blind channel cannot be asked, and a second copy is worse than a gap.
+        return yield* ended(row, "uncertain", undefined, "the gateway stopped while this was being sent")
+      }
+      let attempts = row.attempts
+      while (true) {
+        attempts++
+        if (channel.delivery !== "keyed") yield* begun(row)
+        const result = yield* Effect.result(
+          channel.send({ id: row.id, session: row.place.session, route: row.route, text: row.text })
+        )
+        failpoint("mid-send")
+        if (result._tag === "Success") {
+          if (result.success !== undefined) yield* ended(row, "sent", result.success, undefined)
+          return
+        }
+        const error = result.failure
+        if (error.kind === "permanent") return yield* ended(row, "dead", undefined, error.detail)
+        if (error.kind === "uncertain" && channel.delivery === "blind") {
+          return yield* ended(row, "uncertain", undefined, error.detail)
+        }
+        yield* Effect.sleep(error.retryAfterMillis ?? sendDelay(attempts))
+      }
+    }).pipe(
+      Effect.catch((error: LogError) =>
+        error.reason._tag === "Fenced"
+          ? Effect.void
+          : Effect.logError("a delivery could not be recorded", error.message)
+      )
+    )
+
+  const begun = (row: DeliveryRow) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) =>
+      log.commit({ _tag: "SendBegun", place: row.place, deliveryId: row.id, at })
+    ).pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }))
+
+  const ended = (
+    row: DeliveryRow,
+    state: "sent" | "uncertain" | "dead",
+    receipt: string | undefined,
+    detail: string | undefined
+  ) =>
+    Effect.gen(function* () {
+      if (state !== "sent") {
+        yield* Effect.logWarning("a delivery ended without a receipt").pipe(
+          Effect.annotateLogs({ delivery: row.id, channel: row.route.channel, state })
+        )
+      }
+      const at = yield* Clock.currentTimeMillis
+      yield* log
+        .commit({
+          _tag: "SendEnded",
+          place: row.place,
+          deliveryId: row.id,
+          state,
+          ...(receipt === undefined ? {} : { receipt }),
+          ...(detail === undefined ? {} : { detail }),
+          at
+        })
+        .pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }))
+    })
+
+  const confirm = Effect.fnUntraced(function* (session: SessionKey, entryId: string) {
+    const committed = yield* log.commit({
+      _tag: "SendEnded",
+      place: { tenant: local, agent: agentOf(session), session },
+      deliveryId: deliveryId(`dlv_${entryId}_0`),
+      state: "sent",
+      receipt: "client",
+      at: yield* Clock.currentTimeMillis
+    })
+    return committed.changed
+  })
+
+  const waiting = Effect.fnUntraced(function* (session: SessionKey) {
+    const createdAfter = (yield* Clock.currentTimeMillis) - redeliveryMillis
+    const rows = yield* log.undelivered({ tenant: local, session, createdAfter, limit: 1000 })
+    return rows.filter((row) => channels.find(row.route.channel)?.confirmsLater === true)
+  })
+
+  const recover = Effect.fn("Outbound.recover")(function* () {
+    const createdAfter = (yield* Clock.currentTimeMillis) - redeliveryMillis
+    let count = 0
+    for (const channel of channels.all()) {
+      if (channel.confirmsLater) continue
+      const rows = yield* log.undelivered({
+        tenant: local,
+        channel: channel.name,
+        createdAfter,
+        limit: 10_000
+      })
+      enqueue(rows)
+      count += rows.length
+    }
+    return count
+  })
+
+  return Outbound.of({
+    wake: (rows) => Effect.sync(() => enqueue(rows)),
+    confirm,
+    waiting,
+    recover: recover()
+  })
+})
+
+export const layer = Layer.effect(Outbound, make)
+
+const keyOf = (route: Route) => `${route.channel} ${route.account} ${route.conversation} ${route.thread}`

@@ -5,9 +5,13 @@
  * Does not own: what is stored (`horizons`), nor how much of it a model sees (`context`).
  */
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Clock from "effect/Clock"
+import * as Layer from "effect/Layer"
 import type { MessageId } from "#src/domain/Ids.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
 
 /** One line of a conversation as a person reads it: no tool calls, no bookkeeping. */
@@ -47,3 +51,65 @@ export class Sessions extends Context.Service<
     readonly remove: (key: SessionKey) => Effect.Effect<boolean, LogError>
   }
 >()("opencraw/session/Sessions") {}
+
+/** Rows read at a time: most of a transcript's entries are messages. */
+const pageSize = 500
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+
+  const messages = Effect.fn("Sessions.messages")(function* (
+    key: SessionKey,
+    query: { readonly after?: number; readonly limit: number }
+  ) {
+    const found: Array<TranscriptMessage> = []
+    let after = query.after ?? 0
+    while (true) {
+      const rows = yield* log.entries({ tenant: local, session: key, afterSeq: after, limit: pageSize })
+      for (const row of rows) {
+        after = row.seq
+        const message = toMessage(row)
+        if (message === undefined) continue
+        if (found.length === query.limit) return { messages: found, next: found.at(-1)!.seq }
+        found.push(message)
+      }
+      if (rows.length < pageSize) return { messages: found, next: undefined }
+    }
+  })
+
+  const remove = Effect.fn("Sessions.remove")(function* (key: SessionKey) {
+    const place = { tenant: local, agent: agentOf(key), session: key }
+    const at = yield* Clock.currentTimeMillis
+    return (yield* log.commit({ _tag: "DeleteSession", place, at })).existed
+  })
+
+  return Sessions.of({
+    list: (limit) => log.sessions({ tenant: local, limit }),
+    find: (key) => Effect.map(log.sessions({ tenant: local, key, limit: 1 }), (rows) => rows[0]),
+    messages,
+    trace: (id) => log.message({ tenant: local, id }),
+    history: (key, limit) => log.history({ tenant: local, session: key, limit }),
+    remove
+  })
+})
+
+export const layer = Layer.effect(Sessions, make)
+
+/** Steps that asked for tools, their results and opaque entries are the run's own business. */
+const toMessage = (row: EntryRow): TranscriptMessage | undefined => {
+  const { entry } = row
+  const common = { id: row.id, seq: row.seq, createdAt: row.at, clientId: row.clientId, answers: row.answers }
+  switch (entry.kind) {
+    case "user":
+      return { ...common, role: "user", content: entry.text, partial: undefined }
+    case "assistant":
+      return entry.calls !== undefined
+        ? undefined
+        : { ...common, role: "assistant", content: entry.text, partial: entry.partial }
+    case "failure":
+      return { ...common, role: "system", content: entry.text, partial: undefined }
+    case "tool":
+    case "opaque":
+      return undefined
+  }
+}

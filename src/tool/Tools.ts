@@ -19,11 +19,15 @@ export class ToolError extends Schema.TaggedError<ToolError>()("ToolError", {
 export interface ToolContext {
   readonly agent: string
   readonly session: string
+  /** The folder the agent's settings let its tools read. */
+  readonly workspace?: string
 }
 
 export interface Tool {
   readonly spec: ToolSpec
   readonly effects: Effects
+  /** True when it works in the agent's workspace; it is not offered to an agent without one. */
+  readonly needsWorkspace: boolean
   /** Longest time one call may take, ms. */
   readonly timeoutMillis: number
   /**

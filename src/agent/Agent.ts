@@ -1,0 +1,349 @@
+/**
+ * Runs one agent: model calls and tools, told as a stream of `RunEvent`.
+ *
+ * Owns: the order of steps, the limits on steps, time and output, and that each tool call gets exactly one result.
+ * Does not own: sessions, channels, HTTP or storage. It goes on only when the next event is pulled, so its consumer decides what
+ * is durable first (see `domain/RunEvent`).
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { ModelParams } from "#src/domain/Inbound.ts"
+import type { Failure } from "#src/domain/Outcome.ts"
+import type { RunEvent } from "#src/domain/RunEvent.ts"
+import type { ToolCall, ToolResult, ToolSpec } from "#src/domain/Tool.ts"
+import * as Usage from "#src/domain/Usage.ts"
+import * as Model from "#src/model/Model.ts"
+import * as Tools from "#src/tool/Tools.ts"
+import type { AgentSettings } from "./AgentSettings.ts"
+
+export interface RunInput {
+  readonly agent: string
+  readonly session: string
+  readonly settings: AgentSettings
+  readonly model: string
+  /** System text, history and what is to be answered, oldest first. */
+  readonly prompt: ReadonlyArray<Model.PromptMessage>
+  readonly params: ModelParams
+  /** Calls of the last committed step that have no result yet: what an earlier attempt left behind. */
+  readonly pending: ReadonlyArray<ToolCall>
+  /** Steps that earlier attempts committed; they count against `max_steps`. */
+  readonly stepsDone: number
+  /** Most characters of one tool result that go back to the model. */
+  readonly cutToolText: (text: string) => string
+  /** Tokens of a text, for providers that report no usage. */
+  readonly estimateTokens: (text: string) => number
+}
+
+export class Agent extends Context.Service<
+  Agent,
+  {
+    /** The run's events. Never fails: what goes wrong is its last event. Interrupting it closes the model's socket. */
+    readonly run: (input: RunInput) => Stream.Stream<RunEvent>
+  }
+>()("opencraw/agent/Agent") {}
+
+/** What a step has gathered while its model call streams. */
+interface Step {
+  text: string
+  calls: Array<ToolCall>
+  usage: Usage.Usage | undefined
+  ended: boolean
+  withheld: boolean
+}
+
+const failed = (failure: Failure, partial = "", usage = Usage.none): Stream.Stream<RunEvent> =>
+  Stream.succeed({ _tag: "Failed", failure, partial, usage })
+
+/** A provider's failure in words that are safe in a chat. */
+const modelFailure = (error: Model.ModelError): Failure => ({ code: "model", message: error.reason.message })
+
+export const make = Effect.gen(function* () {
+  const model = yield* Model.Model
+  const tools = yield* Tools.Tools
+
+  const offered = (settings: AgentSettings): ReadonlyArray<Tools.Tool> =>
+    tools
+      .all()
+      .filter(
+        (tool) =>
+          settings.tools.includes(tool.spec.name) &&
+          (!tool.needsWorkspace || settings.workspace !== undefined)
+      )
+
+  const run = (input: RunInput): Stream.Stream<RunEvent> =>
+    Stream.suspend(() => {
+      const usable = offered(input.settings)
+      const specs = usable.map((tool) => tool.spec)
+      const progress = { written: 0, ended: false, partial: "" }
+      const messages = [...input.prompt]
+
+      const events =
+        input.pending.length > 0
+          ? Stream.concat(
+              recover(input, usable, messages),
+              Stream.suspend(() => step(input.stepsDone + 1))
+            )
+          : step(input.stepsDone + 1)
+
+      function step(number: number): Stream.Stream<RunEvent> {
+        if (number > input.settings.max_steps) {
+          return failed({
+            code: "steps",
+            message: `the agent stopped after ${input.settings.max_steps} steps`
+          })
+        }
+        const now: Step = { text: "", calls: [], usage: undefined, ended: false, withheld: false }
+        progress.partial = ""
+        return Stream.concat(
+          modelCall(input, specs, messages, now, progress),
+          Stream.suspend(() => afterModel(number, now))
+        )
+      }
+
+      function afterModel(number: number, now: Step): Stream.Stream<RunEvent> {
+        if (!now.ended) return Stream.empty
+        const usage = now.usage ?? estimateUsage(input, messages, now)
+        if (now.withheld && now.text === "") {
+          return failed({ code: "model", message: "the provider withheld the answer" }, "", usage)
+        }
+        if (now.calls.length === 0) return Stream.succeed({ _tag: "Answered", text: now.text, usage })
+        messages.push({ role: "assistant", text: now.text, calls: now.calls })
+        return Stream.succeed<RunEvent>({
+          _tag: "StepFinished",
+          text: now.text,
+          calls: now.calls,
+          usage
+        }).pipe(
+          Stream.concat(Stream.suspend(() => runCalls(input, usable, now.calls, messages, false))),
+          Stream.concat(Stream.suspend(() => step(number + 1)))
+        )
+      }
+
+      return withDeadline(events, input.settings.run_timeout_s, progress)
+    })
+
+  /** One model call: its text as it comes, the rest gathered in `now`. A failure becomes the run's last event. */
+  const modelCall = (
+    input: RunInput,
+    specs: ReadonlyArray<ToolSpec>,
+    messages: ReadonlyArray<Model.PromptMessage>,
+    now: Step,
+    progress: { written: number; partial: string }
+  ): Stream.Stream<RunEvent> => {
+    const tooLong = {
+      code: "output" as const,
+      message: `the answer grew beyond ${input.settings.max_output_chars} characters`
+    }
+    return model
+      .stream({ model: input.model, messages: [...messages], tools: specs, params: input.params })
+      .pipe(
+        Stream.takeWhile(() => progress.written <= input.settings.max_output_chars),
+        Stream.filterMap((event) => toDelta(event, now, progress)),
+        Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
+        Stream.concat(
+          Stream.suspend(() => {
+            if (progress.written <= input.settings.max_output_chars) return Stream.empty
+            now.ended = false
+            return failed(tooLong, now.text, now.usage)
+          })
+        )
+      )
+  }
+
+  /** The calls of a step, one after the other, each with its one result. */
+  const runCalls = (
+    input: RunInput,
+    usable: ReadonlyArray<Tools.Tool>,
+    calls: ReadonlyArray<ToolCall>,
+    messages: Array<Model.PromptMessage>,
+    isRecovery: boolean
+  ): Stream.Stream<RunEvent> =>
+    Stream.fromIterable(calls).pipe(
+      Stream.rechunk(1),
+      Stream.flatMap((call) =>
+        Stream.concat(
+          Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
+          Stream.fromEffect(
+            Effect.map(callTool(input, usable, call, isRecovery), (result): RunEvent => {
+              messages.push({
+                role: "tool",
+                callId: call.id,
+                name: call.name,
+                text: input.cutToolText(result.text)
+              })
+              return { _tag: "ToolFinished", result }
+            })
+          )
+        )
+      )
+    )
+
+  /** After a restart: what may run twice runs again, and what may not is told to the model as uncertain. */
+  const recover = (
+    input: RunInput,
+    usable: ReadonlyArray<Tools.Tool>,
+    messages: Array<Model.PromptMessage>
+  ) => {
+    // The prompt already holds a placeholder result for each pending call; the real one takes its place.
+    const pending = new Set(input.pending.map((call) => call.id))
+    const lastStep = messages.findLastIndex(
+      (message) => message.role === "assistant" && message.calls !== undefined
+    )
+    const kept = messages.filter(
+      (message, index) => !(index > lastStep && message.role === "tool" && pending.has(message.callId))
+    )
+    messages.splice(0, messages.length, ...kept)
+    return runCalls(input, usable, input.pending, messages, true)
+  }
+
+  const callTool = (
+    input: RunInput,
+    usable: ReadonlyArray<Tools.Tool>,
+    call: ToolCall,
+    isRecovery: boolean
+  ): Effect.Effect<ToolResult> => {
+    const result = (status: ToolResult["status"], text: string): ToolResult => ({
+      callId: call.id,
+      name: call.name,
+      status,
+      text
+    })
+    const tool = usable.find((one) => one.spec.name === call.name)
+    if (tool === undefined) {
+      const names = usable.map((one) => one.spec.name).join(", ")
+      return Effect.succeed(
+        result("unknown_tool", `There is no tool ${call.name}. Tools: ${names || "none"}.`)
+      )
+    }
+    if (isRecovery && tool.effects === "once") {
+      return Effect.succeed(
+        result(
+          "uncertain",
+          "The gateway stopped while this ran. It may or may not have taken effect; check before repeating it."
+        )
+      )
+    }
+    const args = parseArguments(call.arguments)
+    if (args === undefined) {
+      return Effect.succeed(
+        result("malformed_arguments", "The arguments are not a JSON object. Nothing was done.")
+      )
+    }
+    return bounded(
+      tool.run(args, {
+        agent: input.agent,
+        session: input.session,
+        ...(input.settings.workspace === undefined ? {} : { workspace: input.settings.workspace })
+      }),
+      tool.timeoutMillis
+    ).pipe(
+      Effect.flatMap((exit) => {
+        if (exit === undefined) {
+          return Effect.succeed(result("timeout", `No result within ${tool.timeoutMillis} ms.`))
+        }
+        if (Exit.isSuccess(exit)) return Effect.succeed(result("ok", exit.value))
+        const error = Cause.findErrorOption(exit.cause)
+        if (Option.isSome(error)) return Effect.succeed(result("error", error.value.message))
+        return Effect.as(
+          Effect.logError("a tool failed unexpectedly", exit.cause).pipe(
+            Effect.annotateLogs({ tool: call.name })
+          ),
+          result("error", "The tool failed unexpectedly.")
+        )
+      })
+    )
+  }
+
+  return Agent.of({ run })
+})
+
+/** Needs `Model` and `Tools`; the composition decides which. */
+export const layer = Layer.effect(Agent, make)
+
+const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number; partial: string }) => {
+  switch (event._tag) {
+    case "Text":
+      now.text += event.text
+      progress.partial = now.text
+      progress.written += event.text.length
+      return Result.succeed<RunEvent>({ _tag: "Delta", text: event.text })
+    case "Call":
+      now.calls.push(event.call)
+      progress.written += event.call.arguments.length
+      return Result.failVoid
+    case "End":
+      now.ended = true
+      now.withheld = event.reason === "filtered"
+      now.usage = event.usage
+      return Result.failVoid
+  }
+}
+
+/** `undefined` for anything that is not a JSON object; no arguments at all count as none. */
+const parseArguments = (text: string): Record<string, unknown> | undefined => {
+  if (text.trim() === "") return {}
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * The tool's exit, or `undefined` when it takes longer. A tool that ignores interruption is left behind, not waited for:
+ * the run must be able to go on.
+ */
+const bounded = <A, E>(
+  effect: Effect.Effect<A, E>,
+  millis: number
+): Effect.Effect<Exit.Exit<A, E> | undefined> =>
+  Effect.flatMap(Effect.forkDetach(effect), (fiber) =>
+    Fiber.await(fiber).pipe(
+      Effect.timeoutOrElse({ duration: millis, orElse: () => Effect.succeed(undefined) }),
+      Effect.ensuring(Effect.sync(() => fiber.interruptUnsafe()))
+    )
+  )
+
+/** Ends the events after `seconds`, with what had been written. */
+const withDeadline = (
+  events: Stream.Stream<RunEvent>,
+  seconds: number,
+  progress: { ended: boolean; partial: string }
+): Stream.Stream<RunEvent> =>
+  events.pipe(
+    Stream.tap((event) =>
+      Effect.sync(() => {
+        if (event._tag === "Answered" || event._tag === "Failed") progress.ended = true
+      })
+    ),
+    Stream.interruptWhen(Effect.sleep(seconds * 1000)),
+    Stream.concat(
+      Stream.suspend(() =>
+        progress.ended
+          ? Stream.empty
+          : failed({ code: "deadline", message: `the run took longer than ${seconds} s` }, progress.partial)
+      )
+    )
+  )
+
+const estimateUsage = (
+  input: RunInput,
+  messages: ReadonlyArray<Model.PromptMessage>,
+  now: Step
+): Usage.Usage => {
+  let inputTokens = 0
+  for (const message of messages) inputTokens += input.estimateTokens(message.text)
+  let written = now.text
+  for (const call of now.calls) written += call.name + call.arguments
+  return { inputTokens, outputTokens: input.estimateTokens(written), cachedTokens: 0, estimated: true }
+}

@@ -1,0 +1,174 @@
+/**
+ * What a model is told of a session: the newest part of its history that fits the budget.
+ *
+ * Owns: the token estimate, where the window starts, how tool results are cut, and that a call never stands without its result.
+ * Does not own: reading the history (`session`) or storing it (`horizons`).
+ */
+import type { ToolCall } from "#src/domain/Tool.ts"
+import type { EntryRow } from "#src/horizons/MessageLog.ts"
+import type { PromptMessage } from "#src/model/Model.ts"
+import type { ContextSettings } from "./ContextSettings.ts"
+
+/** Most entries one prompt is made of; what a run reads from the log. */
+export const maxEntries = 200
+
+/**
+ * Tokens of a text, by estimate: four ASCII characters or one other character each, and never too few by much.
+ * Exact counts differ by model and come back with each answer.
+ */
+export const estimateTokens = (text: string): number => {
+  // oxlint-disable-next-line no-control-regex
+  if (!/[^\x00-\x7f]/.test(text)) return Math.ceil(text.length / 4)
+  let ascii = 0
+  for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) < 128) ascii++
+  return Math.ceil(ascii / 4) + (text.length - ascii)
+}
+
+/** A tool result as the model reads it: its head and its tail when it is longer than `max` characters. */
+export const cutToolText = (text: string, max: number): string => {
+  if (text.length <= max) return text
+  const head = wholeCharacters(text.slice(0, Math.ceil(max * 0.75)))
+  const tail = text.slice(text.length - Math.floor(max * 0.25))
+  return `${head}\n[${text.length - max} characters left out]\n${isLowSurrogate(tail, 0) ? tail.slice(1) : tail}`
+}
+
+const isLowSurrogate = (text: string, at: number): boolean => (text.charCodeAt(at) & 0xfc00) === 0xdc00
+const wholeCharacters = (text: string): string =>
+  (text.charCodeAt(text.length - 1) & 0xfc00) === 0xd800 ? text.slice(0, -1) : text
+
+/** Entries that may not be parted: a user's message, or a step with all its results. */
+interface Group {
+  readonly order: number
+  readonly isUser: boolean
+  readonly runId: string | undefined
+  readonly messages: ReadonlyArray<PromptMessage>
+  readonly tokens: number
+}
+
+/**
+ * The prompt for a run: `system`, then the window of `history` (oldest first, in the model's order, with the run's own
+ * entries at its end).
+ *
+ * The window's first entry moves rarely and by large steps, so that the prompt's beginning stays byte-identical from turn to
+ * turn and a provider's cache keeps working. The newest `min_recent_messages` groups stay even above the budget, and so does
+ * what the run `runId` is answering.
+ */
+export const shape = (
+  system: string,
+  history: ReadonlyArray<EntryRow>,
+  runId: string,
+  settings: ContextSettings
+): ReadonlyArray<PromptMessage> => {
+  const groups = group(history, settings.max_tool_chars)
+  const start = windowStart(
+    groups,
+    settings.max_prompt_tokens - estimateTokens(system),
+    settings.min_recent_messages
+  )
+  const messages: Array<PromptMessage> = [{ role: "system", text: system }]
+  for (let index = 0; index < groups.length; index++) {
+    const one = groups[index]!
+    if (index >= start || (one.isUser && one.runId === runId)) messages.push(...one.messages)
+  }
+  return messages
+}
+
+const windowStart = (groups: ReadonlyArray<Group>, budget: number, minRecent: number): number => {
+  let fits = groups.length
+  let total = 0
+  while (fits > 0) {
+    total += groups[fits - 1]!.tokens
+    if (total > budget && groups.length - fits >= minRecent) break
+    fits--
+  }
+  if (fits === 0 && groups.length < maxEntries && (groups[0]?.order ?? 1) === 1) return 0
+  // Snap to a multiple of a power of two of the order, about half the window: it then moves once in that many entries.
+  const length = groups.length - fits
+  const grain = 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, length / 2))))
+  const from = Math.ceil((groups[fits]?.order ?? 0) / grain) * grain
+  let start = fits
+  const latest = groups.length - Math.min(minRecent, groups.length)
+  while (start < latest && groups[start]!.order < from) start++
+  // A window begins with a person's message where it can: some models refuse anything else.
+  while (start < latest && !groups[start]!.isUser) start++
+  return start
+}
+
+const group = (history: ReadonlyArray<EntryRow>, maxToolChars: number): ReadonlyArray<Group> => {
+  const results = resultsByStep(history)
+  const groups: Array<Group> = []
+  for (const row of history) {
+    const { entry } = row
+    if (entry.kind === "user") {
+      groups.push(makeGroup(row, [{ role: "user", text: entry.text }]))
+    } else if (entry.kind === "assistant") {
+      const calls = entry.calls ?? []
+      if (calls.length === 0 && entry.text === "") continue
+      groups.push(
+        makeGroup(row, [
+          assistantMessage(entry.text, calls),
+          ...resultsOf(calls, results.get(row), maxToolChars)
+        ])
+      )
+    }
+  }
+  return groups
+}
+
+/** The results of each step by call id. A provider may use an id again in a later step, so the latest step before it counts. */
+const resultsByStep = (
+  history: ReadonlyArray<EntryRow>
+): ReadonlyMap<EntryRow, ReadonlyMap<string, string>> => {
+  const byStep = new Map<EntryRow, Map<string, string>>()
+  const latest = new Map<string | undefined, Map<string, string>>()
+  for (const row of history) {
+    const { entry } = row
+    if (entry.kind === "assistant" && entry.calls !== undefined) {
+      const results = new Map<string, string>()
+      byStep.set(row, results)
+      latest.set(row.runId, results)
+    } else if (entry.kind === "tool") {
+      latest.get(row.runId)?.set(entry.callId, entry.text)
+    }
+  }
+  return byStep
+}
+
+const assistantMessage = (text: string, calls: ReadonlyArray<ToolCall>): PromptMessage =>
+  calls.length === 0 ? { role: "assistant", text } : { role: "assistant", text, calls }
+
+/** Exactly one result for each call: a provider refuses a prompt in which one is missing. */
+const resultsOf = (
+  calls: ReadonlyArray<ToolCall>,
+  results: ReadonlyMap<string, string> | undefined,
+  maxToolChars: number
+): ReadonlyArray<PromptMessage> =>
+  calls.map((call) => ({
+    role: "tool",
+    callId: call.id,
+    name: call.name,
+    text: cutToolText(
+      results?.get(call.id) ?? "No result was recorded: the call was interrupted.",
+      maxToolChars
+    )
+  }))
+
+const perMessage = 4
+
+const makeGroup = (row: EntryRow, messages: ReadonlyArray<PromptMessage>): Group => {
+  let tokens = 0
+  for (const message of messages) {
+    tokens += perMessage + estimateTokens(message.text)
+    if (message.role === "assistant") {
+      for (const call of message.calls ?? [])
+        tokens += perMessage + estimateTokens(call.name + call.arguments)
+    }
+  }
+  return {
+    order: row.order ?? 0,
+    isUser: row.entry.kind === "user",
+    runId: row.runId,
+    messages,
+    tokens
+  }
+}

@@ -1,0 +1,478 @@
+/**
+ * Drives one run: asks the agent, commits what it says, then tells the onlookers.
+ *
+ * Owns: which unit each event becomes, and that nothing is told before it is durable, deltas excepted.
+ * Does not own: when a run starts or is ended (`decide`), nor how an answer is thought of (`agent`).
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as Agent from "#src/agent/Agent.ts"
+import { Agents } from "#src/agent/AgentSettings.ts"
+import * as Channels from "#src/channel/Channels.ts"
+import { ContextWindow } from "#src/context/ContextSettings.ts"
+import * as window from "#src/context/window.ts"
+import type { NewEntry } from "#src/domain/Entry.ts"
+import { Failpoint } from "#src/domain/Failpoint.ts"
+import { deliveryId, Ids, type RunId } from "#src/domain/Ids.ts"
+import type { Failure } from "#src/domain/Outcome.ts"
+import type { RunEvent } from "#src/domain/RunEvent.ts"
+import type { ToolCall } from "#src/domain/Tool.ts"
+import * as Usage from "#src/domain/Usage.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
+import type { PromptMessage } from "#src/model/Model.ts"
+import { chunk } from "#src/outbound/chunk.ts"
+import * as Feed from "#src/outbound/Feed.ts"
+import * as Outbound from "#src/outbound/Outbound.ts"
+import * as Sessions from "#src/session/Sessions.ts"
+import type { Ending, Run } from "./decide.ts"
+
+/** Attempts a run gets to commit a new step before it is given up: no crash loop. */
+const maxAttempts = 3
+
+/** How long a unit that must not be lost waits while the store refuses it. */
+const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
+
+/** A run that goes on now: what its driver and its lane both know of it. */
+export interface ActiveRun {
+  readonly run: Run
+  readonly place: MessageLog.Place
+  attempt: number
+  /** Ended from outside: it may not commit, start a tool or send a delta any more. */
+  closed: boolean
+  /** Text of the step under way. */
+  partial: string
+  /** Calls of the last committed step that have no result yet. */
+  pending: ReadonlyArray<ToolCall>
+  usage: Usage.Usage
+}
+
+export const activate = (run: Run): ActiveRun => ({
+  run,
+  place: run.messages[0]!.place,
+  attempt: 0,
+  closed: false,
+  partial: "",
+  pending: [],
+  usage: Usage.none
+})
+
+export class RunDriver extends Context.Service<
+  RunDriver,
+  {
+    /** Run to its end. `retry`: the store refused its work for now and its messages are still open. */
+    readonly drive: (active: ActiveRun) => Effect.Effect<"finished" | "retry">
+    /** End a run from outside, which fences it. Retries while the store refuses; gives up with a log line when it is broken. */
+    readonly end: (active: ActiveRun, ending: Ending) => Effect.Effect<void>
+  }
+>()("opencraw/lane/RunDriver") {}
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+  const agent = yield* Agent.Agent
+  const sessions = yield* Sessions.Sessions
+  const channels = yield* Channels.Channels
+  const outbound = yield* Outbound.Outbound
+  const feed = yield* Feed.Feed
+  const ids = yield* Ids
+  const agents = yield* Agents
+  const contextWindow = yield* ContextWindow
+  const failpoint = yield* Failpoint
+
+  const drive = Effect.fnUntraced(
+    function* (active: ActiveRun) {
+      const { run, place } = active
+      const messageIds = run.messages.map((message) => message.id)
+      const started = yield* log.commit({
+        _tag: "Start",
+        place,
+        runId: run.runId,
+        messageIds,
+        at: yield* Clock.currentTimeMillis
+      })
+      active.attempt = started.attempt
+      feed.publish(place.session, {
+        _tag: "Run",
+        runId: run.runId,
+        attempt: started.attempt,
+        state: "started",
+        messageIds
+      })
+      feed.publish(place.session, { _tag: "Typing", on: true })
+      const settings = agents.get()[place.agent]
+      if (settings?.model === undefined) {
+        yield* fail(active, { code: "internal", message: `there is no agent ${place.agent} with a model` })
+        return "finished" as const
+      }
+      if (started.attemptsWithoutProgress > maxAttempts) {
+        yield* fail(active, { code: "attempts", message: `no progress in ${maxAttempts} attempts` })
+        return "finished" as const
+      }
+      const history = yield* sessions.history(place.session, window.maxEntries)
+      const input = prepare(active, settings.model, settings, history)
+      yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
+      return "finished" as const
+    },
+    (effect, active) =>
+      effect.pipe(
+        Effect.catch((error: MessageLog.LogError) => refused(active, error)),
+        Effect.ensuring(Effect.sync(() => quiet(active)))
+      )
+  )
+
+  const prepare = (
+    active: ActiveRun,
+    model: string,
+    settings: Agent.RunInput["settings"],
+    history: ReadonlyArray<MessageLog.EntryRow>
+  ): Agent.RunInput => {
+    const { run, place } = active
+    const newest = run.messages.at(-1)!
+    const ownSteps = history.filter(
+      (row) => row.runId === run.runId && row.entry.kind === "assistant" && row.entry.calls !== undefined
+    )
+    active.pending = pendingCalls(run.runId, history)
+    const limits = contextWindow.get()
+    const system =
+      newest.body.system === undefined
+        ? settings.system_prompt
+        : `${settings.system_prompt}\n\n${newest.body.system}`
+    const shaped = window.shape(system, history, run.runId, limits)
+    return {
+      agent: place.agent,
+      session: place.session,
+      settings,
+      model,
+      prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
+      params: newest.body.params ?? {},
+      pending: active.pending,
+      stepsDone: ownSteps.length,
+      cutToolText: (text) => window.cutToolText(text, limits.max_tool_chars),
+      estimateTokens: window.estimateTokens
+    }
+  }
+
+  const handle = (active: ActiveRun, event: RunEvent): Effect.Effect<void, MessageLog.LogError> => {
+    if (active.closed) return Effect.interrupt
+    switch (event._tag) {
+      case "Delta": {
+        const { run, place } = active
+        feed.publish(place.session, {
+          _tag: "Delta",
+          runId: run.runId,
+          attempt: active.attempt,
+          offset: active.partial.length,
+          text: event.text
+        })
+        active.partial += event.text
+        failpoint("mid-stream")
+        return Effect.void
+      }
+      case "StepFinished":
+        active.partial = ""
+        active.pending = event.calls
+        return append(
+          active,
+          { v: 1, kind: "assistant", text: event.text, calls: event.calls },
+          event.usage
+        ).pipe(Effect.map(() => failpoint("after-step")))
+      case "ToolStarted":
+        return Effect.sync(() => publishTool(active, event.call, "started", ""))
+      case "ToolFinished": {
+        failpoint("after-tool")
+        const { result } = event
+        return append(active, { v: 1, kind: "tool", ...result }, Usage.none).pipe(
+          Effect.map(() => {
+            active.pending = active.pending.filter((call) => call.id !== result.callId)
+            publishTool(active, { id: result.callId, name: result.name }, "finished", result.status)
+          })
+        )
+      }
+      case "Answered":
+        return answer(active, event.text, event.usage)
+      case "Failed":
+        active.partial = event.partial
+        return fail(active, event.failure, event.usage)
+    }
+  }
+
+  const publishTool = (
+    active: ActiveRun,
+    call: { readonly id: string; readonly name: string },
+    phase: "started" | "finished",
+    summary: string
+  ) =>
+    feed.publish(active.place.session, {
+      _tag: "Tool",
+      runId: active.run.runId,
+      callId: call.id,
+      name: call.name,
+      phase,
+      summary
+    })
+
+  const append = (active: ActiveRun, entry: NewEntry, usage: Usage.Usage) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) => {
+      active.usage = Usage.add(active.usage, usage)
+      return log.commit({
+        _tag: "Append",
+        place: active.place,
+        runId: active.run.runId,
+        attempt: active.attempt,
+        entryId: ids.next("ent"),
+        entry,
+        usage,
+        at
+      })
+    })
+
+  const answer = Effect.fnUntraced(function* (active: ActiveRun, text: string, usage: Usage.Usage) {
+    const newest = active.run.messages.at(-1)!
+    const id = ids.next("ent")
+    const isSilent = text.trim() === ""
+    yield* finish(active, {
+      attempt: active.attempt,
+      entries: [{ id, entry: { v: 1, kind: "assistant", text } }],
+      endings: active.run.messages.map((message) =>
+        message === newest
+          ? { messageId: message.id, outcome: isSilent ? ("silent" as const) : ("answered" as const) }
+          : { messageId: message.id, outcome: "merged" as const, by: newest.id }
+      ),
+      told: isSilent ? undefined : { entryId: id, text, isFailure: false },
+      usage
+    })
+  })
+
+  const fail = Effect.fnUntraced(function* (
+    active: ActiveRun,
+    failure: Failure,
+    usage: Usage.Usage = Usage.none
+  ) {
+    const id = ids.next("ent")
+    yield* Effect.logWarning("a run failed", failure.message).pipe(
+      Effect.annotateLogs({ run: active.run.runId, session: active.place.session, code: failure.code })
+    )
+    yield* finish(active, {
+      attempt: active.attempt,
+      entries: [
+        ...cutOff(active, "failed"),
+        { id, entry: { v: 1, kind: "failure", code: failure.code, text: failure.message } }
+      ],
+      endings: active.run.messages.map((message) => ({ messageId: message.id, outcome: "failed" as const })),
+      told: { entryId: id, text: `I could not answer: ${failure.message}.`, isFailure: true },
+      usage,
+      failure
+    })
+  })
+
+  const end = Effect.fnUntraced(
+    function* (active: ActiveRun, ending: Ending) {
+      active.closed = true
+      yield* finish(active, {
+        entries: cutOff(active, ending.outcome),
+        endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
+        told: undefined,
+        usage: Usage.none
+      })
+    },
+    (effect, active) =>
+      effect.pipe(
+        Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }),
+        Effect.catch((error) =>
+          error.reason._tag === "Fenced"
+            ? Effect.void
+            : Effect.logError("a run could not be ended; it ends at the next start", error.message)
+        ),
+        Effect.ensuring(Effect.sync(() => quiet(active)))
+      )
+  )
+
+  /** What a run that is cut off leaves: its text so far, and a result for each call that has none. */
+  const cutOff = (active: ActiveRun, by: "interrupted" | "cancelled" | "failed") => {
+    const entries: Array<{ readonly id: string; readonly entry: NewEntry }> = active.pending.map((call) => ({
+      id: ids.next("ent"),
+      entry: {
+        v: 1,
+        kind: "tool",
+        callId: call.id,
+        name: call.name,
+        status: "interrupted",
+        text: "The run was stopped before this had a result."
+      }
+    }))
+    if (active.partial !== "") {
+      entries.push({
+        id: ids.next("ent"),
+        entry: { v: 1, kind: "assistant", text: active.partial, partial: by }
+      })
+    }
+    return entries
+  }
+
+  interface Closing {
+    readonly attempt?: number
+    readonly entries: MessageLog.Finish["entries"]
+    readonly endings: ReadonlyArray<MessageLog.Ending>
+    /** What the person is sent, and the entry it is the text of. */
+    readonly told:
+      | { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
+      | undefined
+    readonly usage: Usage.Usage
+    readonly failure?: Failure
+  }
+
+  /** Commit the run's end, and only then tell it. Not interruptible between the two, so what is durable is also told. */
+  const finish = (active: ActiveRun, closing: Closing) =>
+    Effect.uninterruptible(
+      Effect.gen(function* () {
+        const { run, place } = active
+        const at = yield* Clock.currentTimeMillis
+        const route = routeOf(run)
+        const deliveries = closing.told === undefined ? [] : parcels(route, closing.told)
+        const total = Usage.add(active.usage, closing.usage)
+        const committed = yield* log.commit({
+          _tag: "Finish",
+          place,
+          runId: run.runId,
+          ...(closing.attempt === undefined ? {} : { attempt: closing.attempt }),
+          entries: closing.entries,
+          endings: closing.endings,
+          deliveries,
+          usage: closing.usage,
+          ...(closing.failure === undefined ? {} : { failure: closing.failure }),
+          at
+        })
+        failpoint("after-final")
+        const seq = committed.seqs.at(-1) ?? 0
+        if (closing.told !== undefined && !closing.told.isFailure) {
+          feed.publish(place.session, {
+            _tag: "Message",
+            id: closing.told.entryId,
+            runId: run.runId,
+            seq,
+            answers: run.messages.map((message) => message.identity.externalId),
+            messageIds: run.messages.map((message) => message.id),
+            text: closing.told.text,
+            usage: total
+          })
+        }
+        tellOutcomes(active, committed.endings, closing.failure)
+        if (deliveries.length > 0) {
+          yield* outbound.wake(
+            deliveries.map((delivery, part) => ({
+              ...delivery,
+              place,
+              runId: run.runId,
+              seq,
+              part,
+              state: "pending",
+              attempts: 0,
+              createdAt: at,
+              sentAt: undefined,
+              receipt: undefined,
+              detail: undefined
+            }))
+          )
+        }
+      })
+    )
+
+  const tellOutcomes = (
+    active: ActiveRun,
+    endings: ReadonlyArray<MessageLog.Ending>,
+    failure: Failure | undefined
+  ) => {
+    for (const ending of endings) {
+      const message = active.run.messages.find((one) => one.id === ending.messageId)
+      if (message === undefined) continue
+      const isCutOff =
+        ending.outcome !== "answered" && ending.outcome !== "silent" && ending.outcome !== "merged"
+      feed.publish(active.place.session, {
+        _tag: "Outcome",
+        messageId: ending.messageId,
+        clientId: message.identity.externalId,
+        outcome: ending.outcome,
+        ...(ending.by === undefined ? {} : { by: ending.by }),
+        ...(failure === undefined ? {} : { failure }),
+        ...(isCutOff ? { partial: active.partial } : {})
+      })
+    }
+  }
+
+  /** Parts of what is sent, cut for the channel. A route whose channel nobody registered (the HTTP API) has none: its caller waits. */
+  const parcels = (
+    route: MessageLog.NewDelivery["route"],
+    told: { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
+  ): ReadonlyArray<MessageLog.NewDelivery> => {
+    const channel = channels.find(route.channel)
+    if (channel === undefined || (told.isFailure && channel.showsOutcomes)) return []
+    return chunk(told.text, { limit: channel.maxChars, mode: "markdown" }).map((text, part) => ({
+      id: deliveryId(`dlv_${told.entryId}_${part}`),
+      route,
+      text
+    }))
+  }
+
+  const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<"finished" | "retry"> =>
+    error.reason._tag === "Fenced"
+      ? Effect.succeed("finished")
+      : Effect.as(
+          Effect.logError("the store refused a run's work; it will begin again", error.message).pipe(
+            Effect.annotateLogs({ run: active.run.runId, session: active.place.session })
+          ),
+          "retry"
+        )
+
+  const quiet = (active: ActiveRun) => {
+    if (active.attempt === 0) return
+    feed.publish(active.place.session, { _tag: "Typing", on: false })
+    feed.publish(active.place.session, {
+      _tag: "Run",
+      runId: active.run.runId,
+      attempt: active.attempt,
+      state: "ended",
+      messageIds: active.run.messages.map((message) => message.id)
+    })
+    active.attempt = 0
+  }
+
+  return RunDriver.of({ drive, end })
+})
+
+export const layer = Layer.effect(RunDriver, make)
+
+const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
+  const { channel, account, conversation, thread } = run.messages.at(-1)!.identity
+  return { channel, account, conversation, thread }
+}
+
+/** The calls of the run's last committed step that have no result. */
+const pendingCalls = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): ReadonlyArray<ToolCall> => {
+  let calls: ReadonlyArray<ToolCall> = []
+  let answered = new Set<string>()
+  for (const { entry, runId } of history) {
+    if (runId !== run) continue
+    if (entry.kind === "assistant") {
+      calls = entry.calls ?? []
+      answered = new Set()
+    } else if (entry.kind === "tool") {
+      answered.add(entry.callId)
+    }
+  }
+  return calls.filter((call) => !answered.has(call.id))
+}
+
+/** An ephemeral request's own history, between the system text and its message. */
+const withPrior = (
+  prompt: ReadonlyArray<PromptMessage>,
+  prior: ReadonlyArray<Extract<NewEntry, { readonly kind: "user" | "assistant" }>>
+): ReadonlyArray<PromptMessage> => [
+  ...prompt.slice(0, 1),
+  ...prior.map((entry): PromptMessage =>
+    entry.kind === "user" ? { role: "user", text: entry.text } : { role: "assistant", text: entry.text }
+  ),
+  ...prompt.slice(1)
+]
