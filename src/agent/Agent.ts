@@ -203,64 +203,6 @@ export const make = Effect.gen(function* () {
     return runCalls(input, usable, input.pending, messages, true)
   }
 
-  const callTool = (
-    input: RunInput,
-    usable: ReadonlyArray<Tools.Tool>,
-    call: ToolCall,
-    isRecovery: boolean
-  ): Effect.Effect<ToolResult> => {
-    const result = (status: ToolResult["status"], text: string): ToolResult => ({
-      callId: call.id,
-      name: call.name,
-      status,
-      text
-    })
-    const tool = usable.find((one) => one.spec.name === call.name)
-    if (tool === undefined) {
-      const names = usable.map((one) => one.spec.name).join(", ")
-      return Effect.succeed(
-        result("unknown_tool", `There is no tool ${call.name}. Tools: ${names || "none"}.`)
-      )
-    }
-    if (isRecovery && tool.effects === "once") {
-      return Effect.succeed(
-        result(
-          "uncertain",
-          "The gateway stopped while this ran. It may or may not have taken effect; check before repeating it."
-        )
-      )
-    }
-    const args = parseArguments(call.arguments)
-    if (args === undefined) {
-      return Effect.succeed(
-        result("malformed_arguments", "The arguments are not a JSON object. Nothing was done.")
-      )
-    }
-    return bounded(
-      tool.run(args, {
-        agent: input.agent,
-        session: input.session,
-        ...(input.settings.workspace === undefined ? {} : { workspace: input.settings.workspace })
-      }),
-      tool.timeoutMillis
-    ).pipe(
-      Effect.flatMap((exit) => {
-        if (exit === undefined) {
-          return Effect.succeed(result("timeout", `No result within ${tool.timeoutMillis} ms.`))
-        }
-        if (Exit.isSuccess(exit)) return Effect.succeed(result("ok", exit.value))
-        const error = Cause.findErrorOption(exit.cause)
-        if (Option.isSome(error)) return Effect.succeed(result("error", error.value.message))
-        return Effect.as(
-          Effect.logError("a tool failed unexpectedly", exit.cause).pipe(
-            Effect.annotateLogs({ tool: call.name })
-          ),
-          result("error", "The tool failed unexpectedly.")
-        )
-      })
-    )
-  }
-
   return Agent.of({ run })
 })
 
@@ -284,6 +226,63 @@ const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number
       now.usage = event.usage
       return Result.failVoid
   }
+}
+
+/** One call's one result. Never fails: what goes wrong is the result. */
+const callTool = (
+  input: RunInput,
+  usable: ReadonlyArray<Tools.Tool>,
+  call: ToolCall,
+  isRecovery: boolean
+): Effect.Effect<ToolResult> => {
+  const result = (status: ToolResult["status"], text: string): ToolResult => ({
+    callId: call.id,
+    name: call.name,
+    status,
+    text
+  })
+  const tool = usable.find((one) => one.spec.name === call.name)
+  if (tool === undefined) {
+    const names = usable.map((one) => one.spec.name).join(", ")
+    return Effect.succeed(result("unknown_tool", `There is no tool ${call.name}. Tools: ${names || "none"}.`))
+  }
+  if (isRecovery && tool.effects === "once") {
+    return Effect.succeed(
+      result(
+        "uncertain",
+        "The gateway stopped while this ran. It may or may not have taken effect; check before repeating it."
+      )
+    )
+  }
+  const args = parseArguments(call.arguments)
+  if (args === undefined) {
+    return Effect.succeed(
+      result("malformed_arguments", "The arguments are not a JSON object. Nothing was done.")
+    )
+  }
+  return bounded(
+    tool.run(args, {
+      agent: input.agent,
+      session: input.session,
+      ...(input.settings.workspace === undefined ? {} : { workspace: input.settings.workspace })
+    }),
+    tool.timeoutMillis
+  ).pipe(
+    Effect.flatMap((exit) => {
+      if (exit === undefined) {
+        return Effect.succeed(result("timeout", `No result within ${tool.timeoutMillis} ms.`))
+      }
+      if (Exit.isSuccess(exit)) return Effect.succeed(result("ok", exit.value))
+      const error = Cause.findErrorOption(exit.cause)
+      if (Option.isSome(error)) return Effect.succeed(result("error", error.value.message))
+      return Effect.as(
+        Effect.logError("a tool failed unexpectedly", exit.cause).pipe(
+          Effect.annotateLogs({ tool: call.name })
+        ),
+        result("error", "The tool failed unexpectedly.")
+      )
+    })
+  )
 }
 
 /** `undefined` for anything that is not a JSON object; no arguments at all count as none. */

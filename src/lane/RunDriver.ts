@@ -416,16 +416,6 @@ export const make = Effect.gen(function* () {
     }))
   }
 
-  const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<"finished" | "retry"> =>
-    error.reason._tag === "Fenced"
-      ? Effect.succeed("finished")
-      : Effect.as(
-          Effect.logError("the store refused a run's work; it will begin again", error.message).pipe(
-            Effect.annotateLogs({ run: active.run.runId, session: active.place.session })
-          ),
-          "retry"
-        )
-
   const quiet = (active: ActiveRun) => {
     if (active.attempt === 0) return
     feed.publish(active.place.session, { _tag: "Typing", on: false })
@@ -443,6 +433,16 @@ export const make = Effect.gen(function* () {
 })
 
 export const layer = Layer.effect(RunDriver, make)
+
+const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<"finished" | "retry"> =>
+  error.reason._tag === "Fenced"
+    ? Effect.succeed("finished")
+    : Effect.as(
+        Effect.logError("the store refused a run's work; it will begin again", error.message).pipe(
+          Effect.annotateLogs({ run: active.run.runId, session: active.place.session })
+        ),
+        "retry"
+      )
 
 const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity
