@@ -1,7 +1,7 @@
 /** `[gateway]`: the one port and who may use it. */
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
-import { wholeNumber, withDefault } from "#src/setting/schema.ts"
+import { secret, wholeNumber, withDefault } from "#src/setting/schema.ts"
 import type { Setting } from "#src/setting/Setting.ts"
 
 export const GatewaySettingsSchema = Schema.Struct({
@@ -15,7 +15,7 @@ export const GatewaySettingsSchema = Schema.Struct({
     3000,
     "TCP port; 0 takes any free one"
   ),
-  token: Schema.optionalKey(Schema.Redacted(Schema.String, { label: "gateway.token" })).annotate({
+  token: Schema.optionalKey(secret("gateway.token")).annotate({
     description: "Bearer token of the operator. Without it, dev makes one and keeps it in the data directory"
   }),
   allowed_hosts: withDefault(

@@ -1,7 +1,7 @@
 /** `[providers.<name>]`: who answers for `name/…` models. */
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
-import { wholeNumber, withDefault } from "#src/setting/schema.ts"
+import { secret, wholeNumber, withDefault } from "#src/setting/schema.ts"
 import type { Setting } from "#src/setting/Setting.ts"
 
 export const ProviderSettingsSchema = Schema.Struct({
@@ -11,7 +11,7 @@ export const ProviderSettingsSchema = Schema.Struct({
   base_url: Schema.optionalKey(Schema.String).annotate({
     description: "Where it is reached, up to and without /chat/completions"
   }),
-  api_key: Schema.optionalKey(Schema.Redacted(Schema.String, { label: "api_key" })).annotate({
+  api_key: Schema.optionalKey(secret("api_key")).annotate({
     description: "Its key"
   }),
   api_key_env: Schema.optionalKey(Schema.String).annotate({

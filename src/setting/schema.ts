@@ -15,3 +15,6 @@ export const withDefault = <S extends Schema.Constraint>(
 
 /** A whole number of at least `minimum`. */
 export const wholeNumber = (minimum: number) => Schema.Int.check(Schema.isGreaterThanOrEqualTo(minimum))
+
+/** Text that is never printed. `label` is what is shown in its place. */
+export const secret = (label: string) => Schema.RedactedFromValue(Schema.String, { label })

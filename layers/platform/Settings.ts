@@ -1,0 +1,182 @@
+/**
+ * Reads the configuration: the only reader of files and environment.
+ *
+ * Owns: where a configuration is found, its text, and the Layers of every settings service.
+ * Does not own: what it may say and what must hold in it (`src/Config.ts`).
+ *
+ * Looked for, first found wins: `--config FILE`, `OPENCRAW_CONFIG`, `./opencraw.toml`, `<data dir>/config.toml`.
+ * The first two must exist. Without any file the defaults and the environment count.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Toml from "effect/encoding/Toml"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import { existsSync, readFileSync, statSync } from "node:fs"
+import { homedir } from "node:os"
+import { dirname, join, resolve as absolute } from "node:path"
+import { Agents } from "#src/agent/AgentSettings.ts"
+import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Config.ts"
+import { ContextWindow } from "#src/context/ContextSettings.ts"
+import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { Queue } from "#src/lane/QueueSettings.ts"
+import { Providers } from "#src/model/ProviderSettings.ts"
+import type { Problem } from "#src/setting/Problem.ts"
+import { Runtime } from "#src/setting/RuntimeSettings.ts"
+import type { Setting } from "#src/setting/Setting.ts"
+import { lineOf } from "./tomlLines.ts"
+
+export interface LoadOptions {
+  /** `--config FILE`. */
+  readonly argvConfig?: string | undefined
+  /** By default those of the process. */
+  readonly env?: Environment
+  readonly cwd?: string
+  readonly home?: string
+}
+
+/** A configuration and where it came from. */
+export interface LoadedConfig {
+  /** Its paths are absolute, and `runtime.data_dir` is set. */
+  readonly config: Config
+  /** Absent when no file was found. */
+  readonly file: string | undefined
+  /** What works but was probably not meant, to be told at start. */
+  readonly warnings: ReadonlyArray<Problem>
+}
+
+/** The configuration this process runs on. */
+export class Loaded extends Context.Service<Loaded, LoadedConfig>()(
+  "opencraw/layers/platform/Settings/Loaded"
+) {}
+
+/** Find, read and check the configuration. Fails with everything that is wrong in it. */
+export const load = Effect.fn("Settings.load")(function* (options: LoadOptions = {}) {
+  const env = options.env ?? process.env
+  const cwd = options.cwd ?? process.cwd()
+  const home = options.home ?? homedir()
+  const set = (name: string) => env[name] || undefined
+  const defaultDataDir = place(set("OPENCRAW_DATA_DIR") ?? "~/.opencraw", cwd, home)
+  const wanted = options.argvConfig ?? set("OPENCRAW_CONFIG")
+  const file =
+    wanted === undefined
+      ? [join(cwd, "opencraw.toml"), join(defaultDataDir, "config.toml")].find((path) => existsSync(path))
+      : place(wanted, cwd, home)
+  const text = file === undefined ? "" : yield* read(file)
+  const written = yield* parse(text, file)
+  const { config, warnings } = yield* Effect.fromResult(
+    Result.mapError(resolve(written, env), (problems) => invalid(problems, text, file))
+  )
+  // A path in the file is seen from the file; one in the environment from where we were started.
+  const base = file === undefined ? cwd : dirname(file)
+  const dataDir =
+    set("OPENCRAW_DATA_DIR") === undefined && config.runtime.data_dir !== undefined
+      ? place(config.runtime.data_dir, base, home)
+      : defaultDataDir
+  const agents = Object.fromEntries(
+    Object.entries(config.agents).map(([name, agent]) => [
+      name,
+      agent.workspace === undefined ? agent : { ...agent, workspace: place(agent.workspace, base, home) }
+    ])
+  )
+  return {
+    config: { ...config, agents, runtime: { ...config.runtime, data_dir: dataDir } },
+    file,
+    warnings: [...warnings, ...exposed(file, written)]
+  } satisfies LoadedConfig
+})
+
+const place = (path: string, base: string, home: string): string =>
+  path === "~" || path.startsWith("~/") ? join(home, path.slice(1)) : absolute(base, path)
+
+const read = (file: string): Effect.Effect<string, ConfigInvalid> =>
+  Effect.try({
+    try: () => readFileSync(file, "utf8"),
+    catch: (cause) =>
+      new ConfigInvalid({ file, problems: [{ path: "", problem: `cannot be read (${codeOf(cause)})` }] })
+  })
+
+const codeOf = (cause: unknown): string =>
+  cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "unknown reason"
+
+const parse = (text: string, file: string | undefined): Effect.Effect<unknown, ConfigInvalid> =>
+  Effect.fromResult(
+    Result.mapError(Toml.parse(text), ({ message }) => {
+      const at = / at line (\d+), column (\d+)$/.exec(message)
+      // The parser repeats a value it cannot read, which may be a secret somebody forgot to quote.
+      const reason = message
+        .slice(0, at?.index)
+        .replace(/^(Invalid value|Invalid date-time|Integer out of range) .*$/s, "$1")
+      const hint = reason === "Invalid value" ? { hint: "text stands in quotes" } : {}
+      return new ConfigInvalid({
+        ...(file === undefined ? {} : { file }),
+        problems: [
+          {
+            path: "",
+            problem: `is not valid TOML: ${reason}`,
+            ...hint,
+            ...(at === null ? {} : { line: Number(at[1]) })
+          }
+        ]
+      })
+    })
+  )
+
+const invalid = (problems: ReadonlyArray<Problem>, text: string, file: string | undefined): ConfigInvalid =>
+  new ConfigInvalid({
+    ...(file === undefined ? {} : { file }),
+    problems: problems.map((problem) => {
+      const line = lineOf(text, problem.path)
+      return line === undefined ? problem : Object.assign({ line }, problem)
+    })
+  })
+
+// A file that everybody may read and that holds a secret in plain text.
+const exposed = (file: string | undefined, written: unknown): ReadonlyArray<Problem> => {
+  if (file === undefined || process.platform === "win32" || !holdsSecret(written)) return []
+  return (statSync(file).mode & 0o004) === 0
+    ? []
+    : [{ path: "", problem: `${file} holds a secret and everybody may read it`, hint: `chmod 600 ${file}` }]
+}
+
+const holdsSecret = (node: unknown, key = ""): boolean => {
+  if (typeof node === "string")
+    return (key === "api_key" || key === "token") && !/^\$\{[A-Z0-9_]+\}$/.test(node)
+  if (typeof node !== "object" || node === null) return false
+  return Object.entries(node).some(([name, child]) => holdsSecret(child, name))
+}
+
+/** A setting that does not change while the process runs. */
+const fixed = <A>(value: A): Setting<A> => ({ get: () => value, changes: Stream.succeed(value) })
+
+/** Every settings service, from one configuration. */
+export const fromConfig = (config: Config) => {
+  const context = Context.empty().pipe(
+    Context.add(Runtime, fixed(config.runtime)),
+    Context.add(Agents, fixed(config.agents)),
+    Context.add(Providers, fixed(config.providers)),
+    Context.add(Gateway, fixed(config.gateway)),
+    Context.add(Queue, fixed(config.queue)),
+    Context.add(ContextWindow, fixed(config.context))
+  )
+  return Layer.succeedContext(context)
+}
+
+/** Every settings service, and `Loaded`, from a loaded configuration. */
+export const fromLoaded = (loaded: LoadedConfig) =>
+  Layer.merge(fromConfig(loaded.config), Layer.succeed(Loaded, loaded))
+
+/** Every settings service, and `Loaded`, from the file and environment of this process. */
+export const layer = (options: LoadOptions = {}) => Layer.unwrap(Effect.map(load(options), fromLoaded))
+
+/** Every settings service, from what a file could say; no file and no environment is read. For tests and compositions. */
+export const layerFrom = (written: unknown, env: Environment = {}) =>
+  Layer.unwrap(
+    Effect.fromResult(
+      Result.mapBoth(resolve(written, env), {
+        onSuccess: ({ config }) => fromConfig(config),
+        onFailure: (problems) => invalid(problems, "", undefined)
+      })
+    )
+  )

@@ -1,0 +1,348 @@
+/**
+ * The one configuration: every room's settings joined, and what must hold between them.
+ *
+ * Owns: the config Schema, the shorthand `[general]`, the built-in providers, what the environment overrides, and
+ * the cross-checks. All of it is pure: text and variables in, settings or the list of problems out.
+ * Does not own: files and the environment (`layers/platform/Settings.ts`).
+ */
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { AgentSettingsSchema, type AgentSettings } from "#src/agent/AgentSettings.ts"
+import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
+import { normalizeAgentId } from "#src/domain/SessionKey.ts"
+import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
+import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
+import { decodeStrict } from "#src/setting/decodeStrict.ts"
+import { format, nearest, pathOf, type Problem } from "#src/setting/Problem.ts"
+import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
+import { withDefault } from "#src/setting/schema.ts"
+import { substitute, type MissingVariable } from "#src/setting/substitute.ts"
+
+/** What may stand in a configuration file. */
+export const ConfigSchema = Schema.Struct({
+  runtime: withDefault(RuntimeSettingsSchema, {}, "Which composition runs, and where its data is"),
+  general: withDefault(
+    AgentSettingsSchema,
+    {},
+    "Shorthand of agents.main; a key may stand in one of the two"
+  ),
+  agents: withDefault(
+    Schema.Record(Schema.String, AgentSettingsSchema),
+    {},
+    "The personas people talk to, by name"
+  ),
+  providers: withDefault(
+    Schema.Record(Schema.String, ProviderSettingsSchema),
+    {},
+    "Who answers for name/... models; openai, anthropic, openrouter, ollama and demo exist without a section"
+  ),
+  gateway: withDefault(GatewaySettingsSchema, {}, "The one port and who may use it"),
+  queue: withDefault(QueueSettingsSchema, {}, "How a lane takes messages, and how many runs go at once"),
+  context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given")
+})
+
+/** A whole configuration: `general` has become `agents.main`, every agent has a model, keys are resolved. */
+export type Config = Omit<typeof ConfigSchema.Type, "general">
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** The configuration cannot be used. Lists everything that is wrong; no value is repeated. */
+export class ConfigInvalid extends Schema.TaggedError<ConfigInvalid>()("ConfigInvalid", {
+  file: Schema.optionalKey(Schema.String),
+  problems: Schema.Array(
+    Schema.Struct({
+      path: Schema.String,
+      problem: Schema.String,
+      hint: Schema.optionalKey(Schema.String),
+      /** Line in the file, from 1. */
+      line: Schema.optionalKey(Schema.Number)
+    })
+  )
+}) {
+  override get message() {
+    const where = this.file === undefined ? "" : ` ${this.file}`
+    const lines = this.problems.map(
+      (one) => `  ${format(one)}${one.line === undefined ? "" : ` [line ${one.line}]`}`
+    )
+    return [`the configuration${where} cannot be used:`, ...lines].join("\n")
+  }
+}
+
+export interface Resolved {
+  readonly config: Config
+  /** What works but was probably not meant. */
+  readonly warnings: ReadonlyArray<Problem>
+}
+
+/** Answers without any key: what dev uses when no model is configured. */
+export const demoModel = "demo/demo"
+
+/** Variables that override the file, and what they set. */
+export const variables = {
+  OPENCRAW_DATA_DIR: "runtime.data_dir",
+  OPENCRAW_PORT: "gateway.port",
+  OPENCRAW_GATEWAY_TOKEN: "gateway.token",
+  OPENCRAW_MODEL: "general.model"
+} as const
+
+const decodeConfig = decodeStrict(ConfigSchema)
+
+type Table = Readonly<Record<string, unknown>>
+const asTable = (value: unknown): Table => (isTable(value) ? value : {})
+const tableAt = (parent: Table, key: string): Table =>
+  asTable(Object.hasOwn(parent, key) ? parent[key] : undefined)
+const isTable = (value: unknown): value is Table =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+/**
+ * What was written (a parsed file; `{}` for none) and the environment, as a configuration. Fails with every problem at once.
+ */
+export const resolve = (
+  written: unknown,
+  env: Environment = {}
+): Result.Result<Resolved, ReadonlyArray<Problem>> => {
+  if (!isTable(written)) return Result.fail([{ path: "", problem: "must be a table" }])
+  const substituted = substitute(written, env)
+  const unset = Result.isSuccess(substituted) ? [] : substituted.failure.map(unsetVariable)
+  const raw = overridden(Result.isSuccess(substituted) ? asTable(substituted.success) : written, env)
+  const whole = withKinds(raw, env)
+  const first = decodeConfig(whole)
+  const wrong = Result.isSuccess(first) ? [] : first.failure
+  const decoded = Result.isSuccess(first) ? first : decodeConfig(without(whole, wrong))
+  // What is left of a wrong file is checked too, so that one start tells everything.
+  const checked = Result.isSuccess(decoded) ? check(decoded.success, raw, env) : undefined
+  const problems = [...unset, ...wrong, ...saidTwice(raw), ...(checked?.problems ?? [])]
+  if (problems.length > 0 || checked === undefined) {
+    const silent = new Set(unset.map(({ path }) => path))
+    const told = problems.filter((one) => unset.includes(one) || !silent.has(one.path))
+    return Result.fail(told.map(namingVariable(env)))
+  }
+  return Result.succeed({ config: checked.config, warnings: checked.warnings })
+}
+
+const unsetVariable = ({ path, variable }: MissingVariable): Problem => ({
+  path,
+  problem: `the environment variable ${variable} is not set`
+})
+
+const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
+  const written = tableAt(raw, "general")
+  const shorthand = Object.fromEntries(Object.entries(general).filter(([key]) => Object.hasOwn(written, key)))
+  const agents: Agents = { ...rest.agents, main: { ...(rest.agents["main"] ?? general), ...shorthand } }
+  const providers = mapEntries(withBuiltIn(rest.providers), (_, provider) => withKey(provider, env))
+  return {
+    config: {
+      ...rest,
+      providers,
+      agents: mapEntries(agents, (_, agent) => ({ ...agent, model: agent.model ?? demoModel }))
+    },
+    problems: [
+      ...notBuiltYet(rest, agents),
+      ...agentProblems(agents),
+      ...modelProblems(providers, agents, raw),
+      ...keyProblems(rest.providers, agents, env)
+    ],
+    warnings: modelWarnings(agents)
+  }
+}
+
+// The table without the values that the problems name, so that the rest can still be read.
+const without = (table: Table, problems: ReadonlyArray<Problem>): Table =>
+  problems.reduce((left, { path, problem }) => {
+    const keys = path.replace(/\[\d+\].*$/, "").split(".")
+    return remove(left, problem === "is missing" ? keys.slice(0, -1) : keys)
+  }, table)
+
+const remove = (table: Table, [key = "", ...deeper]: ReadonlyArray<string>): Table => {
+  const child = table[key]
+  if (deeper.length > 0 && isTable(child)) return { ...table, [key]: remove(child, deeper) }
+  return Object.fromEntries(Object.entries(table).filter(([name]) => name !== key))
+}
+
+const mapEntries = <A, B>(record: Readonly<Record<string, A>>, f: (key: string, value: A) => B) =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(key, value)]))
+
+const variable = (env: Environment, name: string): string | undefined => {
+  const value = Object.hasOwn(env, name) ? env[name] : undefined
+  return value === undefined || value === "" ? undefined : value
+}
+
+// The file with what the environment overrides. `OPENCRAW_MODEL` wins over both spellings of the main agent's model.
+const overridden = (raw: Table, env: Environment): Table => {
+  let result = raw
+  const put = (section: string, key: string, value: unknown) => {
+    const current = result[section]
+    if (current !== undefined && !isTable(current)) return
+    result = { ...result, [section]: { ...current, [key]: value } }
+  }
+  const dataDir = variable(env, "OPENCRAW_DATA_DIR")
+  const port = variable(env, "OPENCRAW_PORT")
+  const token = variable(env, "OPENCRAW_GATEWAY_TOKEN")
+  const model = variable(env, "OPENCRAW_MODEL")
+  if (dataDir !== undefined) put("runtime", "data_dir", dataDir)
+  if (port !== undefined) put("gateway", "port", /^\d+$/.test(port) ? Number(port) : port)
+  if (token !== undefined) put("gateway", "token", token)
+  if (model !== undefined) {
+    if (isTable(tableAt(result, "agents")["main"])) {
+      const { model: _, ...main } = tableAt(tableAt(result, "agents"), "main")
+      put("agents", "main", main)
+    }
+    put("general", "model", model)
+  }
+  return result
+}
+
+// A section for a built-in name need not say its kind.
+const withKinds = (raw: Table, env: Environment): Table => {
+  if (raw["providers"] !== undefined && !isTable(raw["providers"])) return raw
+  const ollama = variable(env, "OLLAMA_HOST")
+  const host = ollama === undefined ? {} : { ollama: { base_url: ollamaUrl(ollama) } }
+  const sections = mapEntries({ ...host, ...tableAt(raw, "providers") }, (name, own) => {
+    if (!isTable(own) || !Object.hasOwn(builtIn, name)) return own
+    const standard = { kind: tableAt(builtIn, name)["kind"] }
+    return { ...standard, ...(name === "ollama" ? host.ollama : {}), ...own }
+  })
+  return { ...raw, providers: sections }
+}
+
+const ollamaUrl = (host: string): string => {
+  const url = (host.includes("://") ? host : `http://${host}`).replace(/\/+$/, "")
+  const withPort = /:\d+$/.test(url) ? url : `${url}:11434`
+  return `${withPort.replace("://0.0.0.0:", "://127.0.0.1:")}/v1`
+}
+
+const namingVariable =
+  (env: Environment) =>
+  (problem: Problem): Problem => {
+    const name = Object.entries(variables).find(
+      ([name, path]) => path === problem.path && variable(env, name) !== undefined
+    )?.[0]
+    if (name === undefined) return problem
+    return { ...problem, hint: `${problem.hint === undefined ? "" : `${problem.hint}; `}set by ${name}` }
+  }
+
+const saidTwice = (raw: Table): ReadonlyArray<Problem> => {
+  const main = tableAt(tableAt(raw, "agents"), "main")
+  return Object.keys(tableAt(raw, "general"))
+    .filter((key) => Object.hasOwn(main, key))
+    .map((key) => ({
+      path: `general.${key}`,
+      problem: `is also set as agents.main.${key}`,
+      hint: "keep one of the two"
+    }))
+}
+
+type Decoded = typeof ConfigSchema.Type
+type ProviderMap = Readonly<Record<string, ProviderSettings>>
+type Agents = Readonly<Record<string, AgentSettings>>
+
+const notBuiltYet = ({ queue, runtime, gateway }: Config, agents: Agents): ReadonlyArray<Problem> => {
+  const problems: Array<Problem> = []
+  if (queue.mode !== "followup") {
+    problems.push({ path: "queue.mode", problem: `${queue.mode} is not built yet`, hint: "use followup" })
+  }
+  if (queue.drop !== "new") {
+    problems.push({ path: "queue.drop", problem: `${queue.drop} is not built yet`, hint: "use new" })
+  }
+  if (runtime.mode === "dev") return problems
+  problems.push({
+    path: "runtime.mode",
+    problem: "prod is not built yet: MessageLog has no Postgres adapter",
+    hint: "use dev"
+  })
+  if (gateway.token === undefined) {
+    problems.push({
+      path: "gateway.token",
+      problem: "prod needs a token",
+      hint: "or set OPENCRAW_GATEWAY_TOKEN"
+    })
+  }
+  for (const [name, { model }] of Object.entries(agents)) {
+    const path = pathOf(name === "main" ? ["general", "model"] : ["agents", name, "model"])
+    if (model === undefined) problems.push({ path, problem: "prod needs a model" })
+    else if (model.startsWith("demo/")) problems.push({ path, problem: "prod does not answer with the demo" })
+  }
+  return problems
+}
+
+// Where the model of an agent was written, for a message that points there.
+const modelPath = (name: string, raw: Table) =>
+  name === "main" && Object.hasOwn(tableAt(raw, "general"), "model")
+    ? "general.model"
+    : pathOf(["agents", name, "model"])
+
+const agentProblems = (agents: Agents): ReadonlyArray<Problem> =>
+  Object.keys(agents)
+    .filter((name) => normalizeAgentId(name) !== name)
+    .map((name) => ({
+      path: pathOf(["agents", name]),
+      problem: "an agent's name is of lower-case letters, digits, _ and -",
+      hint: `${normalizeAgentId(name)} would be one`
+    }))
+
+const modelProblems = (providers: ProviderMap, agents: Agents, raw: Table): ReadonlyArray<Problem> =>
+  Object.entries(agents).flatMap(([name, { model = demoModel }]) =>
+    unusable(providers, [model]).flatMap(({ problem, provider, detail }): ReadonlyArray<Problem> => {
+      const path = modelPath(name, raw)
+      const section = ["providers", provider]
+      switch (problem) {
+        case "malformed":
+          return [{ path, problem: "must read provider/model" }]
+        case "unknown_provider": {
+          // A section that is wrong in itself has been told about.
+          if (Object.hasOwn(tableAt(raw, "providers"), provider)) return []
+          const meant = nearest(provider, Object.keys(providers))
+          const hint = meant === undefined ? `add ${pathOf(section)}` : `did you mean ${meant}?`
+          return [{ path, problem: `no provider named ${provider} is built in or configured`, hint }]
+        }
+        case "not_built_yet":
+          return [
+            {
+              path: pathOf([...section, "kind"]),
+              problem: `${detail} is not built yet`,
+              hint: "use openai-chat"
+            }
+          ]
+        case "no_address":
+          return [{ path: pathOf([...section, "base_url"]), problem: "is missing" }]
+        case "bad_address":
+          return [{ path: pathOf([...section, "base_url"]), problem: "must be an http or https address" }]
+        case "no_key":
+          return [{ path: pathOf([...section, "api_key"]), problem: "is missing", hint: `or set ${detail}` }]
+      }
+    })
+  )
+
+const keyProblems = (providers: ProviderMap, agents: Agents, env: Environment): ReadonlyArray<Problem> => {
+  const used = new Set(Object.values(agents).map(({ model }) => split(model ?? demoModel)?.provider))
+  return Object.entries(providers).flatMap(([name, { api_key, api_key_env }]) => {
+    if (api_key_env === undefined) return []
+    if (api_key !== undefined) {
+      const path = pathOf(["providers", name, "api_key"])
+      return [{ path, problem: "api_key_env is set as well", hint: "keep one of the two" }]
+    }
+    if (!used.has(name) || variable(env, api_key_env) !== undefined) return []
+    // A key itself, written here by mistake, must not be shown.
+    const shown = /^[A-Z_][A-Z0-9_]*$/.test(api_key_env) ? api_key_env : "it names"
+    const path = pathOf(["providers", name, "api_key_env"])
+    return [{ path, problem: `the environment variable ${shown} is not set` }]
+  })
+}
+
+const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings => {
+  if (provider.api_key !== undefined || provider.api_key_env === undefined) return provider
+  const key = variable(env, provider.api_key_env)
+  return key === undefined ? provider : { ...provider, api_key: Redacted.make(key, { label: "api_key" }) }
+}
+
+const modelWarnings = (agents: Agents): ReadonlyArray<Problem> =>
+  Object.entries(agents)
+    .filter(([, agent]) => agent.model === undefined)
+    .map(([name]) => ({
+      path: pathOf(name === "main" ? ["general", "model"] : ["agents", name, "model"]),
+      problem: "no model is configured, so the built-in demo answers",
+      hint: `set model = "provider/model" under [${name === "main" ? "general" : `agents.${name}`}]`
+    }))
