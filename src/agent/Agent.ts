@@ -157,52 +157,6 @@ export const make = Effect.gen(function* () {
       )
   }
 
-  /** The calls of a step, one after the other, each with its one result. */
-  const runCalls = (
-    input: RunInput,
-    usable: ReadonlyArray<Tools.Tool>,
-    calls: ReadonlyArray<ToolCall>,
-    messages: Array<Model.PromptMessage>,
-    isRecovery: boolean
-  ): Stream.Stream<RunEvent> =>
-    Stream.fromIterable(calls).pipe(
-      Stream.rechunk(1),
-      Stream.flatMap((call) =>
-        Stream.concat(
-          Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
-          Stream.fromEffect(
-            Effect.map(callTool(input, usable, call, isRecovery), (result): RunEvent => {
-              messages.push({
-                role: "tool",
-                callId: call.id,
-                name: call.name,
-                text: input.cutToolText(result.text)
-              })
-              return { _tag: "ToolFinished", result }
-            })
-          )
-        )
-      )
-    )
-
-  /** After a restart: what may run twice runs again, and what may not is told to the model as uncertain. */
-  const recover = (
-    input: RunInput,
-    usable: ReadonlyArray<Tools.Tool>,
-    messages: Array<Model.PromptMessage>
-  ) => {
-    // The prompt already holds a placeholder result for each pending call; the real one takes its place.
-    const pending = new Set(input.pending.map((call) => call.id))
-    const lastStep = messages.findLastIndex(
-      (message) => message.role === "assistant" && message.calls !== undefined
-    )
-    const kept = messages.filter(
-      (message, index) => !(index > lastStep && message.role === "tool" && pending.has(message.callId))
-    )
-    messages.splice(0, messages.length, ...kept)
-    return runCalls(input, usable, input.pending, messages, true)
-  }
-
   return Agent.of({ run })
 })
 
@@ -226,6 +180,52 @@ const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number
       now.usage = event.usage
       return Result.failVoid
   }
+}
+
+/** The calls of a step, one after the other, each with its one result. */
+const runCalls = (
+  input: RunInput,
+  usable: ReadonlyArray<Tools.Tool>,
+  calls: ReadonlyArray<ToolCall>,
+  messages: Array<Model.PromptMessage>,
+  isRecovery: boolean
+): Stream.Stream<RunEvent> =>
+  Stream.fromIterable(calls).pipe(
+    Stream.rechunk(1),
+    Stream.flatMap((call) =>
+      Stream.concat(
+        Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
+        Stream.fromEffect(
+          Effect.map(callTool(input, usable, call, isRecovery), (result): RunEvent => {
+            messages.push({
+              role: "tool",
+              callId: call.id,
+              name: call.name,
+              text: input.cutToolText(result.text)
+            })
+            return { _tag: "ToolFinished", result }
+          })
+        )
+      )
+    )
+  )
+
+/** After a restart: what may run twice runs again, and what may not is told to the model as uncertain. */
+const recover = (
+  input: RunInput,
+  usable: ReadonlyArray<Tools.Tool>,
+  messages: Array<Model.PromptMessage>
+) => {
+  // The prompt already holds a placeholder result for each pending call; the real one takes its place.
+  const pending = new Set(input.pending.map((call) => call.id))
+  const lastStep = messages.findLastIndex(
+    (message) => message.role === "assistant" && message.calls !== undefined
+  )
+  const kept = messages.filter(
+    (message, index) => !(index > lastStep && message.role === "tool" && pending.has(message.callId))
+  )
+  messages.splice(0, messages.length, ...kept)
+  return runCalls(input, usable, input.pending, messages, true)
 }
 
 /** One call's one result. Never fails: what goes wrong is the result. */
