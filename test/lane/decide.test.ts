@@ -268,7 +268,8 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         if (current !== undefined) current.isEnding = true
         retry = undefined
       } else if (command._tag === "Settle") {
-        for (const message of command.messages) settle(message.seq)
+        // A page read before a stop may bring back what the stop ended: the log refuses to end it again.
+        for (const message of command.messages) if (open.includes(message.seq)) settle(message.seq)
       } else if (command._tag === "SettleRest") {
         for (const one of open.filter((candidate) => candidate > command.afterSeq)) settle(one)
       } else if (command._tag === "Load") {
