@@ -1,0 +1,144 @@
+/**
+ * The log on SQLite: one file, `log.db`, in the data directory.
+ *
+ * Owns: how the port's promises map to one writer and one reader, and the check that they hold.
+ * Does not own: the SQL (`sqliteUnits`, `sqliteReads`, `sqliteSchema`), group commit (`layers/platform`).
+ *
+ * A read sees a unit from its COMMIT on, which may be a moment before the disk has it and its caller is told. After a loss of power
+ * in that moment the unit never was.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { statfs } from "node:fs/promises"
+import { dirname, join } from "node:path"
+import { type CheckResult, Checks } from "#src/check/Checks.ts"
+import {
+  LogError,
+  MessageLog,
+  StoreBroken,
+  StoreBusy,
+  StoreFull,
+  type Unit
+} from "#src/horizons/MessageLog.ts"
+import { DataDir } from "#layers/platform/DataDir.ts"
+import * as SqliteClient from "#layers/platform/SqliteClient.ts"
+import { type Db, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
+import * as Reads from "./sqliteReads.ts"
+import { migrate } from "./sqliteSchema.ts"
+import { apply, forgetSession } from "./sqliteUnits.ts"
+import type { Refusal } from "./stored.ts"
+
+const refused = (reason: Refusal) => new LogError({ reason })
+
+/** A statement that SQLite refuses is a bug of ours and dies; all else is the store's state. */
+const translated = (failure: SqliteFailure): Effect.Effect<never, LogError> => {
+  switch (failure.kind) {
+    case "full":
+      return Effect.fail(refused(new StoreFull({})))
+    case "busy":
+      return Effect.fail(refused(new StoreBusy({ detail: failure.detail })))
+    case "io":
+    case "broken":
+      return Effect.fail(refused(new StoreBroken({ detail: failure.detail })))
+    case "statement":
+      return Effect.die(failure)
+  }
+}
+
+/** Sessions that one purging unit forgets: few, since others wait for the writer meanwhile. */
+const purgedAtOnce = 50
+
+export const make = Effect.gen(function* () {
+  const sqlite = yield* Sqlite
+
+  const commit = <U extends Unit>(unit: U) =>
+    Effect.catch(
+      sqlite.unit((db) => apply(db, unit)),
+      (failure) => (failure._tag === "SqliteFailure" ? translated(failure) : Effect.fail(refused(failure)))
+    )
+
+  const reading =
+    <Q, A>(read: (db: Db, query: Q) => A) =>
+    (query: Q) =>
+      Effect.catch(
+        sqlite.read((db) => read(db, query)),
+        translated
+      )
+
+  const purge = Effect.fn("MessageLog.purge")(function* (
+    query: Parameters<MessageLog["Service"]["purge"]>[0]
+  ) {
+    const { tenant, before } = query
+    const some = sqlite.unit((db) => {
+      const keys = Reads.stalest(db, tenant, before, purgedAtOnce)
+      for (const session of keys) forgetSession(db, { tenant, session })
+      return Result.succeed(keys.length)
+    })
+    let total = 0
+    while (true) {
+      const purged = yield* Effect.catch(some, translated)
+      total += purged
+      if (purged < purgedAtOnce) return total
+    }
+  })
+
+  return MessageLog.of({
+    commit,
+    open: reading(Reads.open),
+    openSessions: reading(Reads.openSessions),
+    history: reading(Reads.history),
+    entries: reading(Reads.entries),
+    message: reading(Reads.message),
+    lookup: reading(Reads.lookup),
+    undelivered: reading(Reads.undelivered),
+    sessions: reading(Reads.sessions),
+    purge
+  })
+})
+
+const warnBelowMegabytes = 512
+
+const freeMegabytes = (directory: string) =>
+  Effect.tryPromise(async () => {
+    const { bavail, bsize } = await statfs(directory)
+    return Math.floor((bavail * bsize) / 1_000_000)
+  })
+
+/** Can it be read, is it whole, and will it have space tomorrow. */
+const check = Effect.gen(function* () {
+  const sqlite = yield* Sqlite
+  const run = Effect.gen(function* () {
+    const broken = sqlite.broken()
+    if (broken !== undefined)
+      return { status: "failed", message: `the store is broken (${broken}): restart` } satisfies CheckResult
+    yield* sqlite.read((db) => db.get("SELECT 1 FROM sessions LIMIT 1"))
+    const free = yield* freeMegabytes(dirname(sqlite.filename))
+    return free < warnBelowMegabytes
+      ? ({ status: "warning", message: `${free} MB of disk left: free some space` } satisfies CheckResult)
+      : ({ status: "ok", message: `${free} MB of disk left` } satisfies CheckResult)
+  }).pipe(
+    Effect.catch((error) =>
+      Effect.succeed<CheckResult>({ status: "failed", message: `the store cannot be read: ${error.message}` })
+    )
+  )
+  const checks = yield* Checks
+  yield* checks.register({ name: "store", run })
+})
+
+/** For tests: over any file, with the database beside it in the context. */
+export const layerFile = (options: SqliteClient.Options) =>
+  Layer.effect(MessageLog, Effect.andThen(migrate, make)).pipe(
+    Layer.merge(Layer.effectDiscard(check)),
+    Layer.provideMerge(SqliteClient.layer(options))
+  )
+
+/** Closing it makes durable what is under way. Registers the check `store`. */
+export const layer = Layer.unwrap(
+  Effect.map(DataDir, ({ path }) =>
+    Layer.effect(MessageLog, Effect.andThen(migrate, make)).pipe(
+      Layer.merge(Layer.effectDiscard(check)),
+      Layer.provide(SqliteClient.layer({ filename: join(path, "log.db") }))
+    )
+  )
+)

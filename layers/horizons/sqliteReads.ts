@@ -1,0 +1,273 @@
+/**
+ * The log's reads as SQL, and its rows as the port's values.
+ *
+ * Each query is answered by an index, so its cost does not grow with the log (a test asks SQLite for its plans).
+ */
+import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
+import type { Access, Identity } from "#src/domain/Inbound.ts"
+import type { Outcome } from "#src/domain/Outcome.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import type {
+  DeliveryRow,
+  EntryRow,
+  MessageLog,
+  MessageRow,
+  MessageTrace,
+  Place,
+  RunRow,
+  SessionRow
+} from "#src/horizons/MessageLog.ts"
+import type { Db } from "#layers/platform/SqliteClient.ts"
+import { readEntry, wholeLimit } from "./stored.ts"
+
+type Port = MessageLog["Service"]
+type Query<Member extends keyof Port> = Port[Member] extends (query: infer Q) => unknown ? Q : never
+
+interface Home {
+  readonly org: string
+  readonly project: string
+  readonly agent: string
+  readonly session: SessionKey
+}
+const placeOf = ({ org, project, agent, session }: Home): Place => ({
+  tenant: { org, project },
+  agent,
+  session
+})
+const optional = <A>(value: A | null): A | undefined => value ?? undefined
+const parsed = (json: string | null) => (json === null ? undefined : JSON.parse(json))
+
+interface MessageColumns extends Home, Omit<Identity, "externalId"> {
+  readonly id: string
+  readonly seq: number
+  readonly external_id: string
+  readonly sender: string
+  readonly access: Access
+  readonly ephemeral: number
+  readonly body: string
+  readonly accepted_at: number
+  readonly run_id: string | null
+  readonly outcome: Outcome | null
+  readonly outcome_by: string | null
+  readonly ended_at: number | null
+}
+const messageRow = (row: MessageColumns): MessageRow => ({
+  id: messageId(row.id),
+  place: placeOf(row),
+  seq: row.seq,
+  identity: {
+    channel: row.channel,
+    account: row.account,
+    conversation: row.conversation,
+    thread: row.thread,
+    externalId: row.external_id,
+    revision: row.revision
+  },
+  sender: row.sender,
+  access: row.access,
+  ephemeral: row.ephemeral === 1,
+  body: JSON.parse(row.body),
+  acceptedAt: row.accepted_at,
+  runId: row.run_id === null ? undefined : runId(row.run_id),
+  outcome: optional(row.outcome),
+  outcomeBy: optional(row.outcome_by),
+  endedAt: optional(row.ended_at)
+})
+
+interface EntryColumns {
+  readonly id: string
+  readonly seq: number
+  readonly ord: number | null
+  readonly message_id: string | null
+  readonly client_id: string | null
+  readonly run_id: string | null
+  readonly entry: string
+  readonly usage: string | null
+  readonly answers: string | null
+  readonly at: number
+}
+const entryRow = (row: EntryColumns): EntryRow => ({
+  id: row.id,
+  seq: row.seq,
+  order: optional(row.ord),
+  messageId: row.message_id === null ? undefined : messageId(row.message_id),
+  clientId: optional(row.client_id),
+  runId: row.run_id === null ? undefined : runId(row.run_id),
+  entry: readEntry(row.entry),
+  usage: parsed(row.usage),
+  at: row.at,
+  answers: parsed(row.answers)
+})
+const entryColumns = "id, seq, ord, message_id, client_id, run_id, entry, usage, answers, at"
+
+interface RunColumns {
+  readonly id: string
+  readonly state: RunRow["state"]
+  readonly attempt: number
+  readonly message_ids: string
+  readonly started_at: number
+  readonly ended_at: number | null
+  readonly usage: string
+  readonly failure: string | null
+}
+const runRow = (row: RunColumns): RunRow => ({
+  id: runId(row.id),
+  state: row.state,
+  attempt: row.attempt,
+  messageIds: JSON.parse(row.message_ids),
+  startedAt: row.started_at,
+  endedAt: optional(row.ended_at),
+  usage: JSON.parse(row.usage),
+  failure: parsed(row.failure)
+})
+
+interface DeliveryColumns extends Home {
+  readonly id: string
+  readonly run_id: string
+  readonly seq: number
+  readonly part: number
+  readonly channel: string
+  readonly account: string
+  readonly conversation: string
+  readonly thread: string
+  readonly text: string
+  readonly state: DeliveryRow["state"]
+  readonly attempts: number
+  readonly created_at: number
+  readonly sent_at: number | null
+  readonly receipt: string | null
+  readonly detail: string | null
+}
+const deliveryRow = (row: DeliveryColumns): DeliveryRow => ({
+  id: deliveryId(row.id),
+  place: placeOf(row),
+  runId: runId(row.run_id),
+  seq: row.seq,
+  part: row.part,
+  route: { channel: row.channel, account: row.account, conversation: row.conversation, thread: row.thread },
+  text: JSON.parse(row.text),
+  state: row.state,
+  attempts: row.attempts,
+  createdAt: row.created_at,
+  sentAt: optional(row.sent_at),
+  receipt: optional(row.receipt),
+  detail: optional(row.detail)
+})
+
+const openAll = `SELECT * FROM messages WHERE org = ? AND project = ? AND outcome IS NULL ORDER BY session, seq LIMIT ?`
+const openOfSession = `SELECT * FROM messages
+  WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL AND seq > ? ORDER BY seq LIMIT ?`
+export const open = (
+  db: Db,
+  { tenant, session, afterSeq = 0, limit }: Query<"open">
+): ReadonlyArray<MessageRow> =>
+  (session === undefined
+    ? db.all<MessageColumns>(openAll, [tenant.org, tenant.project, wholeLimit(limit)])
+    : db.all<MessageColumns>(openOfSession, [
+        tenant.org,
+        tenant.project,
+        session,
+        afterSeq,
+        wholeLimit(limit)
+      ])
+  ).map(messageRow)
+
+const sessionsWithOpen = `SELECT org, project, agent, session FROM sessions
+  WHERE org = ? AND project = ? AND open > 0 AND session > ? ORDER BY session LIMIT ?`
+export const openSessions = (db: Db, { tenant, after = "" as SessionKey, limit }: Query<"openSessions">) =>
+  db.all<Home>(sessionsWithOpen, [tenant.org, tenant.project, after, wholeLimit(limit)]).map(placeOf)
+
+const newest = `SELECT ${entryColumns} FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND ord IS NOT NULL ORDER BY ord DESC LIMIT ?`
+export const history = (db: Db, { tenant, session, limit }: Query<"history">): ReadonlyArray<EntryRow> =>
+  db
+    .all<EntryColumns>(newest, [tenant.org, tenant.project, session, wholeLimit(limit)])
+    .map(entryRow)
+    .reverse()
+
+const bySeq = `SELECT ${entryColumns} FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?`
+export const entries = (
+  db: Db,
+  { tenant, session, afterSeq = 0, limit }: Query<"entries">
+): ReadonlyArray<EntryRow> =>
+  db
+    .all<EntryColumns>(bySeq, [tenant.org, tenant.project, session, afterSeq, wholeLimit(limit)])
+    .map(entryRow)
+
+const oneMessage = `SELECT * FROM messages WHERE org = ? AND project = ? AND id = ?`
+const oneRun = `SELECT * FROM runs WHERE org = ? AND project = ? AND id = ?`
+const runEntries = `SELECT ${entryColumns} FROM entries
+  WHERE org = ? AND project = ? AND run_id = ? AND message_id IS NULL ORDER BY seq`
+const runDeliveries = `SELECT * FROM outbox WHERE org = ? AND project = ? AND run_id = ? ORDER BY seq, part`
+export const message = (db: Db, { tenant, id }: Query<"message">): MessageTrace | undefined => {
+  const key = (name: string) => [tenant.org, tenant.project, name]
+  const row = db.get<MessageColumns>(oneMessage, key(id))
+  if (row === undefined) return undefined
+  const found = messageRow(row)
+  if (found.runId === undefined) return { message: found, run: undefined, entries: [], deliveries: [] }
+  const run = db.get<RunColumns>(oneRun, key(found.runId))
+  return {
+    message: found,
+    run: run === undefined ? undefined : runRow(run),
+    entries: db.all<EntryColumns>(runEntries, key(found.runId)).map(entryRow),
+    deliveries: db.all<DeliveryColumns>(runDeliveries, key(found.runId)).map(deliveryRow)
+  }
+}
+
+const byIdentity = `SELECT * FROM messages
+  WHERE org = ? AND project = ? AND channel = ? AND account = ? AND conversation = ? AND thread = ?
+    AND external_id = ? AND revision = ?`
+export const lookup = (db: Db, { tenant, identity }: Query<"lookup">): MessageRow | undefined => {
+  const { channel, account, conversation, thread, externalId, revision } = identity
+  const name = [channel, account, conversation, thread, externalId, revision]
+  const row = db.get<MessageColumns>(byIdentity, [tenant.org, tenant.project, ...name])
+  return row === undefined ? undefined : messageRow(row)
+}
+
+/** The filters are part of the text, so that each combination gets the index that is made for it. */
+export const undelivered = (db: Db, query: Query<"undelivered">): ReadonlyArray<DeliveryRow> => {
+  const { tenant, session, channel, createdAfter, limit } = query
+  const where = ["org = ? AND project = ? AND state IN ('pending', 'sending')"]
+  const params: Array<string | number> = [tenant.org, tenant.project]
+  const filter = (condition: string, value: string | number | undefined) => {
+    if (value === undefined) return
+    where.push(condition)
+    params.push(value)
+  }
+  filter("session = ?", session)
+  filter("channel = ?", channel)
+  filter("created_at > ?", createdAfter)
+  const sql = `SELECT * FROM outbox WHERE ${where.join(" AND ")} ORDER BY created_at, session, seq, part LIMIT ?`
+  return db.all<DeliveryColumns>(sql, [...params, wholeLimit(limit)]).map(deliveryRow)
+}
+
+interface SessionColumns extends Home {
+  readonly seq: number
+  readonly open: number
+  readonly created_at: number
+  readonly updated_at: number
+}
+const latest = `SELECT * FROM sessions
+  WHERE org = ? AND project = ? AND ephemeral = 0 ORDER BY updated_at DESC, session LIMIT ?`
+const oneSession = `SELECT * FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral = 0 LIMIT ?`
+export const sessions = (db: Db, { tenant, key, limit }: Query<"sessions">): ReadonlyArray<SessionRow> =>
+  (key === undefined
+    ? db.all<SessionColumns>(latest, [tenant.org, tenant.project, wholeLimit(limit)])
+    : db.all<SessionColumns>(oneSession, [tenant.org, tenant.project, key, wholeLimit(limit)])
+  ).map((row) => ({
+    place: placeOf(row),
+    seq: row.seq,
+    open: row.open,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at
+  }))
+
+const stale = `SELECT session FROM sessions
+  WHERE org = ? AND project = ? AND ephemeral = 1 AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
+/** Ephemeral sessions that nobody needs any more, the oldest first. */
+export const stalest = (db: Db, tenant: Tenant, before: number, limit: number): ReadonlyArray<SessionKey> =>
+  db
+    .all<{ readonly session: SessionKey }>(stale, [tenant.org, tenant.project, before, limit])
+    .map(({ session }) => session)

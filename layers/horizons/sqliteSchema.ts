@@ -1,0 +1,126 @@
+/**
+ * The log's tables on SQLite, and the migrations that make them. Forward only.
+ *
+ * org, project, agent and session are columns of every table, and composite keys start with org and project. Texts of people
+ * and models are JSON. Rows that a recovery looks for are found by partial indexes, which stay small however long the log is.
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+
+/** The database was written by a newer version of the program. */
+export class SchemaTooNew extends Schema.TaggedError<SchemaTooNew>()("SchemaTooNew", {
+  found: Schema.Number,
+  known: Schema.Number
+}) {
+  override get message() {
+    return `the log has schema ${this.found}, this version knows ${this.known}: start the newer version, or restore a backup`
+  }
+}
+/** A migration did not run; the database is as it was. */
+export class MigrationFailed extends Schema.TaggedError<MigrationFailed>()("MigrationFailed", {
+  detail: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message() {
+    return `the log could not be migrated: ${this.detail}`
+  }
+}
+
+const first = [
+  `CREATE TABLE sessions (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    ephemeral INTEGER NOT NULL,
+    seq INTEGER NOT NULL, ord INTEGER NOT NULL, open INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session)
+  ) WITHOUT ROWID`,
+  `CREATE INDEX sessions_latest ON sessions (org, project, ephemeral, updated_at DESC, session)`,
+  `CREATE INDEX sessions_open ON sessions (org, project, session) WHERE open > 0`,
+
+  `CREATE TABLE messages (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    id TEXT NOT NULL, seq INTEGER NOT NULL,
+    channel TEXT NOT NULL, account TEXT NOT NULL, conversation TEXT NOT NULL, thread TEXT NOT NULL,
+    external_id TEXT NOT NULL, revision INTEGER NOT NULL,
+    sender TEXT NOT NULL, access TEXT NOT NULL, ephemeral INTEGER NOT NULL,
+    body TEXT NOT NULL, body_hash TEXT NOT NULL, accepted_at INTEGER NOT NULL,
+    run_id TEXT, outcome TEXT, outcome_by TEXT, ended_at INTEGER,
+    PRIMARY KEY (org, project, id)
+  )`,
+  `CREATE UNIQUE INDEX messages_identity
+    ON messages (org, project, channel, account, conversation, thread, external_id, revision)`,
+  `CREATE INDEX messages_open ON messages (org, project, session, seq) WHERE outcome IS NULL`,
+
+  `CREATE TABLE entries (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    seq INTEGER NOT NULL, ord INTEGER, id TEXT NOT NULL, message_id TEXT, client_id TEXT, run_id TEXT,
+    entry TEXT NOT NULL, usage TEXT, answers TEXT, at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session, seq)
+  )`,
+  `CREATE INDEX entries_order ON entries (org, project, session, ord) WHERE ord IS NOT NULL`,
+  `CREATE INDEX entries_run ON entries (org, project, run_id, seq) WHERE run_id IS NOT NULL`,
+
+  `CREATE TABLE runs (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    id TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL, stalled INTEGER NOT NULL,
+    message_ids TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER,
+    usage TEXT NOT NULL, failure TEXT,
+    PRIMARY KEY (org, project, id)
+  )`,
+  `CREATE INDEX runs_session ON runs (org, project, session)`,
+
+  `CREATE TABLE outbox (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    id TEXT NOT NULL, run_id TEXT NOT NULL, seq INTEGER NOT NULL, part INTEGER NOT NULL,
+    channel TEXT NOT NULL, account TEXT NOT NULL, conversation TEXT NOT NULL, thread TEXT NOT NULL,
+    text TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, sent_at INTEGER, receipt TEXT, detail TEXT,
+    PRIMARY KEY (org, project, id)
+  )`,
+  `CREATE INDEX outbox_run ON outbox (org, project, run_id, seq, part)`,
+  `CREATE INDEX outbox_waiting ON outbox (org, project, created_at, session, seq, part)
+    WHERE state IN ('pending', 'sending')`,
+  `CREATE INDEX outbox_waiting_session ON outbox (org, project, session, created_at, seq, part)
+    WHERE state IN ('pending', 'sending')`,
+  `CREATE INDEX outbox_waiting_channel ON outbox (org, project, channel, created_at, session, seq, part)
+    WHERE state IN ('pending', 'sending')`,
+
+  `CREATE TABLE cursors (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    channel TEXT NOT NULL, account TEXT NOT NULL, position TEXT NOT NULL, updated_at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, channel, account)
+  ) WITHOUT ROWID`
+]
+
+const statements = (list: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    for (const statement of list) yield* sql.unsafe(statement)
+  })
+
+const migrations = { "0001_log": statements(first) }
+const known = Object.keys(migrations).length
+const table = "log_migrations"
+
+/** The newest migration that ran here; 0 for a fresh file. */
+const current = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const tables = yield* sql`SELECT name FROM sqlite_master WHERE type = 'table' AND name = ${table}`
+  if (tables.length === 0) return 0
+  const rows = yield* sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${sql(table)}`
+  return rows[0]?.id ?? 0
+})
+
+/** Bring the file to the schema of this version, or refuse it. */
+export const migrate = Effect.gen(function* () {
+  const found = yield* current
+  if (found > known) return yield* new SchemaTooNew({ found, known })
+  yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table })
+}).pipe(
+  Effect.catchTags({
+    SqlError: (cause) => Effect.fail(new MigrationFailed({ detail: cause.message, cause })),
+    MigrationError: (cause) => Effect.fail(new MigrationFailed({ detail: cause.message, cause }))
+  })
+)

@@ -1,0 +1,347 @@
+/**
+ * The log's units as plain code over SQLite: each runs in a savepoint of its own and gives its result or why it is refused.
+ *
+ * Owns: dedupe, cap, order and fencing, as SQL.
+ * Does not own: atomicity and durability (`layers/platform/SqliteWriter`).
+ */
+import * as Result from "effect/Result"
+import { createHash } from "node:crypto"
+import type { MessageId } from "#src/domain/Ids.ts"
+import { messageId } from "#src/domain/Ids.ts"
+import type { Outcome } from "#src/domain/Outcome.ts"
+import type { Usage } from "#src/domain/Usage.ts"
+import * as Usages from "#src/domain/Usage.ts"
+import {
+  type Accept,
+  type Append,
+  type Committed,
+  type DeleteSession,
+  type Ending,
+  Fenced,
+  type Finish,
+  IdReused,
+  type Place,
+  type SendBegun,
+  type SendEnded,
+  SessionFull,
+  type Start,
+  type Unit
+} from "#src/horizons/MessageLog.ts"
+import type { Db } from "#layers/platform/SqliteClient.ts"
+import { toJson } from "#layers/platform/storable.ts"
+import { answerIndex, canonical, isAnswered, type Refusal } from "./stored.ts"
+
+type Answer<Tag extends Unit["_tag"]> = Result.Result<Committed[Tag], Refusal>
+
+const fenced = () => Result.fail(new Fenced({}))
+const bodyHash = (unit: Accept) =>
+  createHash("sha256").update(canonical(unit.message.body)).digest("base64url")
+const home = (place: Place) => [place.tenant.org, place.tenant.project, place.agent, place.session] as const
+const scope = (place: Place) => [place.tenant.org, place.tenant.project, place.session] as const
+const named = (place: Place, id: string) => [place.tenant.org, place.tenant.project, id] as const
+
+const findIdentity = `SELECT id, seq, body_hash, outcome FROM messages
+  WHERE org = ? AND project = ? AND channel = ? AND account = ? AND conversation = ? AND thread = ?
+    AND external_id = ? AND revision = ?`
+// A session is listed as soon as one of its messages is to be kept. Its time never goes back.
+const openMessage = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
+  VALUES (?, ?, ?, ?, ?, 1, 0, 1, ?, ?)
+  ON CONFLICT (org, project, session) DO UPDATE SET
+    seq = seq + 1, open = open + 1, ephemeral = min(ephemeral, excluded.ephemeral),
+    updated_at = max(updated_at, excluded.updated_at)
+  WHERE open < ?
+  RETURNING seq`
+const insertMessage = `INSERT INTO messages (org, project, agent, session, id, seq, channel, account, conversation, thread,
+    external_id, revision, sender, access, ephemeral, body, body_hash, accepted_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const insertEntry = `INSERT INTO entries (org, project, agent, session, seq, ord, id, message_id, client_id, run_id,
+    entry, usage, answers, at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const moveCursor = `INSERT INTO cursors (org, project, agent, session, channel, account, position, updated_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (org, project, channel, account) DO UPDATE SET
+    agent = excluded.agent, session = excluded.session, position = excluded.position, updated_at = excluded.updated_at`
+
+const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
+  const { place, message, at } = unit
+  const { channel, account, conversation, thread, externalId, revision } = message.identity
+  const { org, project } = place.tenant
+  const hash = bodyHash(unit)
+  const identity = [channel, account, conversation, thread, externalId, revision]
+  const before = db.get<{ id: string; seq: number; body_hash: string; outcome: Outcome | null }>(
+    findIdentity,
+    [org, project, ...identity]
+  )
+  if (before !== undefined) {
+    if (before.body_hash !== hash) return Result.fail(new IdReused({ messageId: before.id }))
+    const outcome = before.outcome ?? undefined
+    return Result.succeed({ duplicate: true, messageId: messageId(before.id), seq: before.seq, outcome })
+  }
+  const counted =
+    unit.cap < 1
+      ? undefined
+      : db.get<{ seq: number }>(openMessage, [...home(place), message.ephemeral, at, at, unit.cap])
+  if (counted === undefined) return Result.fail(new SessionFull({ cap: unit.cap }))
+  const { seq } = counted
+  const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at]
+  db.run(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
+  const entry = { v: 1, kind: "user", text: message.body.text, sender: message.sender }
+  // The entry is named like its message: both are one thing a person wrote.
+  db.run(insertEntry, [
+    ...home(place),
+    seq,
+    null,
+    unit.messageId,
+    unit.messageId,
+    externalId,
+    null,
+    toJson(entry),
+    null,
+    null,
+    at
+  ])
+  if (message.cursor !== undefined) db.run(moveCursor, [...home(place), channel, account, message.cursor, at])
+  return Result.succeed({ duplicate: false, messageId: unit.messageId, seq, outcome: undefined })
+}
+
+interface RunState {
+  /** 1 when it belongs to the session that was named. */
+  readonly here: number
+  readonly state: "running" | "ended"
+  readonly attempt: number
+  readonly stalled: number
+  readonly usage: string
+}
+const findRun = `SELECT session = ?4 AS here, state, attempt, stalled, usage FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
+const runState = (db: Db, place: Place, runId: string) =>
+  db.get<RunState>(findRun, [...named(place, runId), place.session])
+const findMessage = `SELECT seq, outcome, external_id FROM messages WHERE org = ? AND project = ? AND id = ? AND session = ?`
+interface MessageState {
+  readonly seq: number
+  readonly outcome: Outcome | null
+  readonly external_id: string
+}
+
+const insertRun = `INSERT INTO runs (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, usage)
+  VALUES (?, ?, ?, ?, ?, 'running', 1, 1, ?, ?, ?)`
+const nextAttempt = `UPDATE runs SET attempt = attempt + 1, stalled = stalled + 1 WHERE org = ? AND project = ? AND id = ?
+  RETURNING attempt, stalled`
+const reserveOrder = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
+  VALUES (?, ?, ?, ?, 0, 0, ?, 0, ?, ?)
+  ON CONFLICT (org, project, session) DO UPDATE SET ord = ord + excluded.ord, updated_at = max(updated_at, excluded.updated_at)
+  RETURNING ord`
+// An entry that another run brought into the order keeps its place there.
+const waitingMessage = `SELECT m.seq, e.ord FROM messages m
+  JOIN entries e ON e.org = m.org AND e.project = m.project AND e.session = m.session AND e.seq = m.seq
+  WHERE m.org = ? AND m.project = ? AND m.id = ? AND m.session = ? AND m.outcome IS NULL`
+const orderEntry = `UPDATE entries SET ord = ?, run_id = ? WHERE org = ? AND project = ? AND session = ? AND seq = ?`
+const assignRun = `UPDATE messages SET run_id = ? WHERE org = ? AND project = ? AND id = ?`
+
+const start = (db: Db, unit: Start): Answer<"Start"> => {
+  const { place, runId, messageIds, at } = unit
+  const run = runState(db, place, runId)
+  if (run !== undefined && (run.state === "ended" || run.here === 0)) return fenced()
+  const waiting: Array<{ readonly id: MessageId; readonly seq: number; readonly ord: number | null }> = []
+  for (const id of new Set(messageIds)) {
+    const message = db.get<{ seq: number; ord: number | null }>(waitingMessage, [
+      ...named(place, id),
+      place.session
+    ])
+    if (message === undefined) return fenced()
+    waiting.push({ id, ...message })
+  }
+  const fresh = run === undefined
+  const reserved = fresh ? waiting.filter(({ ord }) => ord === null).length : 0
+  const last = db.get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])?.ord ?? 0
+  if (!fresh) {
+    const next = db.get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
+    return Result.succeed({ attempt: next?.attempt ?? 1, attemptsWithoutProgress: next?.stalled ?? 1 })
+  }
+  db.run(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
+  let next = last - reserved
+  for (const { id, seq, ord } of waiting) {
+    db.run(assignRun, [runId, ...named(place, id)])
+    db.run(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
+  }
+  return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
+}
+
+const reserveEntries = `UPDATE sessions SET seq = seq + ?, ord = ord + ?, open = open - ?, updated_at = max(updated_at, ?)
+  WHERE org = ? AND project = ? AND session = ? RETURNING seq, ord, updated_at`
+interface Counters {
+  readonly seq: number
+  readonly ord: number
+  readonly updated_at: number
+}
+const progressRun = `UPDATE runs SET stalled = 0, usage = ? WHERE org = ? AND project = ? AND id = ?`
+const addUsage = (before: string, more: Usage) => toJson(Usages.add(JSON.parse(before), more))
+
+const append = (db: Db, unit: Append): Answer<"Append"> => {
+  const { place, runId, at } = unit
+  const run = runState(db, place, runId)
+  if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
+  const next = run.here === 0 ? undefined : db.get<Counters>(reserveEntries, [1, 1, 0, at, ...scope(place)])
+  if (next === undefined) return fenced()
+  const { seq, ord } = next
+  const usage = toJson(unit.usage)
+  db.run(insertEntry, [
+    ...home(place),
+    seq,
+    ord,
+    unit.entryId,
+    null,
+    null,
+    runId,
+    toJson(unit.entry),
+    usage,
+    null,
+    at
+  ])
+  db.run(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
+  return Result.succeed({ seq })
+}
+
+const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
+  WHERE org = ? AND project = ? AND id = ?`
+const endRun = `INSERT INTO runs
+    (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
+  VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)
+  ON CONFLICT (org, project, id) DO UPDATE SET
+    state = 'ended', ended_at = excluded.ended_at, usage = excluded.usage, failure = excluded.failure`
+const insertDelivery = `INSERT INTO outbox (org, project, agent, session, id, run_id, seq, part, channel, account, conversation, thread,
+    text, state, attempts, created_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?)`
+
+/** Of the endings, those whose message is still open, with what is known of it. */
+const effective = (db: Db, { place, endings }: Finish) => {
+  const found = new Map<MessageId, { readonly ending: Ending; readonly message: MessageState }>()
+  for (const ending of endings) {
+    const message = db.get<MessageState>(findMessage, [...named(place, ending.messageId), place.session])
+    if (message !== undefined && message.outcome === null && !found.has(ending.messageId))
+      found.set(ending.messageId, { ending, message })
+  }
+  return [...found.values()]
+}
+
+/** True when the run itself may not end any more. */
+const isOver = (run: RunState | undefined, unit: Finish): boolean =>
+  run === undefined
+    ? unit.attempt !== undefined || unit.endings.length === 0
+    : run.state === "ended" || run.here === 0 || (unit.attempt !== undefined && unit.attempt !== run.attempt)
+
+const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
+  const { place, runId, entries, at } = unit
+  const run = runState(db, place, runId)
+  if (isOver(run, unit)) return fenced()
+  const ending = effective(db, unit)
+  if (ending.length === 0 && unit.endings.length > 0) return fenced()
+  const count = entries.length
+  const last = db.get<Counters>(reserveEntries, [count, count, ending.length, at, ...scope(place)])
+  if (last === undefined) return fenced()
+
+  const answer = answerIndex(entries)
+  const answered = ending
+    .filter((one) => isAnswered(one.ending))
+    .sort((a, b) => a.message.seq - b.message.seq)
+    .map(({ message }) => message.external_id)
+  const seqs = entries.map((_, index) => last.seq - count + index + 1)
+  entries.forEach(({ id, entry }, index) => {
+    const isAnswer = index === answer
+    const usage = isAnswer ? toJson(unit.usage) : null
+    const answers = isAnswer && answered.length > 0 ? toJson(answered) : null
+    const ord = last.ord - count + index + 1
+    db.run(insertEntry, [
+      ...home(place),
+      seqs[index],
+      ord,
+      id,
+      null,
+      null,
+      runId,
+      toJson(entry),
+      usage,
+      answers,
+      at
+    ])
+  })
+  for (const { ending: one } of ending)
+    db.run(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
+  unit.deliveries.forEach(({ id, route, text }, part) => {
+    const to = [route.channel, route.account, route.conversation, route.thread]
+    const seq = seqs[answer] ?? last.seq
+    // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
+    db.run(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), last.updated_at])
+  })
+  const ids = toJson(ending.map((one) => one.ending.messageId))
+  const usage = run === undefined ? toJson(unit.usage) : addUsage(run.usage, unit.usage)
+  const failure = unit.failure === undefined ? null : toJson(unit.failure)
+  db.run(endRun, [...home(place), runId, ids, at, at, usage, failure])
+  return Result.succeed({ seqs, endings: ending.map((one) => one.ending) })
+}
+
+const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1
+  WHERE org = ? AND project = ? AND id = ? AND session = ? AND state IN ('pending', 'sending') RETURNING attempts`
+const endSend = `UPDATE outbox SET state = ?, receipt = coalesce(?, receipt), detail = ?, sent_at = ?
+  WHERE org = ? AND project = ? AND id = ? AND session = ? AND state NOT IN ('sent', 'dead')`
+
+const sendBegun = (db: Db, { place, deliveryId }: SendBegun): Answer<"SendBegun"> => {
+  const begun = db.get<{ attempts: number }>(beginSend, [...named(place, deliveryId), place.session])
+  return begun === undefined ? fenced() : Result.succeed({ attempts: begun.attempts })
+}
+
+const sendEnded = (db: Db, unit: SendEnded): Answer<"SendEnded"> => {
+  const { place, deliveryId, state, at } = unit
+  const sentAt = state === "sent" ? at : null
+  const changed =
+    db.run(endSend, [state, unit.receipt, unit.detail, sentAt, ...named(place, deliveryId), place.session]) >
+    0
+  return Result.succeed({ changed })
+}
+
+const openIds = `SELECT id FROM messages WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL ORDER BY seq`
+// In this order: what a row is found by is deleted after it.
+const forget = [
+  `DELETE FROM outbox WHERE org = ?1 AND project = ?2 AND run_id IN
+    (SELECT id FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3)`,
+  `DELETE FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3`,
+  `DELETE FROM messages WHERE org = ?1 AND project = ?2 AND id IN
+    (SELECT message_id FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3 AND message_id IS NOT NULL)`,
+  `DELETE FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3`,
+  // The position is the channel's, not the session's: it stays, without the name.
+  `UPDATE cursors SET agent = '', session = '' WHERE org = ?1 AND project = ?2 AND session = ?3`,
+  `DELETE FROM sessions WHERE org = ?1 AND project = ?2 AND session = ?3`
+]
+
+/** Leaves nothing of the session behind. True when there was one. */
+export const forgetSession = (db: Db, place: Pick<Place, "tenant" | "session">): boolean => {
+  const key = [place.tenant.org, place.tenant.project, place.session]
+  let existed = false
+  for (const sql of forget) existed = db.run(sql, key) > 0
+  return existed
+}
+
+const deleteSession = (db: Db, { place }: DeleteSession): Answer<"DeleteSession"> => {
+  const cancelled = db.all<{ id: string }>(openIds, scope(place)).map(({ id }) => messageId(id))
+  return Result.succeed({ existed: forgetSession(db, place), cancelled })
+}
+
+/** Run a unit in the transaction that `db` is in. */
+export function apply<U extends Unit>(db: Db, unit: U): Answer<U["_tag"]>
+export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
+  switch (unit._tag) {
+    case "Accept":
+      return accept(db, unit)
+    case "Start":
+      return start(db, unit)
+    case "Append":
+      return append(db, unit)
+    case "Finish":
+      return finish(db, unit)
+    case "SendBegun":
+      return sendBegun(db, unit)
+    case "SendEnded":
+      return sendEnded(db, unit)
+    case "DeleteSession":
+      return deleteSession(db, unit)
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * What the adapters of the log agree on: how a body is compared, which entry is the answer, and whom it answers.
+ *
+ * Owns: rules that must not differ between databases.
+ * Does not own: any storage.
+ */
+import type { Entry, NewEntry } from "#src/domain/Entry.ts"
+import { upcast } from "#src/domain/Entry.ts"
+import type { MessageBody } from "#src/domain/Inbound.ts"
+import type { Ending, LogError } from "#src/horizons/MessageLog.ts"
+import { toJson } from "#layers/platform/storable.ts"
+
+export type Refusal = LogError["reason"]
+
+const sorted = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== "object" || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, part]) => [key, sorted(part)])
+  )
+}
+
+/** The body as JSON with ordered keys: equal for equal bodies, whatever order their keys came in. */
+export const canonical = ({ text, system, params, prior }: MessageBody): string =>
+  toJson(sorted({ text, system, params, prior }))
+
+/** Stored JSON that this binary or an older one wrote, as an entry of today. */
+export const readEntry = (json: string): Entry => upcast(JSON.parse(json))
+
+/** Where the answer stands among a run's last entries: its last assistant text without calls, or -1. */
+export const answerIndex = (entries: ReadonlyArray<{ readonly entry: NewEntry }>): number =>
+  entries.findLastIndex(({ entry }) => entry.kind === "assistant" && (entry.calls ?? []).length === 0)
+
+/** A run answers these; whoever was interrupted, cancelled or dropped was not answered. */
+export const isAnswered = ({ outcome }: Ending): boolean =>
+  outcome === "answered" || outcome === "merged" || outcome === "steered"
+
+/** A limit that every database takes: a whole number, at least 0. */
+export const wholeLimit = (limit: number): number =>
+  Number.isNaN(limit) ? 0 : Math.min(Math.max(Math.floor(limit), 0), 2_147_483_647)
