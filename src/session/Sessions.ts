@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Clock from "effect/Clock"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import type { MessageId } from "#src/domain/Ids.ts"
 import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
@@ -55,8 +56,18 @@ export class Sessions extends Context.Service<
 /** Rows read at a time: most of a transcript's entries are messages. */
 const pageSize = 500
 
+/** An ephemeral session lives this long after its last message. */
+const ephemeralMillis = 24 * 3600 * 1000
+
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+
+  yield* Clock.currentTimeMillis.pipe(
+    Effect.flatMap((now) => log.purge({ tenant: local, before: now - ephemeralMillis })),
+    Effect.catch((error) => Effect.logWarning("ephemeral sessions could not be purged", error.message)),
+    Effect.repeat(Schedule.spaced("1 hour")),
+    Effect.forkScoped
+  )
 
   const messages = Effect.fn("Sessions.messages")(function* (
     key: SessionKey,

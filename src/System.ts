@@ -1,0 +1,33 @@
+/**
+ * The whole system, its sockets still open: the requirements of `layer` are the adapters a composition must bring.
+ */
+import * as Layer from "effect/Layer"
+import * as Agent from "#src/agent/Agent.ts"
+import * as Channels from "#src/channel/Channels.ts"
+import * as Checks from "#src/check/Checks.ts"
+import * as Inbound from "#src/inbound/Inbound.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+import * as RunDriver from "#src/lane/RunDriver.ts"
+import * as ModelKinds from "#src/model/ModelKinds.ts"
+import * as Feed from "#src/outbound/Feed.ts"
+import * as Outbound from "#src/outbound/Outbound.ts"
+import * as Sessions from "#src/session/Sessions.ts"
+import * as TimeTools from "#src/tool/TimeTools.ts"
+import * as Tools from "#src/tool/Tools.ts"
+
+/** The registries, empty: adapters and rooms fill them by Layers of their own. */
+export const registries = Layer.mergeAll(
+  Tools.layer,
+  Channels.layer,
+  Checks.layer,
+  ModelKinds.layer,
+  Feed.layer
+)
+
+/** From the inbox to the outbox. Needs the log, a model, ids, the settings and the registries. */
+export const layer = Inbound.layer.pipe(
+  Layer.provideMerge(Lanes.layer),
+  Layer.provideMerge(RunDriver.layer),
+  Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, Outbound.layer)),
+  Layer.merge(TimeTools.layer)
+)
