@@ -1,0 +1,76 @@
+/**
+ * A model request as the body of a chat-completion call.
+ *
+ * Owns: the wire's words and their order. The messages come last, and equal messages give equal text, so from turn to turn
+ * the body's beginning stays byte for byte the same.
+ */
+import type { ModelRequest, PromptMessage } from "#src/model/Model.ts"
+import type { ToolNames } from "#src/model/toolNames.ts"
+
+/** `usesNewLimit`: OpenAI itself has renamed the output limit and refuses the old word; others only know the old one. */
+export const encodeRequest = (
+  model: string,
+  request: ModelRequest,
+  names: ToolNames,
+  usesNewLimit: boolean
+): string => {
+  const { params, tools } = request
+  return JSON.stringify({
+    model,
+    stream: true,
+    stream_options: { include_usage: true },
+    temperature: params.temperature,
+    top_p: params.topP,
+    [usesNewLimit ? "max_completion_tokens" : "max_tokens"]: params.maxOutputTokens,
+    stop: params.stop,
+    seed: params.seed,
+    presence_penalty: params.presencePenalty,
+    frequency_penalty: params.frequencyPenalty,
+    tools:
+      tools.length === 0
+        ? undefined
+        : tools.map((tool) => ({
+            type: "function",
+            function: {
+              name: names.toWire(tool.name),
+              description: tool.description,
+              parameters: tool.parameters
+            }
+          })),
+    messages: request.messages.map((message) => encodeMessage(message, names))
+  })
+}
+
+const encodeMessage = (message: PromptMessage, names: ToolNames): unknown => {
+  switch (message.role) {
+    case "system":
+    case "user":
+      return { role: message.role, content: message.text }
+    case "tool":
+      return { role: "tool", tool_call_id: message.callId, content: message.text }
+    case "assistant":
+      if (message.calls === undefined || message.calls.length === 0) {
+        return { role: "assistant", content: message.text }
+      }
+      return {
+        role: "assistant",
+        content: message.text === "" ? null : message.text,
+        tool_calls: message.calls.map((call) => ({
+          id: call.id,
+          type: "function",
+          function: { name: names.toWire(call.name), arguments: jsonObject(call.arguments) }
+        }))
+      }
+  }
+}
+
+/** Providers refuse a history whose arguments are not a JSON object, so what a model once garbled is wrapped in one. */
+const jsonObject = (text: string): string => {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return text
+  } catch {
+    if (text.trim() === "") return "{}"
+  }
+  return JSON.stringify({ malformed: text })
+}

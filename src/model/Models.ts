@@ -1,0 +1,174 @@
+/**
+ * Finds who answers for a `provider/model`.
+ *
+ * Owns: the providers that exist without a section, the lookup, and what must hold before a model is used.
+ * Does not own: speaking to a provider (`ModelKinds`), nor choosing an agent's model (`agent`).
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { Model, ModelError, ModelUnknown } from "./Model.ts"
+import { ModelKinds } from "./ModelKinds.ts"
+import { Providers, type ProviderSettings } from "./ProviderSettings.ts"
+
+type ProviderMap = Readonly<Record<string, ProviderSettings>>
+
+const idle_timeout_ms = 120_000
+
+/** Providers that exist without a section. `api_key_env` names the variable their key is usually kept in. */
+export const builtIn = {
+  openai: {
+    kind: "openai-chat",
+    base_url: "https://api.openai.com/v1",
+    api_key_env: "OPENAI_API_KEY",
+    idle_timeout_ms
+  },
+  anthropic: {
+    kind: "anthropic",
+    base_url: "https://api.anthropic.com/v1",
+    api_key_env: "ANTHROPIC_API_KEY",
+    idle_timeout_ms
+  },
+  openrouter: {
+    kind: "openai-chat",
+    base_url: "https://openrouter.ai/api/v1",
+    api_key_env: "OPENROUTER_API_KEY",
+    idle_timeout_ms
+  },
+  ollama: { kind: "openai-chat", base_url: "http://127.0.0.1:11434/v1", idle_timeout_ms },
+  demo: { kind: "demo", idle_timeout_ms }
+} as const satisfies ProviderMap
+
+/**
+ * The configured providers and the built-in ones. A section for a built-in name that keeps its kind also keeps
+ * the address and the key's variable it does not set itself. Applying it twice changes nothing.
+ */
+export const withBuiltIn = (configured: ProviderMap): ProviderMap => {
+  const all: Record<string, ProviderSettings> = { ...builtIn, ...configured }
+  for (const [name, standard] of Object.entries<ProviderSettings>(builtIn)) {
+    const own = Object.hasOwn(configured, name) ? configured[name] : undefined
+    if (own === undefined || own.kind !== standard.kind) continue
+    const namesKey = own.api_key !== undefined || own.api_key_env !== undefined
+    // A key's usual variable belongs to the usual address: it must not be sent to another one unasked.
+    const keepsAddress = own.base_url === undefined || own.base_url === standard.base_url
+    all[name] = {
+      ...(standard.base_url === undefined ? {} : { base_url: standard.base_url }),
+      ...(standard.api_key_env === undefined || namesKey || !keepsAddress
+        ? {}
+        : { api_key_env: standard.api_key_env }),
+      ...own
+    }
+  }
+  return all
+}
+
+/** Kinds that have an adapter today. */
+const builtKinds: ReadonlySet<ProviderSettings["kind"]> = new Set<ProviderSettings["kind"]>([
+  "openai-chat",
+  "demo"
+])
+
+/** `provider/model` in its two parts; `undefined` when one of them is missing. */
+export const split = (model: string): { readonly provider: string; readonly model: string } | undefined => {
+  const slash = model.indexOf("/")
+  if (slash < 1 || slash === model.length - 1) return undefined
+  return { provider: model.slice(0, slash), model: model.slice(slash + 1) }
+}
+
+/** A model that an agent is set to use cannot be used, and why. */
+export class ModelUnusable extends Schema.TaggedError<ModelUnusable>()("ModelUnusable", {
+  model: Schema.String,
+  problem: Schema.Literals([
+    "malformed",
+    "unknown_provider",
+    "not_built_yet",
+    "no_address",
+    "bad_address",
+    "no_key"
+  ]),
+  provider: Schema.String,
+  /** The kind, or for `no_key` the variable that is looked for. */
+  detail: Schema.String
+}) {
+  override get message() {
+    switch (this.problem) {
+      case "malformed":
+        return `model "${this.model}" is not of the form provider/model`
+      case "unknown_provider":
+        return `model "${this.model}": there is no provider "${this.provider}"; add [providers.${this.provider}]`
+      case "not_built_yet":
+        return `model "${this.model}": providers of kind "${this.detail}" are not built yet; use one of kind "openai-chat"`
+      case "no_address":
+        return `model "${this.model}": set providers.${this.provider}.base_url`
+      case "bad_address":
+        return `model "${this.model}": providers.${this.provider}.base_url is not an http or https address`
+      case "no_key":
+        return `model "${this.model}": set providers.${this.provider}.api_key or the variable ${this.detail}`
+    }
+  }
+}
+
+/**
+ * What is wrong with the models that agents are set to use: empty when all can be tried. `providers` hold their
+ * keys already. For the start of the gateway, so that it fails before a message is accepted.
+ */
+export const unusable = (
+  configured: ProviderMap,
+  models: ReadonlyArray<string>
+): ReadonlyArray<ModelUnusable> => {
+  const providers = withBuiltIn(configured)
+  return [...new Set(models)].flatMap((model) => {
+    const parts = split(model)
+    const settings =
+      parts !== undefined && Object.hasOwn(providers, parts.provider) ? providers[parts.provider] : undefined
+    const told = (problem: ModelUnusable["problem"], detail: string = settings?.kind ?? "") => [
+      new ModelUnusable({ model, problem, provider: parts?.provider ?? "", detail })
+    ]
+    if (parts === undefined) return told("malformed")
+    if (settings === undefined) return told("unknown_provider")
+    if (!builtKinds.has(settings.kind)) return told("not_built_yet")
+    if (settings.kind === "demo") return []
+    if (settings.base_url === undefined) return told("no_address")
+    if (!isWebAddress(settings.base_url)) return told("bad_address")
+    const usual = Object.values<ProviderSettings>(builtIn).find((one) => one.base_url === settings.base_url)
+    return usual?.api_key_env !== undefined && settings.api_key === undefined
+      ? told("no_key", settings.api_key_env ?? usual.api_key_env)
+      : []
+  })
+}
+
+const isWebAddress = (text: string): boolean => {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  return url !== undefined && (url.protocol === "http:" || url.protocol === "https:")
+}
+
+export const make = Effect.gen(function* () {
+  const kinds = yield* ModelKinds
+  const providers = yield* Providers
+  let last: { readonly configured: ProviderMap; readonly all: ProviderMap } | undefined
+
+  const current = (): ProviderMap => {
+    const configured = providers.get()
+    if (last?.configured !== configured) last = { configured, all: withBuiltIn(configured) }
+    return last.all
+  }
+
+  return Model.of({
+    stream: (request) =>
+      Stream.suspend(() => {
+        const parts = split(request.model)
+        const all = current()
+        const settings =
+          parts !== undefined && Object.hasOwn(all, parts.provider) ? all[parts.provider] : undefined
+        const speak = settings === undefined ? undefined : kinds.find(settings.kind)
+        if (parts === undefined || settings === undefined || speak === undefined) {
+          return Stream.fail(new ModelError({ model: request.model, reason: new ModelUnknown() }))
+        }
+        return speak({ model: parts.model, settings, request })
+      })
+  })
+})
+
+/** `Model` over all registered kinds and configured providers. Settings are read at each call. */
+export const layer = Layer.effect(Model, make)
