@@ -50,6 +50,11 @@ const takeCode = (): string | undefined => {
   return code
 }
 
+/** A new link pasted into the address bar of this very page changes the hash only. */
+const onHash = () => {
+  if (location.hash.startsWith("#code=")) location.reload()
+}
+
 /** Exchange the code for the cookie. False when it is not valid any more. */
 const exchange = async (code: string): Promise<boolean> => {
   const response = await fetch("/auth/code", {
@@ -197,6 +202,7 @@ export const connect = (
     await open()
   }
   void begin()
+  addEventListener("hashchange", onHash)
   addEventListener("online", soon)
   document.addEventListener("visibilitychange", soon)
 
@@ -219,6 +225,7 @@ export const connect = (
       closed = true
       clearTimeout(timer)
       clearTimeout(ackTimer)
+      removeEventListener("hashchange", onHash)
       removeEventListener("online", soon)
       document.removeEventListener("visibilitychange", soon)
       socket?.close()

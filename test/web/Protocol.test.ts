@@ -3,7 +3,7 @@ import { afterEach, assert, beforeEach, describe, it, vi } from "vitest"
 import { named, useBrowser, withoutBrowser } from "./browser.ts"
 import { type FakeGateway, startFakeGateway } from "./fakeGateway.ts"
 
-describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), () => {
+describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeout: 30_000 }, () => {
   const browser = useBrowser()
   let gateway: FakeGateway
   let page: Page
@@ -48,6 +48,12 @@ describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), () => {
     await page.goto(`${gateway.url}/#code=bad`)
     await page.getByRole("alert").getByText("used before").waitFor()
     assert.strictEqual(page.url(), `${gateway.url}/`)
+  })
+
+  it("takes a new link pasted into its own address bar", async () => {
+    await page.goto(`${gateway.url}/#code=bad`)
+    await page.getByRole("alert").waitFor()
+    await open()
   })
 
   it("shows the demo model and the line to set", async () => {
