@@ -31,7 +31,7 @@ export type Frame =
       readonly id: string
       readonly outcome: string
       readonly by?: string
-      readonly message?: string
+      readonly failure?: { readonly message: string }
     }
   | { readonly type: "user"; readonly id: string; readonly seq: number; readonly content: string }
   | { readonly type: "run"; readonly run_id: string; readonly attempt: number; readonly state: string }
@@ -215,10 +215,10 @@ const onHistory = (state: State, rows: ReadonlyArray<HistoryRow>): State => {
 }
 
 const outcomeNotes: Readonly<Record<string, string>> = {
-  failed: "No answer: something failed",
+  failed: "No answer",
   cancelled: "Cancelled",
-  interrupted: "Interrupted by a newer message",
-  dropped: "Dropped: too many messages were waiting",
+  interrupted: "Interrupted",
+  dropped: "Dropped, too many messages were waiting",
   expired: "Expired before it could be answered",
   silent: "Read; no answer was needed"
 }
@@ -288,14 +288,14 @@ const onMessage = (state: State, frame: Extract<Frame, { type: "message" }>): St
 
 const onOutcome = (state: State, frame: Extract<Frame, { type: "outcome" }>): State => {
   const note = outcomeNotes[frame.outcome]
-  const detail = frame.message ?? (frame.by === undefined ? undefined : `by ${frame.by}`)
+  const detail = frame.failure?.message ?? (frame.by === undefined ? undefined : `by ${frame.by}`)
   const lines =
     note === undefined
       ? state.lines
       : updateUser(state.lines, frame.id, (line) => ({
           ...line,
           status: "accepted",
-          note: detail === undefined ? note : `${note} (${detail})`
+          note: detail === undefined ? note : `${note}: ${detail}`
         }))
   const ends = ["failed", "cancelled", "interrupted"].includes(frame.outcome)
   if (!ends || state.draft === undefined) return { ...state, lines }
