@@ -1,0 +1,52 @@
+/**
+ * The system on in-memory adapters: no network, no disk, a clock you turn.
+ * Adapters stay visible, so a test can script the model, break the log and read deliveries.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as RecordingChannel from "#layers/channel/RecordingChannel.ts"
+import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
+import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
+import * as Settings from "#layers/platform/Settings.ts"
+import { Ids } from "#src/domain/Ids.ts"
+import type { Checks } from "#src/check/Checks.ts"
+import type { MessageLog } from "#src/horizons/MessageLog.ts"
+import * as System from "#src/System.ts"
+
+/** Ids that count: the same in every run of a test. */
+export const layerIds = Layer.sync(Ids, () => {
+  let count = 0
+  return Ids.of({
+    next: (prefix) => `${prefix}_${String(++count).padStart(6, "0")}`,
+    secret: () => `secret-${String(++count).padStart(16, "0")}`
+  })
+})
+
+export interface Options {
+  readonly script?: Parameters<typeof ScriptedModel.layer>[0]
+  /** What a configuration file could say. */
+  readonly config?: Readonly<Record<string, unknown>>
+}
+
+/** The system over any log: what a test of durability gives the same file twice. */
+export const layerOn = <A, E>(
+  log: Layer.Layer<A | MessageLog, E, Checks>,
+  { script = [], config = {} }: Options = {}
+) =>
+  System.layer.pipe(
+    Layer.provideMerge(RecordingChannel.layer),
+    Layer.provideMerge(log),
+    Layer.provideMerge(
+      Layer.mergeAll(
+        System.registries,
+        ScriptedModel.layer(script),
+        layerIds,
+        Settings.layerFrom({ general: { model: "demo/demo" }, ...config }).pipe(Layer.orDie)
+      )
+    )
+  )
+
+export const layer = (options: Options = {}) => layerOn(MemoryMessageLog.layer, options)
+
+/** Wait until nothing is going on any more in this process, without turning the clock. */
+export const settle = Effect.repeat(Effect.yieldNow, { times: 200 })

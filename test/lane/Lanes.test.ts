@@ -1,0 +1,526 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as RecordingChannel from "#layers/channel/RecordingChannel.ts"
+import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
+import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
+import * as TestSystem from "#layers/Test.ts"
+import * as Channels from "#src/channel/Channels.ts"
+import type { InboundMessage } from "#src/domain/Inbound.ts"
+import type { SessionEvent } from "#src/domain/SessionEvent.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
+import * as Inbound from "#src/inbound/Inbound.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+import { ModelUnavailable } from "#src/model/Model.ts"
+import * as Feed from "#src/outbound/Feed.ts"
+import * as Outbound from "#src/outbound/Outbound.ts"
+import * as Sessions from "#src/session/Sessions.ts"
+import * as Tools from "#src/tool/Tools.ts"
+
+const { call, fail, hang, text, wait } = ScriptedModel
+const ada = "agent:main:ada" as SessionKey
+const bob = "agent:main:bob" as SessionKey
+
+const message = (id: string, changes: Partial<InboundMessage> = {}): InboundMessage => ({
+  identity: {
+    channel: "recording-keyed",
+    account: "a",
+    conversation: "c",
+    thread: "",
+    externalId: id,
+    revision: 1
+  },
+  session: ada,
+  ephemeral: false,
+  sender: "ada",
+  access: "owner",
+  body: { text: `say ${id}` },
+  ...changes
+})
+
+const submit = (id: string, changes: Partial<InboundMessage> = {}) =>
+  Effect.flatMap(Inbound.Inbound, (inbound) => inbound.submit(message(id, changes)))
+const said = (key: SessionKey = ada) =>
+  Effect.flatMap(Sessions.Sessions, (sessions) =>
+    Effect.map(sessions.messages(key, { limit: 100 }), ({ messages }) =>
+      messages.map((one) => `${one.role}: ${one.content}`)
+    )
+  )
+const outcomeOf = (id: string, key: SessionKey = ada) =>
+  Effect.gen(function* () {
+    const log = yield* MessageLog.MessageLog
+    const row = yield* log.lookup({ tenant: local, identity: message(id, { session: key }).identity })
+    return row?.outcome
+  })
+const listen = (key: SessionKey = ada) =>
+  Effect.map(Feed.Feed, (feed) => {
+    const events: Array<SessionEvent> = []
+    feed.subscribe(key, (event) => void events.push(event))
+    return events
+  })
+const { settle } = TestSystem
+/** A new process on the log of an old one. */
+const on = (log: MessageLog.MessageLog["Service"], options: TestSystem.Options) =>
+  Effect.provide(TestSystem.layerOn(Layer.succeed(MessageLog.MessageLog, log), options))
+
+describe("Lanes", () => {
+  it.effect("answers a session's messages one by one, in order", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* submit("2")
+      yield* submit("3")
+      yield* settle
+
+      assert.deepStrictEqual(yield* said(), [
+        "user: say 1",
+        "user: say 2",
+        "user: say 3",
+        "assistant: one",
+        "assistant: two",
+        "assistant: three"
+      ])
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.deepStrictEqual(
+        requests()[2]!
+          .messages.slice(1)
+          .map((one) => one.text),
+        ["say 1", "one", "say 2", "two", "say 3"]
+      )
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["one", "two", "three"] })))
+  )
+
+  it.effect("does not let a slow session hold up another", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* settle
+      yield* submit("2", { session: bob })
+      yield* settle
+
+      assert.deepStrictEqual(yield* said(bob), ["user: say 2", "assistant: quick"])
+    }).pipe(Effect.provide(TestSystem.layer({ script: [[hang], "quick"] })))
+  )
+
+  it.effect("runs at most as many at once as the budget allows", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* submit("2", { session: bob })
+      yield* settle
+
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.lengthOf(requests(), 1)
+    }).pipe(
+      Effect.provide(TestSystem.layer({ script: () => [hang], config: { queue: { max_concurrency: 1 } } }))
+    )
+  )
+
+  it.effect("refuses a message beyond the cap, typed, and stores nothing of it", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* submit("2")
+      const refusal = yield* Effect.flip(submit("3"))
+
+      assert.deepInclude(refusal, { _tag: "LaneFull", cap: 2 })
+      assert.isUndefined(yield* outcomeOf("3"))
+      assert.lengthOf(yield* said(), 2)
+    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang], config: { queue: { cap: 2 } } })))
+  )
+
+  it.effect("answers all of a long queue although the lane remembers only two", () =>
+    Effect.gen(function* () {
+      for (let count = 1; count <= 12; count++) yield* submit(String(count))
+      yield* Effect.repeat(settle, { times: 5 })
+
+      assert.deepStrictEqual(
+        (yield* said()).filter((line) => line.startsWith("assistant")),
+        Array.from({ length: 12 }, (_, index) => `assistant: to say ${index + 1}`)
+      )
+    }).pipe(
+      Effect.provide(
+        TestSystem.layer({
+          script: (request) => `to ${request.messages.at(-1)!.text}`,
+          config: { queue: { lane_buffer: 2 } }
+        })
+      )
+    )
+  )
+
+  it.effect("acknowledges a redelivered message again and answers it once", () =>
+    Effect.gen(function* () {
+      const first = yield* submit("1")
+      yield* settle
+      const again = yield* submit("1")
+      yield* settle
+
+      assert.deepStrictEqual(again, {
+        messageId: first.messageId,
+        seq: first.seq,
+        duplicate: true,
+        outcome: "answered"
+      })
+      assert.deepStrictEqual(yield* said(), ["user: say 1", "assistant: once"])
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["once", "twice"] })))
+  )
+
+  it.effect("refuses an id that comes again with another text", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      const refusal = yield* Effect.flip(submit("1", { body: { text: "something else" } }))
+
+      assert.strictEqual(refusal._tag, "IdReused")
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["once"] })))
+  )
+
+  it.effect("keeps what was written when a run is cancelled, marked, and goes on with the next", () =>
+    Effect.gen(function* () {
+      const events = yield* listen()
+      const first = yield* submit("1")
+      yield* submit("2")
+      yield* settle
+      const lanes = yield* Lanes.Lanes
+      assert.isTrue(yield* lanes.cancel(ada, first.messageId, "ada"))
+      yield* settle
+
+      const { messages } = yield* (yield* Sessions.Sessions).messages(ada, { limit: 10 })
+      assert.deepInclude(
+        messages.find((one) => one.content === "half of it"),
+        { partial: "cancelled" }
+      )
+      assert.strictEqual(yield* outcomeOf("1"), "cancelled")
+      assert.strictEqual(yield* outcomeOf("2"), "answered")
+      assert.strictEqual((yield* ScriptedModel.ModelScript).interrupted(), 1)
+      const told = events.find((event) => event._tag === "Outcome" && event.clientId === "1")
+      assert.deepInclude(told, { outcome: "cancelled", by: "ada", partial: "half of it" })
+    }).pipe(Effect.provide(TestSystem.layer({ script: [[...text("half of it"), hang], "two"] })))
+  )
+
+  it.effect("cancels a waiting message without touching the run", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      ;(yield* ScriptedModel.ModelScript).push([wait(gate), ...text("one")], "three")
+      yield* submit("1")
+      const second = yield* submit("2")
+      yield* submit("3")
+      yield* settle
+      yield* (yield* Lanes.Lanes).cancel(ada, second.messageId, "ada")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+
+      assert.deepStrictEqual(yield* Effect.all([outcomeOf("1"), outcomeOf("2"), outcomeOf("3")]), [
+        "answered",
+        "cancelled",
+        "answered"
+      ])
+    }).pipe(Effect.provide(TestSystem.layer()))
+  )
+
+  it.effect("stops the waiting messages and the run", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* submit("2")
+      yield* settle
+      yield* (yield* Lanes.Lanes).stop(ada, "ada")
+      yield* settle
+
+      assert.deepStrictEqual(yield* Effect.all([outcomeOf("1"), outcomeOf("2")]), ["cancelled", "cancelled"])
+      assert.deepStrictEqual(yield* (yield* Lanes.Lanes).list, [])
+    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+  )
+
+  it.effect(
+    "goes on after two seconds without a run that ignores interruption, which can do nothing any more",
+    () =>
+      Effect.gen(function* () {
+        const release = yield* Deferred.make<void>()
+        const tools = yield* Tools.Tools
+        yield* tools.register({
+          spec: { name: "time.now", description: "", parameters: { type: "object" } },
+          effects: "once",
+          needsWorkspace: false,
+          timeoutMillis: 3_600_000,
+          run: () => Effect.uninterruptible(Effect.as(Deferred.await(release), "late"))
+        })
+        const first = yield* submit("1")
+        yield* submit("2")
+        yield* settle
+        yield* (yield* Lanes.Lanes).cancel(ada, first.messageId, "ada")
+        yield* settle
+        yield* TestClock.adjust("3 seconds")
+        yield* settle
+        yield* Deferred.succeed(release, undefined)
+        yield* settle
+
+        assert.deepStrictEqual(yield* Effect.all([outcomeOf("1"), outcomeOf("2")]), ["cancelled", "answered"])
+        const log = yield* MessageLog.MessageLog
+        const entries = yield* log.entries({ tenant: local, session: ada, limit: 100 })
+        const results = entries.flatMap(({ entry }) => (entry.kind === "tool" ? [entry.status] : []))
+        assert.deepStrictEqual(results, ["interrupted"])
+      }).pipe(Effect.provide(TestSystem.layer({ script: [[call("time.now")], "two"] })))
+  )
+
+  it.effect("tells the sender when the model fails, and answers the next message", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* submit("2")
+      yield* settle
+
+      assert.deepStrictEqual(yield* said(), [
+        "user: say 1",
+        "user: say 2",
+        "system: the provider failed (500)",
+        "assistant: fine"
+      ])
+      assert.strictEqual(yield* outcomeOf("1"), "failed")
+      const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
+      assert.deepStrictEqual(parcels, ["I could not answer: the provider failed (500).", "fine"])
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.isFalse(requests()[1]!.messages.some((one) => one.text.includes("failed")))
+    }).pipe(
+      Effect.provide(
+        TestSystem.layer({ script: [[fail(new ModelUnavailable({ status: 500, detail: "" }))], "fine"] })
+      )
+    )
+  )
+
+  it.effect("ends a run whose answer is empty as silent and sends nothing", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* settle
+
+      assert.strictEqual(yield* outcomeOf("1"), "silent")
+      assert.lengthOf((yield* RecordingChannel.Recorded).parcels(), 0)
+    }).pipe(Effect.provide(TestSystem.layer({ script: [""] })))
+  )
+
+  it.effect("refuses with a typed error while the disk is full, acknowledges nothing, and recovers", () =>
+    Effect.gen(function* () {
+      const faults = yield* MemoryMessageLog.MemoryLogFaults
+      yield* faults.failNext(new MessageLog.StoreFull({}))
+      const refusal = yield* Effect.flip(submit("1"))
+      assert.deepInclude(refusal, { _tag: "NotAccepting", code: "store_full" })
+      assert.lengthOf(yield* said(), 0)
+
+      yield* submit("1")
+      yield* settle
+      assert.deepStrictEqual(yield* said(), ["user: say 1", "assistant: after all"])
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["after all"] })))
+  )
+
+  it.effect("begins a run again when the store refused its answer", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      ;(yield* ScriptedModel.ModelScript).push([...text("first"), wait(gate)], "second")
+      yield* submit("1")
+      yield* settle
+      yield* (yield* MemoryMessageLog.MemoryLogFaults).failNext(new MessageLog.StoreFull({}))
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      yield* settle
+
+      assert.deepStrictEqual(yield* said(), ["user: say 1", "assistant: second"])
+      assert.strictEqual(yield* outcomeOf("1"), "answered")
+    }).pipe(Effect.provide(TestSystem.layer()))
+  )
+
+  it.effect("leaves what does not end in time for the next process, which answers it", () =>
+    Effect.gen(function* () {
+      const log = yield* Effect.gen(function* () {
+        yield* submit("1")
+        yield* submit("2")
+        yield* settle
+        const draining = yield* Effect.forkChild((yield* Lanes.Lanes).drain(1000), { startImmediately: true })
+        yield* TestClock.adjust("2 seconds")
+        yield* settle
+        assert.isDefined(draining.pollUnsafe())
+        assert.isUndefined(yield* outcomeOf("1"))
+        return yield* MessageLog.MessageLog
+      }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+
+      yield* Effect.gen(function* () {
+        assert.strictEqual(yield* (yield* Lanes.Lanes).recover, 1)
+        yield* settle
+        assert.deepStrictEqual((yield* said()).slice(2), ["assistant: one", "assistant: two"])
+      }).pipe(on(log, { script: ["one", "two"] }))
+    })
+  )
+
+  it.effect("goes on after the last committed step, running again only what may run twice", () =>
+    Effect.gen(function* () {
+      const log = yield* Effect.gen(function* () {
+        yield* submit("1")
+        yield* settle
+        return yield* MessageLog.MessageLog
+      }).pipe(Effect.provide(TestSystem.layer({ script: [[call("time.now", {}, "t1")], [hang]] })))
+
+      yield* Effect.gen(function* () {
+        yield* (yield* Lanes.Lanes).recover
+        yield* settle
+        const { requests } = yield* ScriptedModel.ModelScript
+        assert.deepStrictEqual(
+          requests()[0]!.messages.map((one) => one.role),
+          ["system", "user", "assistant", "tool"]
+        )
+        const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
+        assert.strictEqual(trace?.run?.attempt, 2)
+        assert.deepStrictEqual(
+          trace?.entries.map(({ entry }) => entry.kind),
+          ["assistant", "tool", "assistant"]
+        )
+      }).pipe(on(log, { script: ["it is late"] }))
+    })
+  )
+
+  it.effect("gives a message up after three attempts without progress, and says so", () =>
+    Effect.gen(function* () {
+      let log: MessageLog.MessageLog["Service"] | undefined
+      for (let start = 1; start <= 4; start++) {
+        const process = Effect.gen(function* () {
+          if (log === undefined) yield* submit("1")
+          else yield* (yield* Lanes.Lanes).recover
+          yield* settle
+          if (start === 4) assert.strictEqual(yield* outcomeOf("1"), "failed")
+          return yield* MessageLog.MessageLog
+        })
+        log = yield* log === undefined
+          ? Effect.provide(process, TestSystem.layer({ script: () => [hang] }))
+          : on(log, { script: () => [hang] })(process)
+      }
+    })
+  )
+
+  it.effect("says nothing durable before it is durable", () =>
+    Effect.gen(function* () {
+      const events = yield* listen()
+      const log = yield* MessageLog.MessageLog
+      const early: Array<string> = []
+      const feed = yield* Feed.Feed
+      feed.subscribe(ada, (event) => {
+        if (event._tag !== "Message") return
+        const entries = Effect.runSync(log.entries({ tenant: local, session: ada, limit: 10 }))
+        if (!entries.some((row) => row.id === event.id)) early.push(event.id)
+      })
+      yield* submit("1")
+      yield* settle
+
+      assert.deepStrictEqual(early, [])
+      assert.deepStrictEqual(
+        events.map((event) => event._tag),
+        ["User", "Run", "Typing", "Delta", "Message", "Outcome", "Typing", "Run"]
+      )
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["hello"] })))
+  )
+})
+
+describe("Outbound", () => {
+  const to = (channel: string, id: string) => message(id, { identity: { ...message(id).identity, channel } })
+
+  it.effect("tries a transient failure again, in order, and sends nothing twice", () =>
+    Effect.gen(function* () {
+      const recorded = yield* RecordingChannel.Recorded
+      recorded.failNext(
+        "recording-keyed",
+        new Channels.SendError({ channel: "x", kind: "transient", detail: "later" }),
+        false
+      )
+      yield* submit("1")
+      yield* submit("2")
+      yield* settle
+      assert.lengthOf(recorded.parcels(), 0)
+      yield* TestClock.adjust("2 seconds")
+      yield* settle
+
+      assert.deepStrictEqual(
+        recorded.parcels().map((parcel) => parcel.text),
+        ["one", "two"]
+      )
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["one", "two"] })))
+  )
+
+  it.effect("buries a refused part and sends the rest", () =>
+    Effect.gen(function* () {
+      const recorded = yield* RecordingChannel.Recorded
+      recorded.failNext(
+        "recording-keyed",
+        new Channels.SendError({ channel: "x", kind: "permanent", detail: "gone" }),
+        false
+      )
+      const first = yield* submit("1")
+      yield* submit("2")
+      yield* settle
+
+      assert.deepStrictEqual(
+        recorded.parcels().map((parcel) => parcel.text),
+        ["two"]
+      )
+      const trace = yield* (yield* Sessions.Sessions).trace(first.messageId)
+      assert.strictEqual(trace?.deliveries[0]?.state, "dead")
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["one", "two"] })))
+  )
+
+  for (const [channel, arrives, expected] of [
+    ["recording-keyed", true, ["sent", 1]],
+    ["recording-probe", true, ["sent", 1]],
+    ["recording-blind", true, ["uncertain", 1]]
+  ] as const) {
+    it.effect(`knows what to do on ${channel} when a send has no receipt`, () =>
+      Effect.gen(function* () {
+        const recorded = yield* RecordingChannel.Recorded
+        recorded.failNext(
+          channel,
+          new Channels.SendError({ channel, kind: "uncertain", detail: "cut off" }),
+          arrives
+        )
+        const inbound = yield* Inbound.Inbound
+        const accepted = yield* inbound.submit(to(channel, "1"))
+        yield* settle
+        yield* TestClock.adjust("1 minute")
+        yield* settle
+
+        const trace = yield* (yield* Sessions.Sessions).trace(accepted.messageId)
+        assert.deepStrictEqual([trace?.deliveries[0]?.state, recorded.parcels().length], [...expected])
+      }).pipe(Effect.provide(TestSystem.layer({ script: ["one"] })))
+    )
+  }
+
+  it.effect("sends after a restart what an earlier process had committed and not sent", () =>
+    Effect.gen(function* () {
+      const log = yield* Effect.gen(function* () {
+        const recorded = yield* RecordingChannel.Recorded
+        recorded.failNext(
+          "recording-keyed",
+          new Channels.SendError({ channel: "x", kind: "transient", detail: "later" }),
+          false
+        )
+        yield* submit("1")
+        yield* settle
+        return yield* MessageLog.MessageLog
+      }).pipe(Effect.provide(TestSystem.layer({ script: ["one"] })))
+
+      yield* Effect.gen(function* () {
+        assert.strictEqual(yield* (yield* Outbound.Outbound).recover, 1)
+        yield* settle
+        const parcels = (yield* RecordingChannel.Recorded).parcels()
+        assert.deepStrictEqual(
+          parcels.map((parcel) => parcel.text),
+          ["one"]
+        )
+      }).pipe(on(log, {}))
+    })
+  )
+
+  it.effect("cuts a long answer into parts the channel takes, in order", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* settle
+
+      const parcels = (yield* RecordingChannel.Recorded).parcels()
+      assert.isAbove(parcels.length, 2)
+      assert.isTrue(parcels.every((parcel) => parcel.text.length <= 4000))
+      assert.strictEqual(parcels.map((parcel) => parcel.text).join(" "), "word ".repeat(2000).trim())
+    }).pipe(Effect.provide(TestSystem.layer({ script: ["word ".repeat(2000).trim()] })))
+  )
+})
