@@ -13,7 +13,7 @@ const guards = [
   {
     name: "effect diagnostics",
     tool: ["@effect/tsgo", "dist/effect-tsgo.cjs"],
-    args: ["diagnostics", "--project", "tsconfig.json", "--format", "text"]
+    args: ["diagnostics", "--project", "tsconfig.json", "--format", "text", "--severity", "error,warning"]
   },
   { name: "lint", tool: ["oxlint", "bin/oxlint"], args: ["--deny-warnings", "--format", "unix"] },
   { name: "format", tool: ["oxfmt", "bin/oxfmt"], args: ["--check", "."] },
