@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, messageId, type MessageId } from "#src/domain/Ids.ts"
-import type { InboundMessage } from "#src/domain/Inbound.ts"
+import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { agentOf } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
@@ -20,6 +20,7 @@ import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import { Queue } from "#src/lane/QueueSettings.ts"
 import * as Feed from "#src/outbound/Feed.ts"
+import { DedupeCache } from "./DedupeCache.ts"
 
 /** The session's queue is full: nothing was stored; the sender may try again after `retryAfterMillis`. */
 export class LaneFull extends Schema.TaggedError<LaneFull>()("LaneFull", {
@@ -83,7 +84,16 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const queue = yield* Queue
   const failpoint = yield* Failpoint
+  const seen = new DedupeCache<true>(recent)
   let stopped = false
+
+  /** A redelivery that comes soon is answered by a read: channels repeat in bursts, and a write waits for the disk. */
+  const repeated = Effect.fnUntraced(function* (message: InboundMessage) {
+    const row = yield* log.lookup({ tenant: local, identity: message.identity })
+    if (row === undefined) return undefined
+    if (JSON.stringify(row.body) !== JSON.stringify(message.body)) return undefined
+    return { messageId: row.id, seq: row.seq, duplicate: true, outcome: row.outcome }
+  })
 
   const submit = Effect.fnUntraced(
     function* (message: InboundMessage) {
@@ -97,12 +107,18 @@ export const make = Effect.gen(function* () {
       }
       const place = { tenant: local, agent, session: message.session }
       const at = yield* Clock.currentTimeMillis
+      const key = keyOf(message.identity)
+      if (seen.check(key, at) !== undefined) {
+        const known = yield* repeated(message)
+        if (known !== undefined) return known
+      }
       const id = messageId(ids.next("msg"))
       // What is durable is also told and queued: an impatient caller must not leave a message without its lane.
       return yield* Effect.uninterruptible(
         Effect.map(
           log.commit({ _tag: "Accept", place, messageId: id, message, cap: queue.get().cap, at }),
           (accepted) => {
+            seen.remember(key, true, at)
             if (!accepted.duplicate) {
               feed.publish(message.session, {
                 _tag: "User",
@@ -138,6 +154,19 @@ export const make = Effect.gen(function* () {
 })
 
 export const layer = Layer.effect(Inbound, make)
+
+/** What channels repeat, they repeat within minutes. */
+const recent = { ttlMillis: 20 * 60 * 1000, maxSize: 5000 }
+
+const keyOf = (identity: Identity): string =>
+  JSON.stringify([
+    identity.channel,
+    identity.account,
+    identity.conversation,
+    identity.thread,
+    identity.externalId,
+    identity.revision
+  ])
 
 const unanswered = { runId: undefined, outcome: undefined, outcomeBy: undefined, endedAt: undefined }
 

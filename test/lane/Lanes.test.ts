@@ -62,6 +62,7 @@ const listen = (key: SessionKey = ada) =>
     feed.subscribe(key, (event) => void events.push(event))
     return events
   })
+const to = (channel: string, id: string) => message(id, { identity: { ...message(id).identity, channel } })
 const { settle } = TestSystem
 /** A new process on the log of an old one. */
 const on = (log: MessageLog.MessageLog["Service"], options: TestSystem.Options) =>
@@ -416,8 +417,6 @@ describe("Lanes", () => {
 })
 
 describe("Outbound", () => {
-  const to = (channel: string, id: string) => message(id, { identity: { ...message(id).identity, channel } })
-
   it.effect("tries a transient failure again, in order, and sends nothing twice", () =>
     Effect.gen(function* () {
       const recorded = yield* RecordingChannel.Recorded
