@@ -8,6 +8,8 @@ import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact
 import { type Client, connect, sessionName } from "./client.ts"
 import { type Line, type Me, type State, type UserLine, initial, isBusy, reduce, textOf } from "./state.ts"
 
+/** Lines on the screen at first, and how many more each time the reader asks. */
+const SHOWN = 200
 /** Nearer to the bottom than this, the reader is following along. */
 const FOLLOWING_PX = 80
 
@@ -185,6 +187,7 @@ export const Page = () => {
   const [state, client, dismiss] = useClient()
   const log = useRef<HTMLDivElement>(null)
   const following = useRef(true)
+  const [shown, setShown] = useState(SHOWN)
   useLayoutEffect(() => {
     if (log.current !== null && following.current) log.current.scrollTop = log.current.scrollHeight
   })
@@ -214,7 +217,12 @@ export const Page = () => {
         onScroll={onScroll}
       >
         {state.lines.length === 0 && online && <p class="empty">Say something; the answer appears here.</p>}
-        {state.lines.map((line) => (
+        {state.lines.length > shown && (
+          <button type="button" class="plain" onClick={() => setShown(shown + SHOWN)}>
+            Show earlier messages
+          </button>
+        )}
+        {state.lines.slice(-shown).map((line) => (
           <Item
             key={line.kind === "user" && line.clientId !== "" ? line.clientId : `${line.kind}${line.seq}`}
             line={line}

@@ -203,15 +203,23 @@ const ofRow = (row: HistoryRow): Line =>
 
 const onHistory = (state: State, rows: ReadonlyArray<HistoryRow>): State => {
   if (rows.length === 0) return state
-  // What was cut off is in the transcript by now, with its place.
-  const kept = state.lines.filter(isDurable)
-  const lines = rows.reduce<ReadonlyArray<Line>>((all, row) => {
-    const line = ofRow(row)
-    const before = all.find((other) => isSame(other, line))
-    return put(all, line.kind === "user" && before?.kind === "user" ? { ...line, note: before.note } : line)
-  }, kept)
+  const bySeq = new Map(rows.map((row) => [row.seq, ofRow(row)]))
+  const byClient = new Map(rows.map((row) => [row.client_id, row.seq]))
+  const kept: Array<Line> = []
+  for (const line of state.lines) {
+    if (line.kind !== "user") {
+      // What was cut off is in the transcript by now, with its place.
+      if (line.id !== "" && !bySeq.has(line.seq)) kept.push(line)
+      continue
+    }
+    const seq = line.clientId === "" ? line.seq : (byClient.get(line.clientId) ?? line.seq)
+    const row = seq === undefined ? undefined : bySeq.get(seq)
+    if (seq === undefined || row === undefined) kept.push(line)
+    else if (row.kind === "user") bySeq.set(seq, { ...row, note: line.note })
+  }
   const seen = rows.reduce((highest, row) => Math.max(highest, row.seq), state.seen)
-  return { ...state, lines, seen, ...(rows.some((row) => row.role === "assistant") ? idle : {}) }
+  const ends = rows.some((row) => row.role === "assistant")
+  return { ...state, lines: placed([...kept, ...bySeq.values()]), seen, ...(ends ? idle : {}) }
 }
 
 const outcomeNotes: Readonly<Record<string, string>> = {
