@@ -107,6 +107,14 @@ describe("chunk", () => {
     ])
   })
 
+  it("does not begin a part with what would read as a new block", () => {
+    assert.deepStrictEqual(chunk("aaaa bbbb ```js cccc", { limit: 14, mode: "markdown" }), [
+      "aaaa",
+      "bbbb ```js",
+      "cccc"
+    ])
+  })
+
   it("gives one part without a limit and none for no text", () => {
     assert.deepStrictEqual(chunk("abc def", { limit: 0, mode: "markdown" }), ["abc def"])
     assert.deepStrictEqual(chunk("", { limit: 5, mode: "text" }), [])

@@ -1,0 +1,280 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Settings from "#layers/platform/Settings.ts"
+import { Agents } from "#src/agent/AgentSettings.ts"
+import type { ConfigInvalid, Environment } from "#src/Config.ts"
+import { ContextWindow } from "#src/context/ContextSettings.ts"
+import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { Queue } from "#src/lane/QueueSettings.ts"
+import { Providers } from "#src/model/ProviderSettings.ts"
+import { format } from "#src/setting/Problem.ts"
+import { Runtime } from "#src/setting/RuntimeSettings.ts"
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "opencraw-settings-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+
+const write = (path: string, text: string, mode = 0o600) =>
+  Effect.sync(() => {
+    writeFileSync(path, text)
+    chmodSync(path, mode)
+  })
+
+// What is wrong with a file of this text, as printed.
+const problemsOf = (text: string, env: Environment = {}) =>
+  Effect.gen(function* () {
+    const home = yield* folder
+    const file = join(home, "opencraw.toml")
+    yield* write(file, text)
+    const error: ConfigInvalid = yield* Effect.flip(Settings.load({ argvConfig: file, env, cwd: home, home }))
+    assert.strictEqual(error.file, file)
+    return {
+      lines: error.problems.map(format),
+      numbers: error.problems.map(({ line }) => line),
+      text: error.message
+    }
+  })
+
+describe("Settings", () => {
+  it.effect("gives every room its settings, with defaults, the shorthand, overrides and resolved keys", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* Queue).get().cap, 7)
+      assert.strictEqual((yield* ContextWindow).get().min_recent_messages, 4)
+      const agents = (yield* Agents).get()
+      assert.strictEqual(agents["main"]?.model, "fake/big")
+      assert.strictEqual(agents["main"]?.max_steps, 3)
+      assert.strictEqual(agents["ops"]?.model, "demo/demo")
+      const gateway = (yield* Gateway).get()
+      assert.strictEqual(gateway.port, 0)
+      assert.strictEqual(gateway.token && Redacted.value(gateway.token), "sesame")
+      const providers = (yield* Providers).get()
+      const key = providers["fake"]?.api_key
+      assert.strictEqual(key && Redacted.value(key), "sk-9")
+      assert.strictEqual(providers["openai"]?.base_url, "https://api.openai.com/v1")
+      assert.notInclude(JSON.stringify(providers), "sk-9")
+      assert.strictEqual((yield* Runtime).get().mode, "dev")
+      assert.deepStrictEqual(yield* Stream.runCollect(Stream.take((yield* Runtime).changes, 1)), [
+        { mode: "dev" }
+      ])
+    }).pipe(
+      Effect.provide(
+        Settings.layerFrom(
+          {
+            general: { model: "fake/big" },
+            agents: { main: { max_steps: 3 }, ops: {} },
+            providers: {
+              fake: { kind: "openai-chat", base_url: "http://127.0.0.1:1/v1", api_key: "${FAKE_KEY}" }
+            },
+            queue: { cap: 7 }
+          },
+          { FAKE_KEY: "sk-9", OPENCRAW_PORT: "0", OPENCRAW_GATEWAY_TOKEN: "sesame", OPENAI_API_KEY: "sk-8" }
+        )
+      )
+    )
+  )
+
+  it.effect("looks for the file where it was told, then here, then in the data directory", () =>
+    Effect.gen(function* () {
+      const home = yield* folder
+      const cwd = yield* folder
+      const env = { OPENCRAW_DATA_DIR: join(home, "data") }
+      const capOf = (options: Settings.LoadOptions) =>
+        Effect.map(Settings.load({ env, cwd, home, ...options }), ({ config }) => config.queue.cap)
+
+      assert.strictEqual(yield* capOf({}), 20)
+      yield* write(join(home, "config.toml"), "[queue]\ncap = 1")
+      assert.strictEqual(yield* capOf({ env: { OPENCRAW_DATA_DIR: home } }), 1)
+      yield* write(join(cwd, "opencraw.toml"), "[queue]\ncap = 2")
+      assert.strictEqual(yield* capOf({ env: { OPENCRAW_DATA_DIR: home } }), 2)
+      yield* write(join(home, "other.toml"), "[queue]\ncap = 3")
+      assert.strictEqual(yield* capOf({ env: { ...env, OPENCRAW_CONFIG: join(home, "other.toml") } }), 3)
+      yield* write(join(cwd, "named.toml"), "[queue]\ncap = 4")
+      const named = { argvConfig: "named.toml", env: { ...env, OPENCRAW_CONFIG: join(home, "other.toml") } }
+      assert.strictEqual(yield* capOf(named), 4)
+    })
+  )
+
+  it.effect("fails when the file it was told to use does not exist", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Settings.load({ argvConfig: "/nowhere/x.toml", env: {} }))
+
+      assert.deepStrictEqual(error.problems.map(format), ["cannot be read (ENOENT)"])
+    })
+  )
+
+  it.effect("sees paths from the file they stand in, and the data directory from where it was set", () =>
+    Effect.gen(function* () {
+      const home = yield* folder
+      yield* write(
+        join(home, "c.toml"),
+        '[runtime]\ndata_dir = "data"\n[general]\nmodel = "demo/demo"\nworkspace = "~/work"'
+      )
+      const options = { argvConfig: "c.toml", cwd: home, home: "/home/ann" }
+
+      const plain = yield* Settings.load({ ...options, env: {} })
+      const moved = yield* Settings.load({ ...options, env: { OPENCRAW_DATA_DIR: "elsewhere" } })
+
+      assert.strictEqual(plain.config.runtime.data_dir, join(home, "data"))
+      assert.strictEqual(plain.config.agents["main"]?.workspace, "/home/ann/work")
+      assert.strictEqual(moved.config.runtime.data_dir, join(home, "elsewhere"))
+    })
+  )
+
+  it.effect("tells every problem of a file at once, of whatever kind, with path, reason, hint and line", () =>
+    Effect.gen(function* () {
+      const { lines, numbers } = yield* problemsOf(
+        [
+          "[general]",
+          'modle = "x/y"',
+          "[queue]",
+          'mode = "collect"',
+          "cap = 0",
+          'drop = "${NOPE}"',
+          "[agents.main]",
+          'model = "opnai/gpt"',
+          '[agents."My Agent"]',
+          "[providers.fake]",
+          'kind = "openai-chat"',
+          'api_key = "sk-1"',
+          'api_key_env = "FAKE_KEY"'
+        ].join("\n"),
+        { OPENCRAW_PORT: "70000" }
+      )
+
+      assert.deepStrictEqual(lines, [
+        "queue.drop: the environment variable NOPE is not set",
+        "general.modle: unknown key (did you mean model?)",
+        "gateway.port: must be between 0 and 65535 (set by OPENCRAW_PORT)",
+        "queue.cap: must be greater than or equal to 1",
+        "queue.mode: collect is not built yet (use followup)",
+        'agents."My Agent": an agent\'s name is of lower-case letters, digits, _ and - (my-agent would be one)',
+        "agents.main.model: no provider named opnai is built in or configured (did you mean openai?)",
+        "providers.fake.api_key: api_key_env is set as well (keep one of the two)"
+      ])
+      assert.deepStrictEqual(numbers, [6, 2, undefined, 5, 4, 9, 8, 12])
+    })
+  )
+
+  it.effect("says what prod lacks in one report", () =>
+    Effect.gen(function* () {
+      const { lines } = yield* problemsOf('[runtime]\nmode = "prod"\n[queue]\ndrop = "old"')
+
+      assert.deepStrictEqual(lines, [
+        "queue.drop: old is not built yet (use new)",
+        "runtime.mode: prod is not built yet: MessageLog has no Postgres adapter (use dev)",
+        "gateway.token: prod needs a token (or set OPENCRAW_GATEWAY_TOKEN)",
+        "general.model: prod needs a model"
+      ])
+    })
+  )
+
+  it.effect("refuses a key that stands in general and in agents.main", () =>
+    Effect.gen(function* () {
+      const { lines } = yield* problemsOf(
+        '[general]\nmodel = "demo/demo"\n[agents.main]\nmodel = "demo/demo"'
+      )
+
+      assert.deepStrictEqual(lines, ["general.model: is also set as agents.main.model (keep one of the two)"])
+    })
+  )
+
+  it.effect("checks the provider of a model that is used, and no other", () =>
+    Effect.gen(function* () {
+      const using = (model: string, text = "") =>
+        Effect.map(problemsOf(text, { OPENCRAW_MODEL: model }), (p) => p.lines)
+
+      assert.deepStrictEqual(yield* using("openai/gpt"), [
+        "providers.openai.api_key: is missing (or set OPENAI_API_KEY)"
+      ])
+      assert.deepStrictEqual(yield* using("anthropic/x"), [
+        "providers.anthropic.kind: anthropic is not built yet (use openai-chat)"
+      ])
+      assert.deepStrictEqual(yield* using("fake/x", '[providers.fake]\nkind = "openai-chat"'), [
+        "providers.fake.base_url: is missing"
+      ])
+      assert.deepStrictEqual(
+        yield* using(
+          "fake/x",
+          '[providers.fake]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:1"\napi_key_env = "UNSET"'
+        ),
+        ["providers.fake.api_key_env: the environment variable UNSET is not set"]
+      )
+      assert.deepStrictEqual(yield* using("gpt"), [
+        "general.model: must read provider/model (set by OPENCRAW_MODEL)"
+      ])
+      const unused = yield* Effect.exit(
+        Effect.provide(
+          Effect.void,
+          Settings.layerFrom({ providers: { other: { kind: "openai-chat", api_key_env: "UNSET" } } })
+        )
+      )
+      assert.strictEqual(unused._tag, "Success")
+    })
+  )
+
+  it.effect("answers with the demo when only a key is set, and says so", () =>
+    Effect.gen(function* () {
+      const home = yield* folder
+      const loaded = yield* Settings.load({ env: { OPENAI_API_KEY: "sk-1" }, cwd: home, home })
+
+      assert.strictEqual(loaded.config.agents["main"]?.model, "demo/demo")
+      assert.deepStrictEqual(loaded.warnings.map(format), [
+        'general.model: no model is configured, so the built-in demo answers (set model = "provider/model" under [general])'
+      ])
+    })
+  )
+
+  it.effect("warns of a secret in a file that everybody may read", () =>
+    Effect.gen(function* () {
+      const home = yield* folder
+      const file = join(home, "c.toml")
+      const warnings = Effect.map(
+        Settings.load({ argvConfig: file, env: { OPENCRAW_MODEL: "demo/demo", T: "t" }, cwd: home, home }),
+        (loaded) => loaded.warnings.map(format)
+      )
+
+      yield* write(file, '[gateway]\ntoken = "hunter2"', 0o644)
+      assert.deepStrictEqual(yield* warnings, [
+        `${file} holds a secret and everybody may read it (chmod 600 ${file})`
+      ])
+      yield* write(file, '[gateway]\ntoken = "hunter2"', 0o600)
+      assert.deepStrictEqual(yield* warnings, [])
+      yield* write(file, '[gateway]\ntoken = "${T}"', 0o644)
+      assert.deepStrictEqual(yield* warnings, [])
+    })
+  )
+
+  it.effect("never prints a secret, whatever is wrong around it", () =>
+    Effect.gen(function* () {
+      for (const text of [
+        '[gateway]\ntoken = "hunter2"\nprot = 1',
+        "[gateway]\ntoken = hunter2",
+        '[gateway]\ntoken = ["hunter2"]',
+        '[gateway]\ntokn = "hunter2"',
+        '[providers.x]\nkind = "demo"\napi_key = "hunter2"\napi_key = "hunter2"',
+        '[providers.fake]\nkind = "openai-chat"\nbase_url = "hunter2"\napi_key_env = "hunter2"',
+        '[gateway]\ntoken = "hunter2\n'
+      ]) {
+        const error = yield* problemsOf(text, { OPENCRAW_MODEL: "fake/x" })
+
+        assert.notInclude(error.text, "hunter2")
+        assert.isAbove(error.lines.length, 0)
+      }
+    })
+  )
+
+  it.effect("tells where a file stops being TOML", () =>
+    Effect.gen(function* () {
+      const bad = yield* problemsOf("[queue]\ncap = \n")
+
+      assert.deepStrictEqual(bad.lines, ["is not valid TOML: Expected a value"])
+      assert.deepStrictEqual(bad.numbers, [2])
+    })
+  )
+})
