@@ -53,31 +53,33 @@ export const make = Effect.gen(function* () {
   const sqlite = yield* Sqlite
 
   const commit = <U extends Unit>(unit: U) =>
-    Effect.catch(
-      sqlite.unit((db) => apply(db, unit)),
-      (failure) => (failure._tag === "SqliteFailure" ? translated(failure) : Effect.fail(refused(failure)))
-    )
+    sqlite
+      .unit((db) => apply(db, unit))
+      .pipe(
+        Effect.catch((failure) =>
+          failure._tag === "SqliteFailure" ? translated(failure) : Effect.fail(refused(failure))
+        )
+      )
 
   const reading =
     <Q, A>(read: (db: Db, query: Q) => A) =>
     (query: Q) =>
-      Effect.catch(
-        sqlite.read((db) => read(db, query)),
-        translated
-      )
+      sqlite.read((db) => read(db, query)).pipe(Effect.catch(translated))
 
   const purge = Effect.fn("MessageLog.purge")(function* (
     query: Parameters<MessageLog["Service"]["purge"]>[0]
   ) {
     const { tenant, before } = query
-    const some = sqlite.unit((db) => {
-      const keys = Reads.stalest(db, tenant, before, purgedAtOnce)
-      for (const session of keys) forgetSession(db, { tenant, session })
-      return Result.succeed(keys.length)
-    })
+    const some = sqlite
+      .unit((db) => {
+        const keys = Reads.stalest(db, tenant, before, purgedAtOnce)
+        for (const session of keys) forgetSession(db, { tenant, session })
+        return Result.succeed(keys.length)
+      })
+      .pipe(Effect.catch(translated))
     let total = 0
     while (true) {
-      const purged = yield* Effect.catch(some, translated)
+      const purged = yield* some
       total += purged
       if (purged < purgedAtOnce) return total
     }

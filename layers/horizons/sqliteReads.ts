@@ -179,12 +179,15 @@ export const openSessions = (db: Db, { tenant, after = "" as SessionKey, limit }
   db.all<Home>(sessionsWithOpen, [tenant.org, tenant.project, after, wholeLimit(limit)]).map(placeOf)
 
 const newest = `SELECT ${entryColumns} FROM entries
-  WHERE org = ? AND project = ? AND session = ? AND ord IS NOT NULL ORDER BY ord DESC LIMIT ?`
-export const history = (db: Db, { tenant, session, limit }: Query<"history">): ReadonlyArray<EntryRow> =>
+  WHERE org = ? AND project = ? AND session = ? AND ord > ? ORDER BY ord DESC LIMIT ?`
+export const history = (
+  db: Db,
+  { tenant, session, afterOrder = 0, limit }: Query<"history">
+): ReadonlyArray<EntryRow> =>
   db
-    .all<EntryColumns>(newest, [tenant.org, tenant.project, session, wholeLimit(limit)])
+    .all<EntryColumns>(newest, [tenant.org, tenant.project, session, afterOrder, wholeLimit(limit)])
     .map(entryRow)
-    .reverse()
+    .toReversed()
 
 const bySeq = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?`

@@ -57,6 +57,9 @@ class Abandoned {
   }
 }
 
+const lost = () =>
+  new SqliteFailure({ kind: "busy", detail: "the transaction was undone with its group; try again" })
+
 const failEffect = (thrown: unknown): Effect.Effect<never, SqliteFailure> => {
   const failure = failureOf(thrown)
   return failure === undefined ? Effect.die(thrown) : Effect.fail(failure)
@@ -86,10 +89,10 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
     broken ??= new SqliteFailure({ kind: "broken", detail, cause })
     if (database.isTransaction) database.exec("ROLLBACK")
     open = false
-    const lost = [...unsynced, ...waiting]
+    const jobs = [...unsynced, ...waiting]
     unsynced = []
     waiting = []
-    endAll(lost, broken)
+    endAll(jobs, broken)
   }
 
   const syncNow = () => {
@@ -189,7 +192,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       if (open) schedule()
       // A refusal may rest on rows of this very group, so it is told after them.
       if (thrown instanceof Abandoned)
-        waiting.push({ work: job.work, end: (lost) => job.end(lost ?? thrown) })
+        waiting.push({ work: job.work, end: (later) => job.end(later ?? thrown) })
       else job.end(thrown)
       return
     }
@@ -280,8 +283,6 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
         }
       })
       const mine = generation
-      const lost = () =>
-        new SqliteFailure({ kind: "busy", detail: "the transaction was undone with its group; try again" })
       const run: Held["execute"] = (sql, params, mode) =>
         Effect.suspend(() => {
           try {

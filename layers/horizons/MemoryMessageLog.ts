@@ -1,0 +1,559 @@
+/**
+ * The log in memory: for tests and simulation. The same answers as the stores on disk, and nothing kept.
+ *
+ * Owns: the port's rules over plain maps, and faults that a test asks for.
+ * Does not own: durability. A unit is checked whole before its first write, so it is all or nothing.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { type DeliveryId, deliveryId, type MessageId, messageId, type RunId, runId } from "#src/domain/Ids.ts"
+import type { Identity } from "#src/domain/Inbound.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import * as Usages from "#src/domain/Usage.ts"
+import {
+  type Accept,
+  type Append,
+  type Committed,
+  type DeleteSession,
+  type DeliveryRow,
+  type Ending,
+  type EntryRow,
+  Fenced,
+  type Finish,
+  IdReused,
+  LogError,
+  MessageLog,
+  type MessageRow,
+  type MessageTrace,
+  type Place,
+  type RunRow,
+  type SendBegun,
+  type SendEnded,
+  SessionFull,
+  type SessionRow,
+  type Start,
+  type Unit
+} from "#src/horizons/MessageLog.ts"
+import { storable, toJson } from "#layers/platform/storable.ts"
+import { answerIndex, canonical, isAnswered, readEntry, type Refusal, wholeLimit } from "./stored.ts"
+
+type Answer<Tag extends Unit["_tag"]> = Result.Result<Committed[Tag], Refusal>
+
+type Open<Row> = { -readonly [Key in keyof Row]: Row[Key] }
+
+interface Session extends Open<SessionRow> {
+  ephemeral: boolean
+  order: number
+  /** By seq, without gaps: the entry of seq n is at n - 1. */
+  readonly entries: Array<Open<EntryRow>>
+}
+interface Run extends Open<RunRow> {
+  readonly session: SessionKey
+  stalled: number
+}
+interface Message extends Open<MessageRow> {
+  readonly comparable: string
+}
+
+interface Rows {
+  readonly sessions: Map<string, Session>
+  readonly messages: Map<string, Message>
+  readonly identities: Map<string, Message>
+  readonly runs: Map<string, Run>
+  readonly deliveries: Map<string, Open<DeliveryRow>>
+}
+
+const fenced = () => Result.fail(new Fenced({}))
+/** As a store keeps it. */
+const copied = <A>(value: A): A => JSON.parse(toJson(value))
+const id = {
+  message: (value: string): MessageId => messageId(storable(value)),
+  run: (value: string): RunId => runId(storable(value)),
+  delivery: (value: string): DeliveryId => deliveryId(storable(value)),
+  session: (value: SessionKey): SessionKey => storable(value) as SessionKey
+}
+const routeOf = <R extends Omit<Identity, "externalId" | "revision">>(route: R) => ({
+  channel: storable(route.channel),
+  account: storable(route.account),
+  conversation: storable(route.conversation),
+  thread: storable(route.thread)
+})
+const identityOf = (identity: Identity): Identity => ({
+  ...routeOf(identity),
+  externalId: storable(identity.externalId),
+  revision: identity.revision
+})
+const placeOf = ({ tenant, agent, session }: Place): Place => ({
+  tenant: { org: storable(tenant.org), project: storable(tenant.project) },
+  agent: storable(agent),
+  session: id.session(session)
+})
+const identityKey = ({ channel, account, conversation, thread, externalId, revision }: Identity) =>
+  JSON.stringify([channel, account, conversation, thread, externalId, revision])
+
+/** The order of databases: by bytes of UTF-8, which is not that of UTF-16 units. */
+const compareText = (a: string, b: string): number =>
+  a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
+
+const makeRows = (): Rows => ({
+  sessions: new Map(),
+  messages: new Map(),
+  identities: new Map(),
+  runs: new Map(),
+  deliveries: new Map()
+})
+
+const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Session => {
+  const found = rows.sessions.get(place.session)
+  if (found !== undefined) {
+    found.updatedAt = Math.max(found.updatedAt, at)
+    return found
+  }
+  const made = { place, ephemeral, seq: 0, order: 0, open: 0, createdAt: at, updatedAt: at, entries: [] }
+  rows.sessions.set(place.session, made)
+  return made
+}
+
+const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
+  const place = placeOf(unit.place)
+  const identity = identityOf(unit.message.identity)
+  const body = copied(unit.message.body)
+  const comparable = canonical(body)
+  const before = rows.identities.get(identityKey(identity))
+  if (before !== undefined) {
+    if (before.comparable !== comparable) return Result.fail(new IdReused({ messageId: before.id }))
+    return Result.succeed({ duplicate: true, messageId: before.id, seq: before.seq, outcome: before.outcome })
+  }
+  if ((rows.sessions.get(place.session)?.open ?? 0) >= unit.cap)
+    return Result.fail(new SessionFull({ cap: unit.cap }))
+  const { ephemeral, access } = unit.message
+  const session = sessionOf(rows, place, ephemeral, unit.at)
+  session.ephemeral &&= ephemeral
+  session.open += 1
+  session.seq += 1
+  const sender = storable(unit.message.sender)
+  const message: Message = {
+    id: id.message(unit.messageId),
+    place,
+    seq: session.seq,
+    identity,
+    sender,
+    access,
+    ephemeral,
+    body,
+    acceptedAt: unit.at,
+    runId: undefined,
+    outcome: undefined,
+    outcomeBy: undefined,
+    endedAt: undefined,
+    comparable
+  }
+  rows.messages.set(message.id, message)
+  rows.identities.set(identityKey(identity), message)
+  session.entries.push({
+    id: message.id,
+    seq: session.seq,
+    order: undefined,
+    messageId: message.id,
+    clientId: identity.externalId,
+    runId: undefined,
+    entry: { v: 1, kind: "user", text: body.text, sender: unit.message.sender.toWellFormed() },
+    usage: undefined,
+    at: unit.at,
+    answers: undefined
+  })
+  return Result.succeed({ duplicate: false, messageId: unit.messageId, seq: session.seq, outcome: undefined })
+}
+
+/** The message, when it is open and of this session. */
+const openMessage = (rows: Rows, place: Place, name: MessageId): Message | undefined => {
+  const message = rows.messages.get(id.message(name))
+  return message?.place.session === place.session && message.outcome === undefined ? message : undefined
+}
+
+const start = (rows: Rows, unit: Start): Answer<"Start"> => {
+  const place = placeOf(unit.place)
+  const name = id.run(unit.runId)
+  const run = rows.runs.get(name)
+  if (run !== undefined && (run.state === "ended" || run.session !== place.session)) return fenced()
+  const messages: Array<Message> = []
+  for (const one of new Set(unit.messageIds)) {
+    const message = openMessage(rows, place, one)
+    if (message === undefined) return fenced()
+    messages.push(message)
+  }
+  const session = sessionOf(rows, place, false, unit.at)
+  if (run !== undefined) {
+    run.attempt += 1
+    run.stalled += 1
+    return Result.succeed({ attempt: run.attempt, attemptsWithoutProgress: run.stalled })
+  }
+  rows.runs.set(name, {
+    id: name,
+    session: place.session,
+    state: "running",
+    attempt: 1,
+    stalled: 1,
+    messageIds: unit.messageIds.map(id.message),
+    startedAt: unit.at,
+    endedAt: undefined,
+    usage: Usages.none,
+    failure: undefined
+  })
+  for (const message of messages) {
+    message.runId = name
+    const entry = session.entries[message.seq - 1]
+    if (entry === undefined) continue
+    entry.runId = name
+    entry.order ??= ++session.order
+  }
+  return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
+}
+
+/** Adds an entry at the end of both orders; gives its seq. */
+const write = (session: Session, row: Omit<EntryRow, "seq" | "order" | "messageId" | "clientId">): number => {
+  session.seq += 1
+  session.order += 1
+  const entry = readEntry(toJson(row.entry))
+  session.entries.push({
+    ...row,
+    seq: session.seq,
+    order: session.order,
+    messageId: undefined,
+    clientId: undefined,
+    entry
+  })
+  return session.seq
+}
+
+const append = (rows: Rows, unit: Append): Answer<"Append"> => {
+  const place = placeOf(unit.place)
+  const run = rows.runs.get(id.run(unit.runId))
+  const session = rows.sessions.get(place.session)
+  if (run === undefined || session === undefined || run.session !== place.session) return fenced()
+  if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
+  session.updatedAt = Math.max(session.updatedAt, unit.at)
+  const { entry, usage, at } = unit
+  const seq = write(session, {
+    id: storable(unit.entryId),
+    runId: run.id,
+    entry,
+    usage,
+    at,
+    answers: undefined
+  })
+  run.stalled = 0
+  run.usage = Usages.add(run.usage, usage)
+  return Result.succeed({ seq })
+}
+
+const isOver = (run: Run | undefined, place: Place, unit: Finish): boolean =>
+  run === undefined
+    ? unit.attempt !== undefined || unit.endings.length === 0
+    : run.state === "ended" ||
+      run.session !== place.session ||
+      (unit.attempt !== undefined && unit.attempt !== run.attempt)
+
+const effective = (rows: Rows, place: Place, endings: ReadonlyArray<Ending>) => {
+  const found = new Map<MessageId, { readonly ending: Ending; readonly message: Message }>()
+  for (const ending of endings) {
+    const message = openMessage(rows, place, ending.messageId)
+    if (message !== undefined && !found.has(message.id)) found.set(message.id, { ending, message })
+  }
+  return [...found.values()]
+}
+
+const deliver = (rows: Rows, place: Place, unit: Finish, seq: number, createdAt: number) =>
+  unit.deliveries.forEach((delivery, part) => {
+    const name = id.delivery(delivery.id)
+    rows.deliveries.set(name, {
+      id: name,
+      place,
+      runId: id.run(unit.runId),
+      seq,
+      part,
+      route: routeOf(delivery.route),
+      text: delivery.text.toWellFormed(),
+      state: "pending",
+      attempts: 0,
+      createdAt,
+      sentAt: undefined,
+      receipt: undefined,
+      detail: undefined
+    })
+  })
+
+const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
+  const place = placeOf(unit.place)
+  const name = id.run(unit.runId)
+  const run = rows.runs.get(name)
+  const session = rows.sessions.get(place.session)
+  if (session === undefined || isOver(run, place, unit)) return fenced()
+  const ending = effective(rows, place, unit.endings)
+  if (ending.length === 0 && unit.endings.length > 0) return fenced()
+
+  const { at } = unit
+  session.updatedAt = Math.max(session.updatedAt, at)
+  session.open -= ending.length
+  const answer = answerIndex(unit.entries)
+  const answered = ending
+    .filter((one) => isAnswered(one.ending))
+    .toSorted((a, b) => a.message.seq - b.message.seq)
+    .map(({ message }) => message.identity.externalId)
+  const seqs = unit.entries.map((one, index) => {
+    const isAnswer = index === answer
+    const usage = isAnswer ? unit.usage : undefined
+    const answers = isAnswer && answered.length > 0 ? answered : undefined
+    return write(session, { id: storable(one.id), runId: name, entry: one.entry, usage, at, answers })
+  })
+  for (const { ending: one, message } of ending) {
+    message.outcome = one.outcome
+    message.outcomeBy = one.by === undefined ? undefined : storable(one.by)
+    message.endedAt = at
+    message.runId ??= name
+  }
+  deliver(rows, place, unit, seqs[answer] ?? session.seq, session.updatedAt)
+  rows.runs.set(name, {
+    id: name,
+    session: place.session,
+    state: "ended",
+    attempt: run?.attempt ?? 0,
+    stalled: run?.stalled ?? 0,
+    messageIds: run?.messageIds ?? ending.map(({ message }) => message.id),
+    startedAt: run?.startedAt ?? at,
+    endedAt: at,
+    usage: Usages.add(run?.usage ?? Usages.none, unit.usage),
+    failure: unit.failure === undefined ? undefined : copied(unit.failure)
+  })
+  return Result.succeed({ seqs, endings: ending.map((one) => one.ending) })
+}
+
+const sendBegun = (rows: Rows, unit: SendBegun): Answer<"SendBegun"> => {
+  const delivery = rows.deliveries.get(id.delivery(unit.deliveryId))
+  if (delivery === undefined || delivery.place.session !== id.session(unit.place.session)) return fenced()
+  if (delivery.state !== "pending" && delivery.state !== "sending") return fenced()
+  delivery.state = "sending"
+  delivery.attempts += 1
+  return Result.succeed({ attempts: delivery.attempts })
+}
+
+const sendEnded = (rows: Rows, unit: SendEnded): Answer<"SendEnded"> => {
+  const delivery = rows.deliveries.get(id.delivery(unit.deliveryId))
+  const here = delivery?.place.session === id.session(unit.place.session)
+  if (delivery === undefined || !here || delivery.state === "sent" || delivery.state === "dead")
+    return Result.succeed({ changed: false })
+  delivery.state = unit.state
+  delivery.receipt = unit.receipt === undefined ? delivery.receipt : storable(unit.receipt)
+  delivery.detail = unit.detail === undefined ? undefined : storable(unit.detail)
+  delivery.sentAt = unit.state === "sent" ? unit.at : undefined
+  return Result.succeed({ changed: true })
+}
+
+const openOf = (rows: Rows, session: SessionKey): ReadonlyArray<Message> =>
+  [...rows.messages.values()]
+    .filter((message) => message.place.session === session && message.outcome === undefined)
+    .toSorted((a, b) => a.seq - b.seq)
+
+const forget = (rows: Rows, session: SessionKey): boolean => {
+  for (const [name, message] of rows.messages) {
+    if (message.place.session !== session) continue
+    rows.messages.delete(name)
+    rows.identities.delete(identityKey(message.identity))
+  }
+  for (const [name, run] of rows.runs) if (run.session === session) rows.runs.delete(name)
+  for (const [name, delivery] of rows.deliveries)
+    if (delivery.place.session === session) rows.deliveries.delete(name)
+  return rows.sessions.delete(session)
+}
+
+const deleteSession = (rows: Rows, unit: DeleteSession): Answer<"DeleteSession"> => {
+  const session = id.session(unit.place.session)
+  const cancelled = openOf(rows, session).map((message) => message.id)
+  return Result.succeed({ existed: forget(rows, session), cancelled })
+}
+
+function apply<U extends Unit>(rows: Rows, unit: U): Answer<U["_tag"]>
+function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
+  switch (unit._tag) {
+    case "Accept":
+      return accept(rows, unit)
+    case "Start":
+      return start(rows, unit)
+    case "Append":
+      return append(rows, unit)
+    case "Finish":
+      return finish(rows, unit)
+    case "SendBegun":
+      return sendBegun(rows, unit)
+    case "SendEnded":
+      return sendEnded(rows, unit)
+    case "DeleteSession":
+      return deleteSession(rows, unit)
+  }
+}
+
+const messageRow = ({ comparable: _comparable, ...row }: Message): MessageRow => row
+const runRow = ({ stalled: _stalled, session: _session, ...row }: Run): RunRow => row
+const entryRow = (row: EntryRow): EntryRow => ({ ...row })
+const deliveryRow = (row: DeliveryRow): DeliveryRow => ({ ...row })
+
+const compareDeliveries = (a: DeliveryRow, b: DeliveryRow): number =>
+  a.createdAt - b.createdAt ||
+  compareText(a.place.session, b.place.session) ||
+  a.seq - b.seq ||
+  a.part - b.part
+
+type Port = MessageLog["Service"]
+type Query<Member extends keyof Port> = Port[Member] extends (query: infer Q) => unknown ? Q : never
+
+const trace = (rows: Rows, name: MessageId): MessageTrace | undefined => {
+  const message = rows.messages.get(id.message(name))
+  if (message === undefined) return undefined
+  const run = message.runId === undefined ? undefined : rows.runs.get(message.runId)
+  const entries = rows.sessions.get(message.place.session)?.entries ?? []
+  const ofRun = (row: { readonly runId: RunId | undefined }) => run !== undefined && row.runId === run.id
+  return {
+    message: messageRow(message),
+    run: run === undefined ? undefined : runRow(run),
+    entries: entries.filter((row) => row.messageId === undefined && ofRun(row)).map(entryRow),
+    deliveries: [...rows.deliveries.values()]
+      .filter(ofRun)
+      .toSorted((a, b) => a.seq - b.seq || a.part - b.part)
+      .map(deliveryRow)
+  }
+}
+
+const undelivered = (rows: Rows, query: Query<"undelivered">): ReadonlyArray<DeliveryRow> =>
+  [...rows.deliveries.values()]
+    .filter(
+      ({ state, place, route, createdAt }) =>
+        (state === "pending" || state === "sending") &&
+        (query.session === undefined || place.session === id.session(query.session)) &&
+        (query.channel === undefined || route.channel === storable(query.channel)) &&
+        (query.createdAfter === undefined || createdAt > query.createdAfter)
+    )
+    .toSorted(compareDeliveries)
+    .slice(0, wholeLimit(query.limit))
+    .map(deliveryRow)
+
+const listed = (rows: Rows, query: Query<"sessions">): ReadonlyArray<SessionRow> =>
+  [...rows.sessions.values()]
+    .filter(
+      ({ ephemeral, place }) =>
+        !ephemeral && (query.key === undefined || place.session === id.session(query.key))
+    )
+    .toSorted((a, b) => b.updatedAt - a.updatedAt || compareText(a.place.session, b.place.session))
+    .slice(0, wholeLimit(query.limit))
+    .map(({ place, seq, open, createdAt, updatedAt }) => ({ place, seq, open, createdAt, updatedAt }))
+
+const open = (rows: Rows, { session, afterSeq = 0, limit }: Query<"open">): ReadonlyArray<MessageRow> =>
+  (session === undefined
+    ? [...rows.sessions.keys()].toSorted(compareText).flatMap((key) => openOf(rows, key as SessionKey))
+    : openOf(rows, id.session(session)).filter(({ seq }) => seq > afterSeq)
+  )
+    .slice(0, wholeLimit(limit))
+    .map(messageRow)
+
+const openSessions = (rows: Rows, { after = "" as SessionKey, limit }: Query<"openSessions">) =>
+  [...rows.sessions.values()]
+    .filter((session) => session.open > 0 && compareText(session.place.session, id.session(after)) > 0)
+    .toSorted((a, b) => compareText(a.place.session, b.place.session))
+    .slice(0, wholeLimit(limit))
+    .map(({ place }) => place)
+
+const history = (rows: Rows, { session, limit }: Query<"history">): ReadonlyArray<EntryRow> => {
+  const entries = rows.sessions.get(id.session(session))?.entries ?? []
+  const known = entries
+    .filter(({ order }) => order !== undefined)
+    .toSorted((a, b) => (a.order ?? 0) - (b.order ?? 0))
+  return known.slice(Math.max(0, known.length - wholeLimit(limit))).map(entryRow)
+}
+
+const entries = (rows: Rows, { session, afterSeq = 0, limit }: Query<"entries">): ReadonlyArray<EntryRow> =>
+  (rows.sessions.get(id.session(session))?.entries ?? [])
+    .filter(({ seq }) => seq > afterSeq)
+    .slice(0, wholeLimit(limit))
+    .map(entryRow)
+
+const lookup = (rows: Rows, { identity }: Query<"lookup">): MessageRow | undefined => {
+  const message = rows.identities.get(identityKey(identityOf(identity)))
+  return message === undefined ? undefined : messageRow(message)
+}
+
+const purge = (rows: Rows, { before }: Query<"purge">): number => {
+  const stale = [...rows.sessions.values()].filter(
+    ({ ephemeral, open: waiting, updatedAt }) => ephemeral && waiting === 0 && updatedAt < before
+  )
+  for (const { place } of stale) forget(rows, place.session)
+  return stale.length
+}
+
+/** Faults that a test asks for. A failed commit stores nothing. */
+export class MemoryLogFaults extends Context.Service<
+  MemoryLogFaults,
+  {
+    /** The next `times` commits (default 1) fail for this reason, after those asked for before. */
+    readonly failNext: (reason: Refusal, times?: number) => Effect.Effect<void>
+    /** Every commit fails for this reason until `recover`. */
+    readonly failAll: (reason: Refusal) => Effect.Effect<void>
+    /** No commit fails any more for a reason that was asked for. */
+    readonly recover: Effect.Effect<void>
+  }
+>()("opencraw/horizons/MemoryMessageLog/MemoryLogFaults") {}
+
+const make = () => {
+  const tenants = new Map<string, Rows>()
+  const pending: Array<Refusal> = []
+  let always: Refusal | undefined
+
+  const rowsOf = ({ org, project }: Tenant): Rows => {
+    const key = JSON.stringify([storable(org), storable(project)])
+    let rows = tenants.get(key)
+    if (rows === undefined) tenants.set(key, (rows = makeRows()))
+    return rows
+  }
+  const commit = <U extends Unit>(unit: U): Effect.Effect<Committed[U["_tag"]], LogError> =>
+    Effect.suspend(() => {
+      const fault = pending.shift() ?? always
+      const result = fault === undefined ? apply(rowsOf(unit.place.tenant), unit) : Result.fail(fault)
+      return Effect.mapError(Effect.fromResult(result), (reason) => new LogError({ reason }))
+    })
+  const over =
+    <Q extends { readonly tenant: Tenant }, A>(read: (rows: Rows, query: Q) => A) =>
+    (query: Q): Effect.Effect<A> =>
+      Effect.sync(() => read(rowsOf(query.tenant), query))
+
+  const log = MessageLog.of({
+    commit,
+    open: over(open),
+    openSessions: over(openSessions),
+    history: over(history),
+    entries: over(entries),
+    message: over((rows, query: Query<"message">) => trace(rows, query.id)),
+    lookup: over(lookup),
+    undelivered: over(undelivered),
+    sessions: over(listed),
+    purge: over(purge)
+  })
+  const faults = MemoryLogFaults.of({
+    failNext: (reason, times = 1) =>
+      Effect.sync(() => {
+        for (let n = 0; n < times; n++) pending.push(reason)
+      }),
+    failAll: (reason) =>
+      Effect.sync(() => {
+        always = reason
+      }),
+    recover: Effect.sync(() => {
+      always = undefined
+      pending.length = 0
+    })
+  })
+  return Context.make(MessageLog, log).pipe(Context.add(MemoryLogFaults, faults))
+}
+
+/** A fresh log for each build of the Layer. */
+export const layer: Layer.Layer<MessageLog | MemoryLogFaults> = Layer.effectContext(Effect.sync(make))

@@ -1,0 +1,1128 @@
+/**
+ * What every MessageLog promises, whatever it is built on. Each adapter runs it.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type { NewEntry } from "#src/domain/Entry.ts"
+import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
+import type { Identity, MessageBody, Route } from "#src/domain/Inbound.ts"
+import type { Outcome } from "#src/domain/Outcome.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import type { Usage } from "#src/domain/Usage.ts"
+import {
+  type Accept,
+  type Append,
+  type Finish,
+  type LogError,
+  MessageLog,
+  type Place,
+  type Start,
+  type Unit
+} from "#src/horizons/MessageLog.ts"
+
+export const acme: Tenant = { org: "acme", project: "shop" }
+const rival: Tenant = { org: "rival", project: "shop" }
+
+export const sessionKey = (name: string) => `agent:main:${name}` as SessionKey
+export const placeAt = (name: string, tenant: Tenant = acme): Place => ({
+  tenant,
+  agent: "main",
+  session: sessionKey(name)
+})
+const place = placeAt("a")
+const tenant = acme
+const session = place.session
+
+const route: Route = { channel: "web", account: "main", conversation: "room", thread: "" }
+const usage: Usage = { inputTokens: 10, outputTokens: 2, cachedTokens: 1, estimated: false }
+const zero: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, estimated: false }
+
+/** A message `m` whose client id is `client-m`. */
+export const acceptOf = (
+  id: string,
+  options: {
+    readonly at?: Place
+    readonly text?: string
+    readonly body?: MessageBody
+    readonly cap?: number
+    readonly time?: number
+    readonly ephemeral?: boolean
+    readonly identity?: Partial<Identity>
+    readonly cursor?: string
+  } = {}
+): Accept => ({
+  _tag: "Accept",
+  place: options.at ?? place,
+  messageId: messageId(id),
+  message: {
+    identity: { ...route, externalId: `client-${id}`, revision: 0, ...options.identity },
+    session: (options.at ?? place).session,
+    ephemeral: options.ephemeral ?? false,
+    sender: "ann",
+    access: "owner",
+    body: options.body ?? { text: options.text ?? `text of ${id}` },
+    ...(options.cursor === undefined ? {} : { cursor: options.cursor })
+  },
+  cap: options.cap ?? 20,
+  at: options.time ?? 1000
+})
+export const startOf = (run: string, ids: ReadonlyArray<string>, at: Place = place, time = 2000): Start => ({
+  _tag: "Start",
+  place: at,
+  runId: runId(run),
+  messageIds: ids.map(messageId),
+  at: time
+})
+export const assistant = (text: string): NewEntry => ({ v: 1, kind: "assistant", text })
+const calling = (callId: string): NewEntry => ({
+  v: 1,
+  kind: "assistant",
+  text: "let me look",
+  calls: [{ id: callId, name: "time.now", arguments: "{}" }]
+})
+const toolResult = (callId: string): NewEntry => ({
+  v: 1,
+  kind: "tool",
+  callId,
+  name: "time.now",
+  status: "ok",
+  text: "noon"
+})
+export const appendOf = (
+  run: string,
+  attempt: number,
+  id: string,
+  entry: NewEntry = calling("c1")
+): Append => ({
+  _tag: "Append",
+  place,
+  runId: runId(run),
+  attempt,
+  entryId: id,
+  entry,
+  usage,
+  at: 3000
+})
+export const finishOf = (
+  run: string,
+  endings: Readonly<Record<string, Outcome>>,
+  options: {
+    readonly at?: Place
+    readonly attempt?: number
+    readonly entries?: Finish["entries"]
+    readonly deliveries?: ReadonlyArray<string>
+    readonly route?: Route
+    readonly time?: number
+    readonly by?: string
+    readonly failure?: NonNullable<Finish["failure"]>
+  } = {}
+): Finish => ({
+  _tag: "Finish",
+  place: options.at ?? place,
+  runId: runId(run),
+  ...(options.attempt === undefined ? {} : { attempt: options.attempt }),
+  entries: options.entries ?? [{ id: `answer-${run}`, entry: assistant(`answer of ${run}`) }],
+  endings: Object.entries(endings).map(([id, outcome]) => ({
+    messageId: messageId(id),
+    outcome,
+    ...(options.by === undefined ? {} : { by: options.by })
+  })),
+  deliveries: (options.deliveries ?? []).map((id) => ({
+    id: deliveryId(id),
+    route: options.route ?? route,
+    text: `part ${id}`
+  })),
+  usage,
+  ...(options.failure === undefined ? {} : { failure: options.failure }),
+  at: options.time ?? 4000
+})
+const sendBegunOf = (id: string, at: Place = place) =>
+  ({ _tag: "SendBegun", place: at, deliveryId: deliveryId(id), at: 5000 }) as const
+const sendEndedOf = (id: string, state: "sent" | "pending" | "uncertain" | "dead", at: Place = place) =>
+  ({
+    _tag: "SendEnded",
+    place: at,
+    deliveryId: deliveryId(id),
+    state,
+    receipt: `r-${state}`,
+    at: 6000
+  }) as const
+const deleteOf = (at: Place = place) => ({ _tag: "DeleteSession", place: at, at: 9000 }) as const
+
+const commit = <U extends Unit>(unit: U) => MessageLog.use((log) => log.commit(unit))
+const commitAll = (...units: ReadonlyArray<Unit>) => Effect.forEach(units, commit, { discard: true })
+/** The tag of the reason that the unit is refused for. */
+const refusal = (unit: Unit) => Effect.map(Effect.flip(commit(unit)), (error: LogError) => error.reason._tag)
+const texts = (rows: ReadonlyArray<{ readonly entry: { readonly kind: string } }>) =>
+  rows.map(({ entry }) => ("text" in entry ? entry.text : entry.kind))
+const history = (limit = 100, at: Place = place) =>
+  MessageLog.use((log) => log.history({ tenant: at.tenant, session: at.session, limit }))
+const entries = (limit = 100, afterSeq?: number, at: Place = place) =>
+  MessageLog.use((log) =>
+    log.entries({
+      tenant: at.tenant,
+      session: at.session,
+      limit,
+      ...(afterSeq === undefined ? {} : { afterSeq })
+    })
+  )
+const message = (id: string, of: Tenant = tenant) =>
+  MessageLog.use((log) => log.message({ tenant: of, id: messageId(id) }))
+const undelivered = (
+  query: {
+    readonly tenant?: Tenant
+    readonly session?: SessionKey
+    readonly channel?: string
+    readonly createdAfter?: number
+    readonly limit?: number
+  } = {}
+) => MessageLog.use((log) => log.undelivered({ tenant, limit: 100, ...query }))
+const open = (of: Tenant = tenant, limit = 100) => MessageLog.use((log) => log.open({ tenant: of, limit }))
+const sessions = (of: Tenant = tenant) => MessageLog.use((log) => log.sessions({ tenant: of, limit: 100 }))
+
+/** Run the suite. `store` makes a fresh, empty log on each build. */
+export const messageLogContract = <E>(name: string, store: Layer.Layer<MessageLog, E>) =>
+  describe(`${name} keeps the log's promises`, () => {
+    const test = <A, E2>(sentence: string, body: () => Effect.Effect<A, E2, MessageLog>) =>
+      it.effect(sentence, () => Effect.provide(body(), Layer.fresh(store)))
+
+    accepting(test)
+    running(test)
+    finishing(test)
+    delivering(test)
+    reading(test)
+    forgetting(test)
+    keeping(test)
+    together(test)
+  })
+
+type Test = <A, E>(sentence: string, body: () => Effect.Effect<A, E, MessageLog>) => void
+
+const accepting = (test: Test) => {
+  test("an accepted message has the session's next seq and stands open with all it came with", () =>
+    Effect.gen(function* () {
+      const body: MessageBody = {
+        text: "hi",
+        system: "be brief",
+        params: { temperature: 0.5, stop: ["x"] },
+        prior: [{ v: 1, kind: "user", text: "before", sender: "ann" }]
+      }
+      const first = yield* commit(acceptOf("m1", { body, cursor: "42" }))
+      const second = yield* commit(acceptOf("m2"))
+
+      assert.deepStrictEqual(first, {
+        duplicate: false,
+        messageId: messageId("m1"),
+        seq: 1,
+        outcome: undefined
+      })
+      assert.strictEqual(second.seq, 2)
+      const trace = yield* message("m1")
+      assert.deepStrictEqual(trace, {
+        message: {
+          id: messageId("m1"),
+          place,
+          seq: 1,
+          identity: { ...route, externalId: "client-m1", revision: 0 },
+          sender: "ann",
+          access: "owner",
+          ephemeral: false,
+          body,
+          acceptedAt: 1000,
+          runId: undefined,
+          outcome: undefined,
+          outcomeBy: undefined,
+          endedAt: undefined
+        },
+        run: undefined,
+        entries: [],
+        deliveries: []
+      })
+      assert.deepStrictEqual(
+        (yield* open()).map(({ id }) => id),
+        [messageId("m1"), messageId("m2")]
+      )
+    }))
+
+  test("a waiting message is in the transcript, not in the model's order", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1"))
+
+      const [entry] = yield* entries()
+      assert.deepStrictEqual(entry, {
+        id: "m1",
+        seq: 1,
+        order: undefined,
+        messageId: messageId("m1"),
+        clientId: "client-m1",
+        runId: undefined,
+        entry: { v: 1, kind: "user", text: "text of m1", sender: "ann" },
+        usage: undefined,
+        at: 1000,
+        answers: undefined
+      })
+      assert.deepStrictEqual(yield* history(), [])
+    }))
+
+  test("the same message again is acknowledged with its present outcome and stored once", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1"))
+      const again = { ...acceptOf("m2"), message: acceptOf("m1").message }
+      const waiting = yield* commit(again)
+      yield* commitAll(startOf("r1", ["m1"]), finishOf("r1", { m1: "answered" }, { attempt: 1 }))
+      const ended = yield* commit({ ...again, cap: 0 })
+
+      assert.deepStrictEqual(waiting, {
+        duplicate: true,
+        messageId: messageId("m1"),
+        seq: 1,
+        outcome: undefined
+      })
+      assert.deepStrictEqual(ended, {
+        duplicate: true,
+        messageId: messageId("m1"),
+        seq: 1,
+        outcome: "answered"
+      })
+      assert.strictEqual((yield* entries()).length, 2)
+      assert.strictEqual(yield* message("m2"), undefined)
+    }))
+
+  test("a body is the same whatever order its keys have, and another when any part differs", () =>
+    Effect.gen(function* () {
+      const identity = { externalId: "one" }
+      const body: MessageBody = { text: "t", params: { temperature: 1, seed: 2 } }
+      const turned: MessageBody = { params: { seed: 2, temperature: 1 }, text: "t" }
+      yield* commit(acceptOf("m1", { identity, body }))
+
+      assert.isTrue((yield* commit(acceptOf("m2", { identity, body: turned }))).duplicate)
+      for (const other of [
+        { ...body, text: "T" },
+        { ...body, system: "s" },
+        { ...body, params: { temperature: 1 } },
+        { ...body, prior: [] }
+      ])
+        assert.strictEqual(yield* refusal(acceptOf("m3", { identity, body: other })), "IdReused")
+      assert.strictEqual((yield* entries()).length, 1)
+    }))
+
+  test("each part of the identity tells messages apart", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m0", { identity: { externalId: "one" } }))
+      const others: ReadonlyArray<Partial<Identity>> = [
+        { channel: "x" },
+        { account: "x" },
+        { conversation: "x" },
+        { thread: "x" },
+        { revision: 1 },
+        { externalId: "x" }
+      ]
+      for (const [index, part] of others.entries()) {
+        const accepted = yield* commit(
+          acceptOf(`m${index + 1}`, { identity: { externalId: "one", ...part } })
+        )
+        assert.isFalse(accepted.duplicate)
+        assert.strictEqual(accepted.seq, index + 2)
+      }
+    }))
+
+  test("one message too many is refused, stores nothing, and fits again when one has ended", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1", { cap: 2 }), acceptOf("m2", { cap: 2 }))
+
+      assert.strictEqual(yield* refusal(acceptOf("m3", { cap: 2 })), "SessionFull")
+      assert.isFalse((yield* commit(acceptOf("n1", { cap: 2, at: placeAt("b") }))).duplicate)
+      assert.strictEqual((yield* entries()).length, 2)
+      yield* commit(finishOf("r1", { m1: "cancelled" }, { entries: [] }))
+      assert.strictEqual((yield* commit(acceptOf("m3", { cap: 2 }))).seq, 3)
+    }))
+
+  test("a cap below one takes nothing", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* refusal(acceptOf("m1", { cap: 0 })), "SessionFull")
+      assert.deepStrictEqual(yield* sessions(), [])
+    }))
+}
+
+const running = (test: Test) => {
+  test("a run brings its messages into the model's order, in the order given, and names them", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), acceptOf("m2"), acceptOf("m3"))
+      const started = yield* commit(startOf("r1", ["m3", "m1"]))
+
+      assert.deepStrictEqual(started, { attempt: 1, attemptsWithoutProgress: 1 })
+      const rows = yield* history()
+      assert.deepStrictEqual(texts(rows), ["text of m3", "text of m1"])
+      assert.deepStrictEqual(
+        rows.map(({ order }) => order),
+        [1, 2]
+      )
+      assert.deepStrictEqual(
+        rows.map((row) => row.runId),
+        [runId("r1"), runId("r1")]
+      )
+      assert.deepStrictEqual((yield* message("m3"))?.run, {
+        id: runId("r1"),
+        state: "running",
+        attempt: 1,
+        messageIds: [messageId("m3"), messageId("m1")],
+        startedAt: 2000,
+        endedAt: undefined,
+        usage: zero,
+        failure: undefined
+      })
+      assert.strictEqual((yield* message("m2"))?.message.runId, undefined)
+    }))
+
+  test("what a run writes stands in both orders at once, before messages that still wait", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]), acceptOf("m2"))
+      const step = yield* commit(appendOf("r1", 1, "e1"))
+      const result = yield* commit(appendOf("r1", 1, "e2", toolResult("c1")))
+      yield* commitAll(finishOf("r1", { m1: "answered" }, { attempt: 1 }), startOf("r2", ["m2"]))
+
+      assert.deepStrictEqual([step.seq, result.seq], [3, 4])
+      assert.deepStrictEqual(texts(yield* history()), [
+        "text of m1",
+        "let me look",
+        "noon",
+        "answer of r1",
+        "text of m2"
+      ])
+      assert.deepStrictEqual(
+        (yield* entries()).map((row) => row.order),
+        [1, 5, 2, 3, 4]
+      )
+      const rows = yield* entries()
+      assert.deepStrictEqual(rows[2]?.entry, calling("c1"))
+      assert.deepStrictEqual(rows[2]?.usage, usage)
+      assert.deepStrictEqual(rows[2]?.runId, runId("r1"))
+    }))
+
+  test("attempts are counted, and those without progress from the last entry on", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1"))
+      const seen = [yield* commit(startOf("r1", ["m1"])), yield* commit(startOf("r1", ["m1"]))]
+      yield* commit(appendOf("r1", 2, "e1"))
+      seen.push(yield* commit(startOf("r1", ["m1"])), yield* commit(startOf("r1", ["m1"])))
+
+      assert.deepStrictEqual(
+        seen.map((one) => [one.attempt, one.attemptsWithoutProgress]),
+        [
+          [1, 1],
+          [2, 2],
+          [3, 1],
+          [4, 2]
+        ]
+      )
+      assert.deepStrictEqual(texts(yield* history()), ["text of m1", "let me look"])
+    }))
+
+  test("an older attempt can neither write nor end once a newer one has begun", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]), startOf("r1", ["m1"]))
+
+      assert.strictEqual(yield* refusal(appendOf("r1", 1, "e1")), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r1", { m1: "answered" }, { attempt: 1 })), "Fenced")
+      assert.strictEqual(yield* refusal(appendOf("r1", 3, "e1")), "Fenced")
+      assert.strictEqual((yield* entries()).length, 1)
+      assert.strictEqual((yield* commit(appendOf("r1", 2, "e1"))).seq, 2)
+    }))
+
+  test("a run that was never begun, or of another session, writes nothing", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]), acceptOf("n1", { at: placeAt("b") }))
+
+      assert.strictEqual(yield* refusal(appendOf("r2", 1, "e1")), "Fenced")
+      assert.strictEqual(yield* refusal({ ...appendOf("r1", 1, "e1"), place: placeAt("b") }), "Fenced")
+      assert.strictEqual(yield* refusal(startOf("r1", [], placeAt("b"))), "Fenced")
+      assert.strictEqual(
+        yield* refusal(finishOf("r1", { n1: "answered" }, { at: placeAt("b"), attempt: 1 })),
+        "Fenced"
+      )
+      assert.strictEqual(yield* refusal(startOf("r3", ["n1"])), "Fenced")
+      assert.strictEqual(yield* refusal(startOf("r3", ["unknown"])), "Fenced")
+    }))
+
+  test("nothing begins for a message that has ended, nor for an ended run", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), acceptOf("m2"), finishOf("r1", { m1: "dropped" }, { entries: [] }))
+
+      assert.strictEqual(yield* refusal(startOf("r1", ["m2"])), "Fenced")
+      assert.strictEqual(yield* refusal(startOf("r2", ["m2", "m1"])), "Fenced")
+      assert.deepStrictEqual(yield* history(), [])
+      assert.strictEqual((yield* commit(startOf("r2", ["m2"]))).attempt, 1)
+    }))
+}
+
+const finishing = (test: Test) => {
+  test("one unit ends the run: answer, outcomes, deliveries, usage and whom it answers", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), acceptOf("m2"), startOf("r1", ["m1", "m2"]), appendOf("r1", 1, "e1"))
+      const done = yield* commit(
+        finishOf("r1", { m2: "answered", m1: "merged" }, { attempt: 1, deliveries: ["d1", "d2"], by: "m2" })
+      )
+
+      assert.deepStrictEqual(done.seqs, [4])
+      assert.deepStrictEqual(done.endings, [
+        { messageId: messageId("m2"), outcome: "answered", by: "m2" },
+        { messageId: messageId("m1"), outcome: "merged", by: "m2" }
+      ])
+      const trace = yield* message("m1")
+      assert.strictEqual(trace?.message.outcome, "merged")
+      assert.strictEqual(trace?.message.outcomeBy, "m2")
+      assert.strictEqual(trace?.message.endedAt, 4000)
+      assert.strictEqual(trace?.run?.state, "ended")
+      assert.strictEqual(trace?.run?.endedAt, 4000)
+      assert.deepStrictEqual(trace?.run?.usage, {
+        inputTokens: 20,
+        outputTokens: 4,
+        cachedTokens: 2,
+        estimated: false
+      })
+      assert.deepStrictEqual(
+        trace?.entries.map(({ id }) => id),
+        ["e1", "answer-r1"]
+      )
+      assert.deepStrictEqual(trace?.entries[1]?.answers, ["client-m1", "client-m2"])
+      assert.deepStrictEqual(trace?.entries[1]?.usage, usage)
+      assert.deepStrictEqual(
+        trace?.deliveries.map(({ id, seq, part, state, text }) => ({ id, seq, part, state, text })),
+        [
+          { id: deliveryId("d1"), seq: 4, part: 0, state: "pending", text: "part d1" },
+          { id: deliveryId("d2"), seq: 4, part: 1, state: "pending", text: "part d2" }
+        ]
+      )
+      assert.deepStrictEqual(yield* open(), [])
+    }))
+
+  test("of several last entries only the answer has usage and says whom it answers", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]))
+      const done = yield* commit(
+        finishOf(
+          "r1",
+          { m1: "answered" },
+          {
+            attempt: 1,
+            deliveries: ["d1"],
+            entries: [
+              { id: "t", entry: toolResult("c1") },
+              { id: "a", entry: assistant("done") },
+              { id: "c", entry: calling("c2") }
+            ]
+          }
+        )
+      )
+
+      assert.deepStrictEqual(done.seqs, [2, 3, 4])
+      const rows = yield* entries(10, 1)
+      assert.deepStrictEqual(
+        rows.map((row) => row.answers),
+        [undefined, ["client-m1"], undefined]
+      )
+      assert.deepStrictEqual(
+        rows.map((row) => row.usage),
+        [undefined, usage, undefined]
+      )
+      assert.strictEqual((yield* undelivered())[0]?.seq, 3)
+    }))
+
+  test("the first ending wins: a late answer after a cancellation is fenced", () =>
+    Effect.gen(function* () {
+      yield* commitAll(
+        acceptOf("m1"),
+        startOf("r1", ["m1"]),
+        finishOf("r1", { m1: "cancelled" }, { entries: [], by: "ann" })
+      )
+
+      assert.strictEqual(yield* refusal(appendOf("r1", 1, "e1")), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r1", { m1: "answered" }, { attempt: 1 })), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r2", { m1: "answered" })), "Fenced")
+      assert.strictEqual(yield* refusal(startOf("r1", ["m1"])), "Fenced")
+      const trace = yield* message("m1")
+      assert.strictEqual(trace?.message.outcome, "cancelled")
+      assert.strictEqual(trace?.message.outcomeBy, "ann")
+      assert.deepStrictEqual(yield* undelivered(), [])
+    }))
+
+  test("a message that has ended keeps its outcome while the run's others end", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), acceptOf("m2"), startOf("r1", ["m1", "m2"]))
+      yield* commit(finishOf("other", { m1: "cancelled" }, { entries: [] }))
+      const done = yield* commit(finishOf("r1", { m1: "answered", m2: "answered" }, { attempt: 1 }))
+
+      assert.deepStrictEqual(done.endings, [{ messageId: messageId("m2"), outcome: "answered" }])
+      assert.strictEqual((yield* message("m1"))?.message.outcome, "cancelled")
+      assert.deepStrictEqual((yield* history()).at(-1)?.answers, ["client-m2"])
+    }))
+
+  test("a run that never started may be ended, with a reason, and does not start afterwards", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1"))
+      const failure = { code: "attempts", message: "it failed three times" } as const
+      const entry: NewEntry = { v: 1, kind: "failure", code: "attempts", text: "it failed three times" }
+      yield* commit(finishOf("r1", { m1: "failed" }, { failure, entries: [{ id: "f", entry }] }))
+
+      const trace = yield* message("m1")
+      assert.strictEqual(trace?.message.runId, runId("r1"))
+      assert.deepStrictEqual(trace?.run, {
+        id: runId("r1"),
+        state: "ended",
+        attempt: 0,
+        messageIds: [messageId("m1")],
+        startedAt: 4000,
+        endedAt: 4000,
+        usage,
+        failure
+      })
+      assert.deepStrictEqual(trace?.entries[0]?.entry, entry)
+      assert.strictEqual(trace?.entries[0]?.answers, undefined)
+      assert.strictEqual(yield* refusal(startOf("r1", ["m1"])), "Fenced")
+    }))
+
+  test("an attempt can only end what it began", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1"))
+
+      assert.strictEqual(yield* refusal(finishOf("r1", { m1: "answered" }, { attempt: 1 })), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r1", {})), "Fenced")
+      assert.strictEqual((yield* open()).length, 1)
+    }))
+
+  test("an interrupted run keeps its partial text, which answers nobody", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]))
+      const entry: NewEntry = { v: 1, kind: "assistant", text: "half a", partial: "interrupted" }
+      yield* commit(finishOf("r1", { m1: "interrupted" }, { entries: [{ id: "p", entry }] }))
+
+      const last = (yield* history()).at(-1)
+      assert.deepStrictEqual(last?.entry, entry)
+      assert.strictEqual(last?.answers, undefined)
+    }))
+}
+
+const delivering = (test: Test) => {
+  const answered = commitAll(
+    acceptOf("m1"),
+    startOf("r1", ["m1"]),
+    finishOf("r1", { m1: "answered" }, { attempt: 1, deliveries: ["d1", "d2"] })
+  )
+
+  test("a send is counted when it begins and ends with its receipt", () =>
+    Effect.gen(function* () {
+      yield* answered
+      assert.strictEqual((yield* commit(sendBegunOf("d1"))).attempts, 1)
+      assert.strictEqual((yield* undelivered())[0]?.state, "sending")
+      assert.isTrue((yield* commit(sendEndedOf("d1", "pending"))).changed)
+      assert.strictEqual((yield* commit(sendBegunOf("d1"))).attempts, 2)
+      assert.isTrue((yield* commit(sendEndedOf("d1", "sent"))).changed)
+
+      const row = (yield* message("m1"))?.deliveries[0]
+      assert.deepStrictEqual(row, {
+        id: deliveryId("d1"),
+        place,
+        runId: runId("r1"),
+        seq: 2,
+        part: 0,
+        route,
+        text: "part d1",
+        state: "sent",
+        attempts: 2,
+        createdAt: 4000,
+        sentAt: 6000,
+        receipt: "r-sent",
+        detail: undefined
+      })
+      assert.deepStrictEqual(
+        (yield* undelivered()).map(({ id }) => id),
+        [deliveryId("d2")]
+      )
+    }))
+
+  test("what is sent or dead stays so, and cannot be sent again", () =>
+    Effect.gen(function* () {
+      yield* answered
+      yield* commitAll(sendBegunOf("d1"), sendEndedOf("d1", "sent"), sendEndedOf("d2", "dead"))
+
+      for (const state of ["pending", "dead", "sent", "uncertain"] as const)
+        assert.isFalse((yield* commit(sendEndedOf("d1", state))).changed)
+      assert.isFalse((yield* commit(sendEndedOf("d2", "sent"))).changed)
+      assert.strictEqual(yield* refusal(sendBegunOf("d1")), "Fenced")
+      assert.strictEqual(yield* refusal(sendBegunOf("d2")), "Fenced")
+      const rows = (yield* message("m1"))?.deliveries
+      assert.deepStrictEqual(
+        rows?.map(({ state, receipt }) => [state, receipt]),
+        [
+          ["sent", "r-sent"],
+          ["dead", "r-dead"]
+        ]
+      )
+    }))
+
+  test("an uncertain delivery waits for a decision: it is not resent by itself", () =>
+    Effect.gen(function* () {
+      yield* answered
+      yield* commitAll(sendBegunOf("d1"), { ...sendEndedOf("d1", "uncertain"), detail: "no receipt" })
+
+      assert.strictEqual(yield* refusal(sendBegunOf("d1")), "Fenced")
+      assert.strictEqual((yield* message("m1"))?.deliveries[0]?.detail, "no receipt")
+      assert.isTrue((yield* commit(sendEndedOf("d1", "sent"))).changed)
+    }))
+
+  test("an unknown delivery, or one of another session, is not touched", () =>
+    Effect.gen(function* () {
+      yield* answered
+      assert.strictEqual(yield* refusal(sendBegunOf("nothing")), "Fenced")
+      assert.strictEqual(yield* refusal(sendBegunOf("d1", placeAt("b"))), "Fenced")
+      assert.isFalse((yield* commit(sendEndedOf("nothing", "sent"))).changed)
+      assert.isFalse((yield* commit(sendEndedOf("d1", "sent", placeAt("b")))).changed)
+      assert.strictEqual((yield* undelivered()).length, 2)
+    }))
+
+  test("what waits is found oldest first, by session, by channel and by age", () =>
+    Effect.gen(function* () {
+      const b = placeAt("b")
+      const other = { ...route, channel: "mail" }
+      yield* commitAll(acceptOf("n1", { at: b }), acceptOf("m1"), acceptOf("m2"))
+      yield* commitAll(
+        finishOf("r2", { n1: "answered" }, { at: b, deliveries: ["n-a"], time: 4100, route: other }),
+        finishOf("r1", { m1: "answered" }, { deliveries: ["z", "y"], time: 4000 }),
+        finishOf("r3", { m2: "answered" }, { deliveries: ["x"], time: 4200, route: other })
+      )
+      const ids = (query: Parameters<typeof undelivered>[0]) =>
+        Effect.map(undelivered(query), (rows) => rows.map(({ id }) => String(id)))
+
+      assert.deepStrictEqual(yield* ids({}), ["z", "y", "n-a", "x"])
+      assert.deepStrictEqual(yield* ids({ limit: 2 }), ["z", "y"])
+      assert.deepStrictEqual(yield* ids({ session }), ["z", "y", "x"])
+      assert.deepStrictEqual(yield* ids({ channel: "mail" }), ["n-a", "x"])
+      assert.deepStrictEqual(yield* ids({ session, channel: "mail" }), ["x"])
+      assert.deepStrictEqual(yield* ids({ createdAfter: 4100 }), ["x"])
+      assert.deepStrictEqual(yield* ids({ session, createdAfter: 4000, channel: "mail" }), ["x"])
+    }))
+
+  test("a clock that goes back does not put a session's later answer first", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), acceptOf("m2"))
+      yield* commitAll(
+        finishOf("r1", { m1: "answered" }, { deliveries: ["first"], time: 9000 }),
+        finishOf("r2", { m2: "answered" }, { deliveries: ["second"], time: 5000 })
+      )
+
+      const rows = yield* undelivered()
+      assert.deepStrictEqual(
+        rows.map(({ id }) => id),
+        [deliveryId("first"), deliveryId("second")]
+      )
+      assert.strictEqual((yield* sessions())[0]?.updatedAt, 9000)
+    }))
+}
+
+const reading = (test: Test) => {
+  test("history gives the newest entries, oldest of them first", () =>
+    Effect.gen(function* () {
+      for (const n of [1, 2, 3])
+        yield* commitAll(
+          acceptOf(`m${n}`),
+          startOf(`r${n}`, [`m${n}`]),
+          finishOf(`r${n}`, { [`m${n}`]: "answered" })
+        )
+
+      assert.deepStrictEqual(texts(yield* history(3)), ["answer of r2", "text of m3", "answer of r3"])
+      assert.deepStrictEqual(yield* history(0), [])
+      assert.deepStrictEqual(yield* history(-1), [])
+      assert.strictEqual((yield* history(Number.POSITIVE_INFINITY)).length, 6)
+    }))
+
+  test("entries and open messages are read page by page", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      for (const n of [1, 2, 3, 4, 5]) yield* commit(acceptOf(`m${n}`))
+
+      assert.deepStrictEqual(
+        (yield* entries(2)).map(({ seq }) => seq),
+        [1, 2]
+      )
+      assert.deepStrictEqual(
+        (yield* entries(2, 2)).map(({ seq }) => seq),
+        [3, 4]
+      )
+      assert.deepStrictEqual(
+        (yield* entries(2, 5)).map(({ seq }) => seq),
+        []
+      )
+      const page = yield* log.open({ tenant, session, afterSeq: 3, limit: 1 })
+      assert.deepStrictEqual(
+        page.map(({ seq }) => seq),
+        [4]
+      )
+    }))
+
+  test("open messages of all sessions come grouped by session, and recovery walks the sessions", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const names = ["b", "a", "c"]
+      for (const name of names) yield* commit(acceptOf(`${name}1`, { at: placeAt(name) }))
+      for (const name of names) yield* commit(acceptOf(`${name}2`, { at: placeAt(name) }))
+      yield* commit(finishOf("rb", { b1: "answered", b2: "answered" }, { at: placeAt("b") }))
+
+      assert.deepStrictEqual(
+        (yield* open()).map(({ id }) => String(id)),
+        ["a1", "a2", "c1", "c2"]
+      )
+      assert.deepStrictEqual(yield* log.openSessions({ tenant, limit: 10 }), [placeAt("a"), placeAt("c")])
+      assert.deepStrictEqual(yield* log.openSessions({ tenant, limit: 1 }), [placeAt("a")])
+      assert.deepStrictEqual(yield* log.openSessions({ tenant, after: sessionKey("a"), limit: 10 }), [
+        placeAt("c")
+      ])
+    }))
+
+  test("sessions are ordered as databases order text, beyond the first plane too", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const names = ["\u{1F600}", "\uFF5E", "z", "Z"]
+      for (const [index, name] of names.entries()) yield* commit(acceptOf(`m${index}`, { at: placeAt(name) }))
+
+      const sorted = yield* log.openSessions({ tenant, limit: 10 })
+      assert.deepStrictEqual(
+        sorted,
+        ["Z", "z", "\uFF5E", "\u{1F600}"].map((name) => placeAt(name))
+      )
+    }))
+
+  test("sessions are listed latest first, with what they hold", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { time: 1000 }))
+      yield* commit(acceptOf("n1", { at: placeAt("b"), time: 2000 }))
+      yield* commit(acceptOf("m2", { time: 3000 }))
+
+      const rows = yield* sessions()
+      assert.deepStrictEqual(rows, [
+        { place, seq: 2, open: 2, createdAt: 1000, updatedAt: 3000 },
+        { place: placeAt("b"), seq: 1, open: 1, createdAt: 2000, updatedAt: 2000 }
+      ])
+      assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("b"), limit: 10 }), rows.slice(1))
+      assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("x"), limit: 10 }), [])
+      assert.deepStrictEqual(yield* log.sessions({ tenant, limit: 1 }), rows.slice(0, 1))
+    }))
+
+  test("a message is found by its identity", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { identity } = acceptOf("m1").message
+      yield* commit(acceptOf("m1"))
+
+      assert.strictEqual((yield* log.lookup({ tenant, identity }))?.id, messageId("m1"))
+      assert.strictEqual(yield* log.lookup({ tenant, identity: { ...identity, revision: 1 } }), undefined)
+      assert.strictEqual(yield* message("unknown"), undefined)
+    }))
+}
+
+const forgetting = (test: Test) => {
+  test("a deleted session leaves nothing, and its open messages are told", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commitAll(acceptOf("m1", { cursor: "7" }), startOf("r1", ["m1"]), appendOf("r1", 1, "e1"))
+      yield* commitAll(
+        finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }),
+        acceptOf("m2"),
+        acceptOf("m3")
+      )
+      yield* commit(acceptOf("n1", { at: placeAt("b") }))
+      const gone = yield* commit(deleteOf())
+
+      assert.deepStrictEqual(gone, { existed: true, cancelled: [messageId("m2"), messageId("m3")] })
+      assert.deepStrictEqual(yield* entries(), [])
+      assert.deepStrictEqual(yield* history(), [])
+      assert.deepStrictEqual(yield* undelivered(), [])
+      assert.strictEqual(yield* message("m1"), undefined)
+      assert.strictEqual(yield* log.lookup({ tenant, identity: acceptOf("m1").message.identity }), undefined)
+      assert.deepStrictEqual(
+        (yield* sessions()).map((row) => row.place),
+        [placeAt("b")]
+      )
+      assert.deepStrictEqual(
+        (yield* open()).map(({ id }) => String(id)),
+        ["n1"]
+      )
+    }))
+
+  test("late work of a deleted session is fenced, and the session may begin anew", () =>
+    Effect.gen(function* () {
+      yield* commitAll(
+        acceptOf("m1"),
+        startOf("r1", ["m1"]),
+        finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }),
+        acceptOf("m2"),
+        startOf("r2", ["m2"]),
+        deleteOf()
+      )
+
+      assert.strictEqual(yield* refusal(appendOf("r2", 1, "e1")), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r2", { m2: "answered" }, { attempt: 1 })), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r2", { m2: "cancelled" })), "Fenced")
+      assert.strictEqual(yield* refusal(sendBegunOf("d1")), "Fenced")
+      assert.isFalse((yield* commit(sendEndedOf("d1", "sent"))).changed)
+      assert.deepStrictEqual(yield* commit(deleteOf()), { existed: false, cancelled: [] })
+      assert.deepStrictEqual(yield* commit(acceptOf("m1")), {
+        duplicate: false,
+        messageId: messageId("m1"),
+        seq: 1,
+        outcome: undefined
+      })
+    }))
+
+  test("ephemeral sessions are unlisted, and purged when old and without open messages", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const accept = (name: string, time: number) =>
+        acceptOf(`m-${name}`, { at: placeAt(name), ephemeral: true, time })
+      yield* commitAll(accept("old", 1000), accept("open", 1000), accept("young", 1000))
+      yield* commitAll(
+        finishOf("r1", { "m-old": "answered" }, { at: placeAt("old"), time: 2000 }),
+        finishOf("r2", { "m-young": "answered" }, { at: placeAt("young"), time: 3000 }),
+        acceptOf("kept", { at: placeAt("kept"), time: 1000 })
+      )
+
+      assert.deepStrictEqual(
+        (yield* sessions()).map((row) => row.place),
+        [placeAt("kept")]
+      )
+      assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("old"), limit: 1 }), [])
+      assert.strictEqual(yield* log.purge({ tenant, before: 3000 }), 1)
+      assert.deepStrictEqual(yield* entries(10, 0, placeAt("old")), [])
+      assert.strictEqual((yield* entries(10, 0, placeAt("young"))).length, 2)
+      assert.strictEqual((yield* entries(10, 0, placeAt("open"))).length, 1)
+      assert.strictEqual(yield* log.purge({ tenant, before: 3000 }), 0)
+    }))
+
+  test("purging takes however many there are", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* Effect.forEach(
+        Array.from({ length: 120 }, (_, n) => n),
+        (n) =>
+          commitAll(
+            acceptOf(`m${n}`, { at: placeAt(`s${n}`), ephemeral: true }),
+            finishOf(`r${n}`, { [`m${n}`]: "answered" }, { at: placeAt(`s${n}`) })
+          ),
+        { concurrency: "unbounded", discard: true }
+      )
+
+      assert.strictEqual(yield* log.purge({ tenant, before: 4001 }), 120)
+      assert.strictEqual(yield* message("m7"), undefined)
+    }))
+
+  test("an ephemeral session is listed once a message comes that is to be kept", () =>
+    Effect.gen(function* () {
+      yield* commitAll(
+        acceptOf("m1", { ephemeral: true }),
+        acceptOf("m2"),
+        acceptOf("m3", { ephemeral: true })
+      )
+
+      assert.strictEqual((yield* sessions()).length, 1)
+    }))
+}
+
+const keeping = (test: Test) => {
+  test("a million characters come back as they went in", () =>
+    Effect.gen(function* () {
+      const text = "0123456789abcdef\u{1F600}\n".repeat(56_000)
+      yield* commitAll(acceptOf("m1", { text }), startOf("r1", ["m1"]))
+      yield* commit(finishOf("r1", { m1: "answered" }, { entries: [{ id: "a", entry: assistant(text) }] }))
+
+      const rows = yield* history()
+      assert.isTrue(texts(rows).every((one) => one === text))
+      assert.strictEqual((yield* message("m1"))?.message.body.text, text)
+    }))
+
+  test("texts keep a NUL; a lone surrogate becomes a replacement character", () =>
+    Effect.gen(function* () {
+      const text = "a\0b \uD800 c \uDC00 \u{1F600} \\ud800 \\u0000"
+      const kept = "a\0b \uFFFD c \uFFFD \u{1F600} \\ud800 \\u0000"
+      yield* commitAll(acceptOf("m1", { text }), startOf("r1", ["m1"]))
+      const unit = finishOf("r1", { m1: "answered" }, { entries: [{ id: "a", entry: assistant(text) }] })
+      yield* commit({ ...unit, deliveries: [{ id: deliveryId("d"), route, text }] })
+
+      const trace = yield* message("m1")
+      assert.strictEqual(trace?.message.body.text, kept)
+      assert.deepStrictEqual(texts(yield* history()), [kept, kept])
+      assert.strictEqual((yield* undelivered())[0]?.text, kept)
+      assert.isTrue((yield* commit(acceptOf("m1", { text }))).duplicate)
+    }))
+
+  test("names lose a NUL and a lone surrogate, and are found by either spelling", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const odd = placeAt("x\0\uD800y")
+      const clean = placeAt("x\uFFFD\uFFFDy")
+      const identity = { externalId: "id\0\uDFFF" }
+      yield* commitAll(acceptOf("m\0", { at: odd, identity }), startOf("r\0", ["m\0"], odd))
+      yield* commit(finishOf("r\0", { "m\0": "answered" }, { at: odd, attempt: 1 }))
+
+      const trace = yield* message("m\0")
+      assert.deepStrictEqual(trace?.message.place, clean)
+      assert.strictEqual(trace?.message.identity.externalId, "id\uFFFD\uFFFD")
+      assert.strictEqual(trace?.message.outcome, "answered")
+      assert.strictEqual((yield* history(10, odd)).length, 2)
+      assert.strictEqual((yield* history(10, clean)).length, 2)
+      const found = yield* log.lookup({ tenant, identity: { ...route, revision: 0, ...identity } })
+      assert.strictEqual(found?.id, messageId("m\uFFFD"))
+    }))
+
+  test("text in any script, and text that looks like SQL, is only text", () =>
+    Effect.gen(function* () {
+      const text = `'; DROP TABLE messages; -- % _ " ? ?1 :x 日本語 العربية ñ \u{1F469}\u200D\u{1F680}`
+      yield* commit(acceptOf(text, { text, at: placeAt(text) }))
+
+      assert.strictEqual((yield* message(text))?.message.body.text, text)
+      assert.deepStrictEqual((yield* sessions())[0]?.place, placeAt(text))
+    }))
+}
+
+const together = (test: Test) => {
+  test("tenants share nothing, though all their names are equal", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const theirs = placeAt("a", rival)
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]), appendOf("r1", 1, "e1"))
+      yield* commit(finishOf("r1", { m1: "answered" }, { attempt: 1, deliveries: ["d1"] }))
+      yield* commit(acceptOf("m2", { ephemeral: false }))
+
+      assert.strictEqual(yield* message("m1", rival), undefined)
+      assert.deepStrictEqual(yield* entries(10, 0, theirs), [])
+      assert.deepStrictEqual(yield* history(10, theirs), [])
+      assert.deepStrictEqual(yield* open(rival), [])
+      assert.deepStrictEqual(yield* log.open({ tenant: rival, session, limit: 9 }), [])
+      assert.deepStrictEqual(yield* log.openSessions({ tenant: rival, limit: 9 }), [])
+      assert.deepStrictEqual(yield* sessions(rival), [])
+      assert.deepStrictEqual(yield* undelivered({ tenant: rival }), [])
+      const { identity } = acceptOf("m1").message
+      assert.strictEqual(yield* log.lookup({ tenant: rival, identity }), undefined)
+      assert.strictEqual(yield* refusal({ ...startOf("r9", ["m2"]), place: theirs }), "Fenced")
+      assert.strictEqual(yield* refusal(finishOf("r9", { m2: "answered" }, { at: theirs })), "Fenced")
+      assert.strictEqual(yield* refusal({ ...appendOf("r1", 1, "e9"), place: theirs }), "Fenced")
+      assert.strictEqual(yield* refusal(sendBegunOf("d1", theirs)), "Fenced")
+      assert.isFalse((yield* commit(sendEndedOf("d1", "sent", theirs))).changed)
+      assert.deepStrictEqual(yield* commit(deleteOf(theirs)), { existed: false, cancelled: [] })
+      assert.strictEqual(yield* log.purge({ tenant: rival, before: 99_999 }), 0)
+
+      const twin = yield* commit(acceptOf("m1", { at: theirs, text: "another text", ephemeral: true }))
+      assert.deepStrictEqual(twin, {
+        duplicate: false,
+        messageId: messageId("m1"),
+        seq: 1,
+        outcome: undefined
+      })
+      yield* commit(startOf("r1", ["m1"], theirs))
+      yield* commit(finishOf("r1", { m1: "failed" }, { at: theirs, attempt: 1, deliveries: ["d1"] }))
+      assert.strictEqual((yield* message("m1"))?.message.outcome, "answered")
+      assert.strictEqual((yield* message("m1", rival))?.message.outcome, "failed")
+      assert.strictEqual(yield* log.purge({ tenant: rival, before: 99_999 }), 1)
+      assert.strictEqual((yield* entries()).length, 4)
+      assert.strictEqual((yield* undelivered()).length, 1)
+    }))
+
+  test("two projects of one organisation share nothing either", () =>
+    Effect.gen(function* () {
+      const other = placeAt("a", { org: "acme", project: "blog" })
+      yield* commitAll(acceptOf("m1"), acceptOf("m1", { at: other, text: "other" }))
+
+      assert.strictEqual((yield* message("m1"))?.message.body.text, "text of m1")
+      assert.strictEqual((yield* message("m1", other.tenant))?.message.body.text, "other")
+    }))
+
+  test("two hundred messages at once on twenty sessions: each seq once, none lost", () =>
+    Effect.gen(function* () {
+      const accepted = yield* Effect.forEach(
+        Array.from({ length: 200 }, (_, n) => n),
+        (n) => commit(acceptOf(`m${n}`, { at: placeAt(`s${n % 20}`) })),
+        { concurrency: "unbounded" }
+      )
+
+      assert.strictEqual(accepted.filter(({ duplicate }) => !duplicate).length, 200)
+      for (let n = 0; n < 20; n++) {
+        const seqs = (yield* entries(100, 0, placeAt(`s${n}`))).map(({ seq }) => seq)
+        assert.deepStrictEqual(seqs, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+      }
+      assert.strictEqual((yield* open(tenant, 1000)).length, 200)
+    }))
+
+  test("the same message many times at once is stored once", () =>
+    Effect.gen(function* () {
+      const accepted = yield* Effect.forEach(
+        Array.from({ length: 20 }, (_, n) => n),
+        (n) => commit(acceptOf(`m${n}`, { text: "same", identity: { externalId: "one" } })),
+        { concurrency: "unbounded" }
+      )
+
+      assert.strictEqual(accepted.filter(({ duplicate }) => !duplicate).length, 1)
+      assert.deepStrictEqual([...new Set(accepted.map((one) => one.seq))], [1])
+    }))
+
+  test("a unit that is refused among others leaves them alone", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m0"))
+      const units: ReadonlyArray<Unit> = [
+        acceptOf("m1"),
+        acceptOf("m0", { text: "other" }),
+        appendOf("none", 1, "e"),
+        acceptOf("m2"),
+        acceptOf("m3", { cap: 1 }),
+        startOf("r1", ["m0", "unknown"]),
+        startOf("r2", ["m1"]),
+        acceptOf("m4")
+      ]
+      const results = yield* Effect.forEach(units, (unit) => Effect.result(commit(unit)), {
+        concurrency: "unbounded"
+      })
+
+      assert.deepStrictEqual(
+        results.map((one) => (one._tag === "Failure" ? one.failure.reason._tag : "stored")),
+        ["stored", "IdReused", "Fenced", "stored", "SessionFull", "Fenced", "stored", "stored"]
+      )
+      assert.deepStrictEqual(texts(yield* entries()), [
+        "text of m0",
+        "text of m1",
+        "text of m2",
+        "text of m4"
+      ])
+      assert.deepStrictEqual(texts(yield* history()), ["text of m1"])
+    }))
+
+  test("of two endings at once exactly one takes effect", () =>
+    Effect.gen(function* () {
+      yield* commitAll(acceptOf("m1"), startOf("r1", ["m1"]))
+      const results = yield* Effect.forEach(
+        [
+          finishOf("r1", { m1: "cancelled" }, { entries: [] }),
+          finishOf("r1", { m1: "answered" }, { attempt: 1, deliveries: ["d1"] })
+        ],
+        (unit) => Effect.result(commit(unit)),
+        { concurrency: "unbounded" }
+      )
+
+      assert.deepStrictEqual(
+        results.map((one) => one._tag),
+        ["Success", "Failure"]
+      )
+      assert.strictEqual((yield* message("m1"))?.message.outcome, "cancelled")
+      assert.deepStrictEqual(yield* undelivered(), [])
+    }))
+
+  test("a caller that is interrupted while it waits does not undo its unit", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(commit(acceptOf("m1")), { startImmediately: true })
+      yield* Fiber.interrupt(fiber)
+      yield* commit(acceptOf("m2"))
+
+      assert.deepStrictEqual(texts(yield* entries()), ["text of m1", "text of m2"])
+      assert.isTrue((yield* commit(acceptOf("m1"))).duplicate)
+    }))
+}
