@@ -31,8 +31,8 @@ import { encodeRequest } from "./openAiChatRequest.ts"
 const finishGraceMillis = 5_000
 /** After the end mark the connection is read to its end so that it can be used again, but no longer than this. */
 const drainMillis = 1_000
-/** So many events unread by a slow consumer, and the socket is not read further. */
-const maxUnread = 1_024
+/** So much unread by a slow consumer, and the socket is not read further. */
+const maxUnreadBytes = 262_144
 const maxErrorBodyChars = 16_384
 
 /** The kind over a given dispatcher. */
@@ -90,6 +90,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
   let retryAfterMillis: number | undefined
   let errorBody = ""
   let ready: Array<ModelEvent> = []
+  let unreadBytes = 0
   let isPaused = false
   let isClosed = false
   /** Set once nothing more will be ready: how the stream ends. */
@@ -105,6 +106,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
     if (!isFilled(ready)) return ending
     const events = ready
     ready = []
+    unreadBytes = 0
     if (isPaused) {
       isPaused = false
       timer.refresh()
@@ -192,8 +194,9 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
       clearTimeout(timer)
       timer = setTimeout(onSilence, Math.min(settings.idle_timeout_ms, finishGraceMillis))
     }
+    unreadBytes += bytes.length
     if (waiting !== undefined) wake()
-    else if (ready.length > maxUnread && !isPaused) {
+    else if (unreadBytes > maxUnreadBytes && !isPaused) {
       isPaused = true
       controller?.pause()
     }

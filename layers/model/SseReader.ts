@@ -49,7 +49,7 @@ export const make = (onData: (data: string) => void, maxChars: number): SseReade
   const pushText = (piece: string) => {
     const text = lineFeedsOnly(piece)
     let from = 0
-    for (let at = text.indexOf("\n"); at >= 0 && !isTooLong; at = text.indexOf("\n", from)) {
+    for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", from)) {
       line(rest === "" ? text.slice(from, at) : rest + text.slice(from, at))
       rest = ""
       from = at + 1

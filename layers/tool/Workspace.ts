@@ -83,14 +83,6 @@ export const make = (configured: string, walksHandles: boolean = canWalkHandles)
     return refused("the workspace is not a folder")
   }
 
-  /** True when the handle is the thing that stands at this path, and the path really is inside. */
-  const isSame = async (handle: FileHandle, root: string, at: string): Promise<boolean> => {
-    const real = await realpath(at)
-    if (real !== root && !real.startsWith(root + path.sep)) return false
-    const [there, here] = await Promise.all([stat(real, { bigint: true }), handle.stat({ bigint: true })])
-    return there.ino === here.ino && there.dev === here.dev
-  }
-
   const openEntry = async (folder: Folder, name: string): Promise<Folder | OpenFile | Link | Refusal> => {
     if (process.platform === "win32" && name.includes(":")) return refused("it holds a colon")
     const at = pathIn(folder, name)
@@ -186,6 +178,14 @@ export const make = (configured: string, walksHandles: boolean = canWalkHandles)
       return { entries: found, isAll }
     }
   }
+}
+
+/** True when the handle is the thing that stands at this path, and the path really is inside. */
+const isSame = async (handle: FileHandle, root: string, at: string): Promise<boolean> => {
+  const real = await realpath(at)
+  if (real !== root && !real.startsWith(root + path.sep)) return false
+  const [there, here] = await Promise.all([stat(real, { bigint: true }), handle.stat({ bigint: true })])
+  return there.ino === here.ino && there.dev === here.dev
 }
 
 /** The names to walk instead of a link, or `undefined` when it leaves the root. */

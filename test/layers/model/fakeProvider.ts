@@ -31,8 +31,7 @@ export const make = (reply: (response: ServerResponse, received: Received, posit
       () =>
         new Promise<FakeProvider & { readonly stop: () => void }>((resolve) => {
           const received: Array<Received> = []
-          let onClosed = () => {}
-          const closed = new Promise<void>((done) => (onClosed = done))
+          const closed = Promise.withResolvers<void>()
           const server = createServer((request, response) => {
             const parts: Array<Buffer> = []
             request.on("data", (part: Buffer) => parts.push(part))
@@ -44,7 +43,7 @@ export const make = (reply: (response: ServerResponse, received: Received, posit
               }
               received.push(one)
               response.on("close", () => {
-                if (!response.writableFinished) onClosed()
+                if (!response.writableFinished) closed.resolve()
               })
               reply(response, one, received.length - 1)
             })
@@ -54,7 +53,7 @@ export const make = (reply: (response: ServerResponse, received: Received, posit
             resolve({
               url: `http://127.0.0.1:${port}`,
               received,
-              closed,
+              closed: closed.promise,
               stop: () => {
                 server.closeAllConnections()
                 server.close()

@@ -1,0 +1,57 @@
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Demo from "#layers/model/Demo.ts"
+import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
+import * as ModelKinds from "#src/model/ModelKinds.ts"
+import * as Models from "#src/model/Models.ts"
+import { asking, modelContract, routedModelContract } from "../../contracts/Model.contract.ts"
+import * as Fake from "./fakeProvider.ts"
+
+const layerDemo = Effect.succeed(
+  Layer.provideMerge(Models.layer, Demo.layer).pipe(
+    Layer.provide(ModelKinds.layer),
+    Layer.provide(Fake.layerProviders({}))
+  )
+)
+
+modelContract("Demo", { layer: layerDemo, model: "demo/demo", layerSilent: undefined })
+routedModelContract("Models", layerDemo)
+
+modelContract("ScriptedModel", {
+  layer: Effect.succeed(
+    ScriptedModel.layer(({ messages }) => {
+      const last = messages.at(-1)
+      if (last?.role === "tool") return `it is ${last.text}`
+      return last?.text === asking ? [ScriptedModel.call("time.now")] : ScriptedModel.text("good ", "day")
+    })
+  ),
+  model: "any/model",
+  layerSilent: Effect.succeed(ScriptedModel.layer([[...ScriptedModel.text("one"), ScriptedModel.hang]]))
+})
+
+modelContract("OpenAiChat", {
+  layer: Effect.map(
+    Fake.make((response, received) => {
+      const { messages } = JSON.parse(received.body) as { messages: Array<{ role: string; content: string }> }
+      const last = messages.at(-1)
+      const call = { index: 0, id: "c", function: { name: "time__now", arguments: "{}" } }
+      if (last?.role === "tool") Fake.streams(Fake.delta(last.content), Fake.finish(), Fake.done)(response)
+      else if (last?.content !== asking) Fake.streams(Fake.delta("hi"), Fake.finish(), Fake.done)(response)
+      else {
+        Fake.streams(
+          Fake.event({ choices: [{ delta: { tool_calls: [call] } }] }),
+          Fake.finish("tool_calls")
+        )(response)
+      }
+    }),
+    (fake) => Fake.layerModel(fake.url)
+  ),
+  model: "fake/fake-model",
+  layerSilent: Effect.map(
+    Fake.make((response) => {
+      response.writeHead(200)
+      response.write(Fake.delta("one"))
+    }),
+    (fake) => Fake.layerModel(fake.url)
+  )
+})

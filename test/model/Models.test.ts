@@ -1,0 +1,101 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import { Model, type ModelEvent } from "#src/model/Model.ts"
+import * as ModelKinds from "#src/model/ModelKinds.ts"
+import * as Models from "#src/model/Models.ts"
+import { Providers, type ProviderSettings } from "#src/model/ProviderSettings.ts"
+
+const section = (over: Partial<ProviderSettings> = {}): ProviderSettings => ({
+  kind: "openai-chat",
+  idle_timeout_ms: 1_000,
+  ...over
+})
+
+const problems = (configured: Readonly<Record<string, ProviderSettings>>, ...models: ReadonlyArray<string>) =>
+  Models.unusable(configured, models).map((one) => one.problem)
+
+describe("Models", () => {
+  it.effect("asks the provider before the first slash for all that stands after it", () =>
+    Effect.gen(function* () {
+      const asked: Array<ModelKinds.ProviderCall> = []
+      const end: ModelEvent = { _tag: "End", reason: "stop" }
+      const layer = Models.layer.pipe(
+        Layer.provide(
+          ModelKinds.layerRegister("openai-chat", (call) => {
+            asked.push(call)
+            return Stream.make(end)
+          })
+        ),
+        Layer.provide(ModelKinds.layer),
+        Layer.provide(Layer.succeed(Providers, { get: () => ({}), changes: Stream.empty }))
+      )
+
+      yield* Effect.flatMap(Model, (model) =>
+        Stream.runDrain(
+          model.stream({ model: "openrouter/meta/llama-4", messages: [], tools: [], params: {} })
+        )
+      ).pipe(Effect.provide(layer))
+
+      assert.deepStrictEqual(
+        asked.map((call) => [call.model, call.settings.base_url]),
+        [["meta/llama-4", "https://openrouter.ai/api/v1"]]
+      )
+    })
+  )
+
+  it("knows five providers without a section, and completes a section for one of them", () => {
+    const all = Models.withBuiltIn({ openai: section({ idle_timeout_ms: 7_000 }) })
+
+    assert.deepStrictEqual(Object.keys(all).sort(), ["anthropic", "demo", "ollama", "openai", "openrouter"])
+    assert.deepStrictEqual(all["openai"], {
+      kind: "openai-chat",
+      base_url: "https://api.openai.com/v1",
+      api_key_env: "OPENAI_API_KEY",
+      idle_timeout_ms: 7_000
+    })
+    assert.deepStrictEqual(Models.withBuiltIn(all), all)
+  })
+
+  it("does not send a usual key to an unusual address", () => {
+    const all = Models.withBuiltIn({ openai: section({ base_url: "http://127.0.0.1:1/v1" }) })
+
+    assert.isUndefined(all["openai"]?.api_key_env)
+  })
+
+  it("tells at start which models cannot be used, each once", () => {
+    const key = Redacted.make("k")
+
+    assert.deepStrictEqual(problems({}, "demo/demo", "ollama/llama"), [])
+    assert.deepStrictEqual(problems({}, "gpt", "/x", "x/", "", "nobody/x", "nobody/x", "constructor/x"), [
+      "malformed",
+      "malformed",
+      "malformed",
+      "malformed",
+      "unknown_provider",
+      "unknown_provider"
+    ])
+    assert.deepStrictEqual(problems({}, "anthropic/claude"), ["not_built_yet"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "openai-responses" }) }, "r/x"), ["not_built_yet"])
+    assert.deepStrictEqual(problems({}, "openai/gpt"), ["no_key"])
+    assert.deepStrictEqual(problems({ openai: section({ api_key: key }) }, "openai/gpt"), [])
+    assert.deepStrictEqual(
+      problems({ openai: section({ base_url: "http://127.0.0.1:1/v1" }) }, "openai/gpt"),
+      []
+    )
+    assert.deepStrictEqual(problems({ mine: section() }, "mine/x"), ["no_address"])
+    assert.deepStrictEqual(problems({ mine: section({ base_url: "127.0.0.1/v1" }) }, "mine/x"), [
+      "bad_address"
+    ])
+    assert.deepStrictEqual(problems({ mine: section({ base_url: "file:///x" }) }, "mine/x"), ["bad_address"])
+  })
+
+  it("says in its error what to do", () => {
+    const [problem] = Models.unusable({}, ["anthropic/claude"])
+
+    assert.include(problem?.message, "not built yet")
+    assert.include(Models.unusable({}, ["openai/gpt"])[0]?.message, "OPENAI_API_KEY")
+  })
+})
