@@ -1,0 +1,260 @@
+/**
+ * The body of `POST /v1/chat/completions`, as we understand it.
+ *
+ * Pure. Owns: which keys count, their ranges, and how other texts become one message.
+ * Does not own: which session it belongs to (`ChatCompletions`), nor which agent a model name means (`modelNames`).
+ *
+ * This is a foreign protocol: keys we do not know are ignored and counted, a known key that would change the answer
+ * and is not supported is refused by name.
+ */
+import * as Result from "effect/Result"
+import type { AssistantEntry, UserEntry } from "#src/domain/Entry.ts"
+import type { ModelParams } from "#src/domain/Inbound.ts"
+import { ApiError, invalid } from "./ApiError.ts"
+import { isObject, type JsonObject } from "./Json.ts"
+
+export interface ChatRequest {
+  /** As the client spelled it; empty when it named none. */
+  readonly model: string
+  /** The last user message. */
+  readonly text: string
+  readonly system: string | undefined
+  /** What came before the last user message, oldest first. Only an ephemeral session uses it. */
+  readonly prior: ReadonlyArray<UserEntry | AssistantEntry>
+  readonly params: ModelParams
+  readonly user: string | undefined
+  readonly stream: boolean
+  readonly includeUsage: boolean
+  /** How many keys were ignored because we do not know them. */
+  readonly unknownKeys: number
+}
+
+const ignored = [
+  "metadata",
+  "parallel_tool_calls",
+  "prediction",
+  "prompt_cache_key",
+  "prompt_cache_retention",
+  "safety_identifier",
+  "service_tier",
+  "store"
+]
+const understood = new Set([
+  ...ignored,
+  "audio",
+  "frequency_penalty",
+  "function_call",
+  "functions",
+  "logit_bias",
+  "logprobs",
+  "max_completion_tokens",
+  "max_tokens",
+  "messages",
+  "modalities",
+  "model",
+  "n",
+  "presence_penalty",
+  "reasoning_effort",
+  "response_format",
+  "seed",
+  "stop",
+  "stream",
+  "stream_options",
+  "temperature",
+  "tool_choice",
+  "tools",
+  "top_logprobs",
+  "top_p",
+  "user",
+  "verbosity",
+  "web_search_options"
+])
+
+const unsupported = (param: string) =>
+  new ApiError({
+    status: 400,
+    code: "unsupported_parameter",
+    message: `${param} is not supported here: the agent's own configuration decides`,
+    param
+  })
+
+const isEmptyList = (value: unknown) => Array.isArray(value) && value.length === 0
+const isEmptyObject = (value: unknown) => isObject(value) && Object.keys(value).length === 0
+
+// Values that leave the answer as it would be without the key.
+const harmless: Readonly<Record<string, (value: unknown) => boolean>> = {
+  audio: () => false,
+  function_call: (value) => value === "none" || value === "auto",
+  functions: isEmptyList,
+  logit_bias: isEmptyObject,
+  logprobs: (value) => value === false,
+  modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
+  n: (value) => value === 1,
+  reasoning_effort: () => false,
+  response_format: (value) => isObject(value) && value["type"] === "text",
+  tool_choice: (value) => value === "none" || value === "auto",
+  tools: isEmptyList,
+  top_logprobs: (value) => value === 0,
+  verbosity: () => false,
+  web_search_options: () => false
+}
+
+const given = (body: JsonObject, key: string): unknown => {
+  const value = Object.hasOwn(body, key) ? body[key] : undefined
+  return value === null ? undefined : value
+}
+
+type Read<A> = Result.Result<A, ApiError>
+const refuse = (error: ApiError): Read<never> => Result.fail(error)
+
+/** What the client asked for, or 400 naming the key. */
+export const parse = (body: unknown, sender: string): Read<ChatRequest> =>
+  isObject(body)
+    ? read(body, sender)
+    : refuse(new ApiError({ status: 400, code: "invalid_json", message: "the body must be a JSON object" }))
+
+const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
+  Result.gen(function* () {
+    for (const key of Object.keys(harmless)) {
+      const value = given(body, key)
+      if (value !== undefined && harmless[key]?.(value) === false) return yield* refuse(unsupported(key))
+    }
+    const streamOptions = given(body, "stream_options") ?? {}
+    if (!isObject(streamOptions)) {
+      return yield* refuse(invalid("stream_options", "stream_options must be an object"))
+    }
+    return {
+      model: (yield* text(body, "model")) ?? "",
+      ...(yield* readMessages(given(body, "messages"), sender)),
+      params: yield* readParams(body),
+      user: yield* text(body, "user"),
+      stream: yield* flag(body, "stream", "stream"),
+      includeUsage: yield* flag(streamOptions, "include_usage", "stream_options.include_usage"),
+      unknownKeys: Object.keys(body).filter((key) => !understood.has(key)).length
+    }
+  })
+
+const text = (body: JsonObject, key: string): Read<string | undefined> => {
+  const value = given(body, key)
+  return value === undefined || typeof value === "string"
+    ? Result.succeed(value)
+    : refuse(invalid(key, `${key} must be a string`))
+}
+
+const flag = (body: JsonObject, key: string, param: string): Read<boolean> => {
+  const value = given(body, key)
+  return value === undefined || typeof value === "boolean"
+    ? Result.succeed(value === true)
+    : refuse(invalid(param, `${param} must be true or false`))
+}
+
+interface Range {
+  readonly minimum: number
+  readonly maximum: number
+  readonly whole?: boolean
+}
+const largest = Number.MAX_SAFE_INTEGER
+const count: Range = { minimum: 1, maximum: largest, whole: true }
+const penalty: Range = { minimum: -2, maximum: 2 }
+
+const number = (body: JsonObject, key: string, range: Range): Read<number | undefined> => {
+  const value = given(body, key)
+  if (value === undefined) return Result.succeed(undefined)
+  const { minimum, maximum, whole } = range
+  const fits = typeof value === "number" && value >= minimum && value <= maximum
+  if (fits && (whole !== true || Number.isSafeInteger(value))) return Result.succeed(value)
+  const allowed = maximum === largest ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`
+  return refuse(invalid(key, `${key} must be a ${whole === true ? "whole " : ""}number ${allowed}`))
+}
+
+const readParams = (body: JsonObject): Read<ModelParams> =>
+  Result.gen(function* () {
+    const maxCompletion = yield* number(body, "max_completion_tokens", count)
+    const maxTokens = yield* number(body, "max_tokens", count)
+    const values = {
+      temperature: yield* number(body, "temperature", { minimum: 0, maximum: 2 }),
+      topP: yield* number(body, "top_p", { minimum: 0, maximum: 1 }),
+      maxOutputTokens: maxCompletion ?? maxTokens,
+      stop: yield* readStop(given(body, "stop")),
+      seed: yield* number(body, "seed", { minimum: -largest, maximum: largest, whole: true }),
+      presencePenalty: yield* number(body, "presence_penalty", penalty),
+      frequencyPenalty: yield* number(body, "frequency_penalty", penalty)
+    }
+    return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
+  })
+
+const readStop = (value: unknown): Read<ReadonlyArray<string> | undefined> => {
+  if (value === undefined) return Result.succeed(undefined)
+  const list: unknown = typeof value === "string" ? [value] : value
+  return Array.isArray(list) && list.length <= 4 && list.every((item) => typeof item === "string")
+    ? Result.succeed(list)
+    : refuse(invalid("stop", "stop must be a string or up to four of them"))
+}
+
+type Spoken = Pick<ChatRequest, "text" | "system" | "prior">
+
+const readMessages = (messages: unknown, sender: string): Read<Spoken> =>
+  Result.gen(function* () {
+    if (!Array.isArray(messages) || messages.length === 0) {
+      return yield* refuse(invalid("messages", "messages must be a list with at least one message"))
+    }
+    const systems: Array<string> = []
+    const turns: Array<UserEntry | AssistantEntry> = []
+    let lastRole = ""
+    for (const [index, message] of messages.entries()) {
+      const { role, content } = yield* readMessage(message, `messages[${index}]`)
+      lastRole = role
+      if (role === "system") systems.push(content)
+      else if (role === "user") turns.push({ v: 1, kind: "user", text: content, sender })
+      else turns.push({ v: 1, kind: "assistant", text: content })
+    }
+    if (lastRole !== "user") {
+      return yield* refuse(invalid("messages", "the last message must be from the user"))
+    }
+    return {
+      text: turns.at(-1)?.text ?? "",
+      system: systems.length === 0 ? undefined : systems.join("\n\n"),
+      prior: turns.slice(0, -1)
+    }
+  })
+
+const roles = new Map<unknown, "system" | "user" | "assistant">([
+  ["system", "system"],
+  ["developer", "system"],
+  ["user", "user"],
+  ["assistant", "assistant"]
+])
+
+const readMessage = (
+  message: unknown,
+  at: string
+): Read<{ readonly role: "system" | "user" | "assistant"; readonly content: string }> => {
+  if (!isObject(message)) return refuse(invalid(at, `${at} must be an object`))
+  const named = given(message, "role")
+  const role = roles.get(named)
+  if (role === undefined) {
+    return named === "tool" || named === "function"
+      ? refuse(unsupported(`${at}.role`))
+      : refuse(invalid(`${at}.role`, `${at}.role must be system, developer, user or assistant`))
+  }
+  if (!isEmptyList(given(message, "tool_calls") ?? [])) return refuse(unsupported(`${at}.tool_calls`))
+  if (given(message, "function_call") !== undefined) return refuse(unsupported(`${at}.function_call`))
+  return Result.map(readContent(given(message, "content"), `${at}.content`), (content) => ({ role, content }))
+}
+
+const readContent = (content: unknown, param: string): Read<string> => {
+  if (typeof content === "string") return Result.succeed(content.toWellFormed())
+  if (!Array.isArray(content)) {
+    return refuse(invalid(param, `${param} must be a string or a list of text parts`))
+  }
+  const texts: Array<string> = []
+  for (const [index, part] of content.entries()) {
+    const at = `${param}[${index}]`
+    if (!isObject(part)) return refuse(invalid(at, `${at} must be an object`))
+    if (given(part, "type") !== "text") return refuse(unsupported(`${at}.type`))
+    const value = given(part, "text")
+    if (typeof value !== "string") return refuse(invalid(`${at}.text`, `${at}.text must be a string`))
+    texts.push(value.toWellFormed())
+  }
+  return Result.succeed(texts.join("\n"))
+}

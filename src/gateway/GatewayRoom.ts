@@ -1,0 +1,15 @@
+/**
+ * The room as one Layer: everything that is answered over HTTP and WebSocket, without the server that listens.
+ *
+ * Requires the running system (inbound, lanes, sessions, outbound, feed, log, channels, checks), the settings of the gateway and the
+ * agents, ids, and three adapters: `GatewaySecrets`, `EventStream` and `PageFiles`.
+ */
+import * as Layer from "effect/Layer"
+import * as Auth from "./Auth.ts"
+import * as GatewayApp from "./GatewayApp.ts"
+import * as Shutdown from "./Shutdown.ts"
+import * as WebChat from "./WebChat.ts"
+
+export const layer = Layer.mergeAll(WebChat.layer, GatewayApp.layer).pipe(
+  Layer.provideMerge(Layer.mergeAll(Auth.layer, Shutdown.layer))
+)

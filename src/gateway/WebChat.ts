@@ -1,0 +1,395 @@
+/**
+ * The chat channel of our own page: the protocol of `/ws`.
+ *
+ * Owns: who may open a socket and for which session, the frames, replay without gap or double, and acknowledging only what is durable.
+ * Does not own: the bytes of a WebSocket (`Connection`), slow readers (`Outbox`), admission (`inbound`) or delivery (`outbound`).
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { Channels } from "#src/channel/Channels.ts"
+import { Ids } from "#src/domain/Ids.ts"
+import type { InboundMessage } from "#src/domain/Inbound.ts"
+import * as SessionKey from "#src/domain/SessionKey.ts"
+import type { SessionEvent } from "#src/domain/SessionEvent.ts"
+import * as Tenant from "#src/domain/Tenant.ts"
+import { MessageLog } from "#src/horizons/MessageLog.ts"
+import { Inbound } from "#src/inbound/Inbound.ts"
+import { Lanes } from "#src/lane/Lanes.ts"
+import { Feed } from "#src/outbound/Feed.ts"
+import { Outbound } from "#src/outbound/Outbound.ts"
+import { Sessions } from "#src/session/Sessions.ts"
+import * as Telemetry from "#src/Telemetry.ts"
+import { ApiError, invalid, toParts } from "./ApiError.ts"
+import { Auth, mayWriteAs, type Principal } from "./Auth.ts"
+import type { Connection, ConnectionListener, Decision, Handshake } from "./Connection.ts"
+import * as Frames from "./Frames.ts"
+import { Gateway } from "./GatewaySettings.ts"
+import { allowsHost, allowsOrigin } from "./Guard.ts"
+import { Outbox } from "./Outbox.ts"
+import { toFrame } from "./refusals.ts"
+import { Shutdown } from "./Shutdown.ts"
+
+export const channel = "webchat"
+
+const page = 200
+const maxPending = 16
+
+export class WebChat extends Context.Service<
+  WebChat,
+  {
+    /** Who may open a socket, and what is spoken on it. Never fails: a refusal is a decision. */
+    readonly decide: (handshake: Handshake) => Effect.Effect<Decision>
+  }
+>()("opencraw/gateway/WebChat") {}
+
+/** What a socket was opened for. */
+interface Seat {
+  readonly principal: Principal
+  readonly sender: string
+  readonly session: SessionKey.SessionKey
+  /** Replay from here; undefined: only what was never confirmed. */
+  readonly after: number | undefined
+}
+
+/** The message of a client: its id is what makes it the same message when it is sent again. */
+export const toMessage = (seat: Omit<Seat, "after">, id: string, content: string): InboundMessage => ({
+  identity: {
+    channel,
+    account: seat.principal.id,
+    conversation: seat.session,
+    thread: "",
+    externalId: id,
+    revision: 0
+  },
+  session: seat.session,
+  ephemeral: false,
+  sender: seat.sender,
+  access: seat.principal.admin ? "owner" : "member",
+  body: { text: content }
+})
+
+/** The session that a name means, in any spelling. */
+export const sessionOf = (
+  spelling: string,
+  principal: Principal
+): Result.Result<SessionKey.SessionKey, ApiError> => {
+  const key = SessionKey.canonical(spelling)
+  if (Result.isFailure(key)) return Result.fail(invalid("session_key", key.failure.message))
+  if (!principal.admin && SessionKey.isReserved(key.success, channel)) {
+    return Result.fail(
+      new ApiError({
+        status: 403,
+        code: "reserved_session",
+        message: "this session belongs to the gateway or to another channel's peer: it needs an admin",
+        param: "session_key"
+      })
+    )
+  }
+  return Result.succeed(key.success)
+}
+
+/** The session of a person who names none. */
+export const ownSession = (sender: string): Result.Result<SessionKey.SessionKey, ApiError> =>
+  Result.mapError(SessionKey.canonical(`agent:main:${channel}:dm:${SessionKey.escapeId(sender)}`), (error) =>
+    invalid("sender_id", error.message)
+  )
+
+export const make = Effect.gen(function* () {
+  const auth = yield* Auth
+  const settings = yield* Gateway
+  const ids = yield* Ids
+  const inbound = yield* Inbound
+  const lanes = yield* Lanes
+  const log = yield* MessageLog
+  const feed = yield* Feed
+  const outbound = yield* Outbound
+  const sessions = yield* Sessions
+  const shutdown = yield* Shutdown
+  const channels = yield* Channels
+  const run = yield* FiberSet.makeRuntime<never>()
+  let open = 0
+
+  yield* channels.register({
+    name: channel,
+    delivery: "keyed",
+    maxChars: 0,
+    showsOutcomes: true,
+    confirmsLater: true,
+    // The lane's events reach the sockets; the person's client confirms with `received`.
+    send: () => Effect.succeed(undefined)
+  })
+
+  const admit = Effect.fnUntraced(function* (handshake: Handshake) {
+    const header = (name: string) => {
+      const value = handshake.headers[name]
+      return typeof value === "string" ? value : undefined
+    }
+    const url = URL.parse(handshake.url, "http://gateway")
+    if (url?.pathname !== "/ws") {
+      return yield* new ApiError({ status: 404, code: "not_found", message: "WebSockets are spoken on /ws" })
+    }
+    const { bind, allowed_hosts: allowedHosts } = settings.get()
+    const host = header("host") ?? ""
+    const origin = header("origin")
+    if (!allowsHost(host, { bind, allowedHosts }) || !allowsOrigin(origin, host, { bind, allowedHosts })) {
+      return yield* foreign
+    }
+    if (shutdown.isStopping()) return yield* stopping
+    const query = url.searchParams
+    const unknown = [...query.keys()].find((key) => !queryKeys.has(key))
+    if (unknown !== undefined) {
+      return yield* invalid(unknown.slice(0, 100), "this parameter is not known here", "unknown_key")
+    }
+    const principal = yield* auth.authenticate({
+      // A socket can change things, so a browser's must come from our own page.
+      method: "POST",
+      host,
+      origin,
+      authorization: header("authorization"),
+      cookie: header("cookie"),
+      token: query.get("token") ?? undefined
+    })
+    return yield* Effect.fromResult(seatOf(principal, query))
+  })
+
+  const replay = Effect.fnUntraced(function* (seat: Seat, socket: Socket) {
+    let after = seat.after ?? 0
+    while (true) {
+      const { messages, next } = yield* sessions.messages(seat.session, { after, limit: page })
+      for (const line of messages) {
+        const frame = Frames.ofTranscript(line)
+        if (frame !== undefined) socket.outbox.send(frame)
+        socket.toldUpTo = Math.max(socket.toldUpTo, line.seq)
+      }
+      if (next === undefined) return
+      after = next
+      yield* socket.untilDrained
+    }
+  })
+
+  const redeliver = Effect.fnUntraced(function* (seat: Seat, socket: Socket) {
+    const waiting = (yield* outbound.waiting(seat.session)).filter((row) => row.route.channel === channel)
+    const wanted = new Set(waiting.map((row) => row.seq))
+    if (wanted.size === 0) return
+    const last = Math.max(...wanted)
+    let after = Math.min(...wanted) - 1
+    while (true) {
+      const { messages, next } = yield* sessions.messages(seat.session, { after, limit: page })
+      for (const line of messages) {
+        const frame = wanted.has(line.seq) ? Frames.ofTranscript(line) : undefined
+        if (frame === undefined) continue
+        socket.told.add(line.seq)
+        socket.outbox.send(frame)
+      }
+      if (next === undefined || next >= last) return
+      after = next
+      yield* socket.untilDrained
+    }
+  })
+
+  const greet = Effect.fnUntraced(function* (seat: Seat, socket: Socket) {
+    const row = yield* sessions.find(seat.session)
+    socket.outbox.send({
+      type: "hello",
+      sender_id: seat.sender,
+      session_key: seat.session,
+      seq: row?.seq ?? 0
+    })
+    yield* seat.after === undefined ? redeliver(seat, socket) : replay(seat, socket)
+  })
+
+  const submit = Effect.fnUntraced(function* (
+    seat: Seat,
+    socket: Socket,
+    frame: Extract<Frames.ClientFrame, { type: "message" }>
+  ) {
+    socket.own.add(frame.id)
+    const accepted = yield* inbound.submit(toMessage(seat, frame.id, frame.content)).pipe(Effect.result)
+    if (Result.isFailure(accepted)) {
+      socket.own.delete(frame.id)
+      socket.outbox.send({ type: "refused", id: frame.id, ...toFrame(accepted.failure) })
+      return
+    }
+    const { messageId, seq, outcome, duplicate } = accepted.success
+    if (duplicate) socket.own.delete(frame.id)
+    socket.outbox.send({ type: "ack", id: frame.id, message_id: messageId, seq })
+    // Sent again after it had ended: the client missed what it became.
+    if (outcome !== undefined) socket.outbox.send({ type: "outcome", id: frame.id, outcome })
+  })
+
+  const cancel = Effect.fnUntraced(function* (seat: Seat, socket: Socket, id: string) {
+    const { identity } = toMessage(seat, id, "")
+    const row = yield* log.lookup({ tenant: Tenant.local, identity })
+    const reached = row !== undefined && (yield* lanes.cancel(seat.session, row.id, seat.principal.id))
+    if (!reached) socket.outbox.send(Frames.error("not_open", "no open message has this id"))
+  })
+
+  const act = (seat: Seat, socket: Socket, text: string) => {
+    const decoded = Frames.decode(text)
+    if (Result.isFailure(decoded)) return Effect.sync(() => socket.outbox.send(decoded.failure))
+    const frame = decoded.success
+    switch (frame.type) {
+      case "message":
+        return submit(seat, socket, frame)
+      case "received":
+        return outbound.confirm(seat.session, frame.id)
+      case "stop":
+        return lanes.stop(seat.session, seat.principal.id)
+      case "cancel":
+        return cancel(seat, socket, frame.id)
+      case "reaction":
+        return Effect.sync(() => socket.outbox.send(Frames.error("not_built", "reactions are not built yet")))
+    }
+  }
+
+  // Events wait while a frame is acted on, so an acknowledgement always comes before what it leads to.
+  const inTurn = (socket: Socket, effect: Effect.Effect<unknown, { readonly message: string }>) =>
+    effect.pipe(
+      Effect.catchCause((cause) =>
+        Effect.andThen(
+          Effect.logError("a socket's request failed", cause),
+          Effect.sync(() => socket.outbox.send(Frames.error("internal", "this could not be done; try again")))
+        )
+      ),
+      Effect.ensuring(Effect.sync(() => socket.outbox.release()))
+    )
+
+  const attach =
+    (seat: Seat) =>
+    (connection: Connection): ConnectionListener => {
+      const socket = new Socket(connection)
+      Telemetry.socketsOpen(++open)
+      const unsubscribe = feed.subscribe(seat.session, (event) => socket.outbox.event(event))
+      const offSteps = shutdown.onStep((step) => {
+        if (step === "begin") socket.outbox.send(stoppingFrame)
+        else connection.close(1001, "the gateway is stopping")
+      })
+      const drain = Effect.gen(function* () {
+        for (let text = socket.pending.shift(); text !== undefined; text = socket.pending.shift()) {
+          if (socket.pending.length === maxPending / 2) connection.resume()
+          socket.outbox.hold()
+          yield* inTurn(socket, act(seat, socket, text))
+        }
+        socket.isBusy = false
+      })
+      const work = (first: Effect.Effect<void>) => {
+        socket.isBusy = true
+        run(Effect.andThen(first, drain))
+      }
+      socket.outbox.hold()
+      work(inTurn(socket, greet(seat, socket)))
+      return {
+        onText: (text) => {
+          Telemetry.frameReceived()
+          socket.pending.push(text)
+          if (socket.pending.length === maxPending) connection.pause()
+          if (!socket.isBusy) work(Effect.void)
+        },
+        onBinary: () => socket.outbox.send(Frames.error("not_text", "frames are JSON texts")),
+        onDrain: () => socket.drained(),
+        onClose: () => {
+          unsubscribe()
+          offSteps()
+          socket.closed()
+          Telemetry.socketsOpen(--open)
+        }
+      }
+    }
+
+  const decide = (handshake: Handshake): Effect.Effect<Decision> =>
+    admit(handshake).pipe(
+      Effect.map((seat): Decision => ({ _tag: "Open", attach: attach(seat) })),
+      Effect.catchTags({
+        ApiError: (error) =>
+          Effect.sync((): Decision => ({ _tag: "Refuse", ...toParts(error, ids.next("req")) }))
+      })
+    )
+
+  return WebChat.of({ decide })
+})
+
+export const layer = Layer.effect(WebChat, make)
+
+const queryKeys = new Set(["token", "sender_id", "session_key", "after"])
+const stoppingFrame = Frames.error("shutting_down", "the gateway is stopping; reconnect in a moment")
+
+const foreign = new ApiError({
+  status: 403,
+  code: "foreign_host",
+  message: "this host or page may not talk to the gateway; see gateway.allowed_hosts"
+})
+const stopping = new ApiError({
+  status: 503,
+  code: "shutting_down",
+  message: "the gateway is stopping",
+  retryAfterMillis: 5000
+})
+
+const seatOf = (principal: Principal, query: URLSearchParams): Result.Result<Seat, ApiError> =>
+  Result.gen(function* () {
+    const sender = query.get("sender_id") ?? principal.id
+    if (sender === "" || sender.length > 200 || !sender.isWellFormed()) {
+      return yield* Result.fail(invalid("sender_id", "sender_id must have 1 to 200 characters"))
+    }
+    if (!mayWriteAs(principal, sender)) {
+      return yield* Result.fail(
+        new ApiError({
+          status: 403,
+          code: "foreign_sender",
+          message: "this principal may not write as this sender",
+          param: "sender_id"
+        })
+      )
+    }
+    const named = query.get("session_key")
+    const session = yield* named === null ? ownSession(sender) : sessionOf(named, principal)
+    const since = query.get("after")
+    if (since !== null && !/^[0-9]{1,15}$/.test(since)) {
+      return yield* Result.fail(invalid("after", "after must be a whole number of at least 0"))
+    }
+    return { principal, sender, session, after: since === null ? undefined : Number(since) }
+  })
+
+/** One open socket's state. */
+class Socket {
+  /** Highest seq the replay has told. */
+  toldUpTo = 0
+  /** Seqs that were told out of order, as redeliveries. */
+  readonly told = new Set<number>()
+  /** Client ids sent on this socket, so that it is not told its own words. */
+  readonly own = new Set<string>()
+  readonly pending: Array<string> = []
+  isBusy = false
+  readonly outbox: Outbox
+  readonly untilDrained: Effect.Effect<void>
+  #waiting: (() => void) | undefined
+
+  constructor(connection: Connection) {
+    this.outbox = new Outbox(connection, this.#isNews)
+    this.untilDrained = Effect.callback((resume) => {
+      if (!this.outbox.isSlow) return resume(Effect.void)
+      this.#waiting = () => resume(Effect.void)
+    })
+  }
+
+  drained(): void {
+    this.outbox.drained()
+    this.#waiting?.()
+    this.#waiting = undefined
+  }
+
+  closed(): void {
+    this.pending.length = 0
+    this.outbox.close()
+    this.drained()
+  }
+
+  readonly #isNews = (event: SessionEvent): boolean => {
+    if (event._tag !== "User" && event._tag !== "Message") return true
+    if (event.seq <= this.toldUpTo || this.told.delete(event.seq)) return false
+    return event._tag === "Message" || !this.own.delete(event.clientId)
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * The API's declaration, and the two documents made of it: OpenAPI and a page for people.
+ *
+ * Loaded when first asked for. A test holds it against the routes that are really served.
+ */
+import * as Schema from "effect/Schema"
+import * as HttpApi from "effect/http-api/HttpApi"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as OpenApi from "effect/http-api/OpenApi"
+import * as Api from "./apiSchemas.ts"
+
+const error = Api.ErrorBody
+const count = Schema.NumberFromString
+const paged = { after: Schema.optionalKey(count), limit: Schema.optionalKey(count) }
+const key = { key: Schema.String }
+
+const ChatBody = Schema.Struct({
+  model: Schema.optionalKey(Schema.String),
+  messages: Schema.Array(Schema.Struct({ role: Schema.String, content: Schema.Unknown })),
+  stream: Schema.optionalKey(Schema.Boolean),
+  stream_options: Schema.optionalKey(Schema.Struct({ include_usage: Schema.optionalKey(Schema.Boolean) })),
+  user: Schema.optionalKey(Schema.String),
+  temperature: Schema.optionalKey(Schema.Number),
+  top_p: Schema.optionalKey(Schema.Number),
+  max_tokens: Schema.optionalKey(Schema.Number),
+  max_completion_tokens: Schema.optionalKey(Schema.Number),
+  stop: Schema.optionalKey(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
+  seed: Schema.optionalKey(Schema.Number),
+  presence_penalty: Schema.optionalKey(Schema.Number),
+  frequency_penalty: Schema.optionalKey(Schema.Number)
+}).annotate({ identifier: "ChatCompletionRequest" })
+
+const ChatCompletion = Schema.Struct({
+  id: Schema.String,
+  object: Schema.Literal("chat.completion"),
+  created: Schema.Number,
+  model: Schema.String,
+  choices: Schema.Array(
+    Schema.Struct({
+      index: Schema.Number,
+      message: Schema.Struct({ role: Schema.Literal("assistant"), content: Schema.String }),
+      finish_reason: Schema.Literal("stop")
+    })
+  ),
+  usage: Schema.optionalKey(
+    Schema.Struct({
+      prompt_tokens: Schema.Number,
+      completion_tokens: Schema.Number,
+      total_tokens: Schema.Number
+    })
+  )
+}).annotate({ identifier: "ChatCompletion" })
+
+const Model = Schema.Struct({ id: Schema.String, object: Schema.Literal("model") }).annotate({
+  identifier: "Model"
+})
+
+const v1 = HttpApiGroup.make("v1").add(
+  HttpApiEndpoint.post("chatCompletions", "/v1/chat/completions", {
+    headers: {
+      "x-opencraw-session-key": Schema.optionalKey(Schema.String),
+      "idempotency-key": Schema.optionalKey(Schema.String)
+    },
+    payload: ChatBody,
+    success: ChatCompletion,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Talk to an agent in the OpenAI protocol. The session is the header, else `user`; then its transcript is the history. With neither, `messages` are. With `stream` the answer comes as server-sent events."
+  ),
+  HttpApiEndpoint.get("models", "/v1/models", {
+    success: Schema.Struct({ object: Schema.Literal("list"), data: Schema.Array(Model) }),
+    error
+  }).annotate(OpenApi.Description, "The agents, under the names that `model` takes."),
+  HttpApiEndpoint.get("model", "/v1/models/:id", { params: { id: Schema.String }, success: Model, error })
+)
+
+const os = HttpApiGroup.make("os").add(
+  HttpApiEndpoint.get("sessions", "/api/v1/os/sessions", {
+    query: { limit: Schema.optionalKey(count) },
+    success: Schema.Struct({ sessions: Schema.Array(Api.Session) }),
+    error
+  }).annotate(OpenApi.Description, "Sessions, latest first."),
+  HttpApiEndpoint.get("messages", "/api/v1/os/sessions/:key/messages", {
+    params: key,
+    query: paged,
+    success: Schema.Struct({
+      messages: Schema.Array(Api.TranscriptMessage),
+      next: Schema.optionalKey(Schema.Number)
+    }),
+    error
+  }).annotate(OpenApi.Description, "A conversation, oldest first; `next` is the `after` of the next page."),
+  HttpApiEndpoint.delete("removeSession", "/api/v1/os/sessions/:key", {
+    params: key,
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(OpenApi.Description, "Stop a session's work and forget it."),
+  HttpApiEndpoint.post("sendMessage", "/api/v1/os/messages/send", {
+    payload: Api.SendMessage,
+    success: Api.SentMessage.pipe(HttpApiSchema.status(202)),
+    error
+  }).annotate(OpenApi.Description, "Send a message without waiting. The same `id` is the same message."),
+  HttpApiEndpoint.get("message", "/api/v1/os/messages/:id", {
+    params: { id: Schema.String },
+    success: Api.MessageStatus,
+    error
+  }).annotate(OpenApi.Description, "What became of a message, and when."),
+  HttpApiEndpoint.get("channels", "/api/v1/os/channels", {
+    success: Schema.Struct({ channels: Schema.Array(Api.Channel) }),
+    error
+  }),
+  HttpApiEndpoint.post("newCode", "/api/v1/os/codes", {
+    success: Schema.Struct({ code: Schema.String }).pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(OpenApi.Description, "A one-time code for a browser, valid for 10 minutes. Needs an admin.")
+)
+
+const auth = HttpApiGroup.make("auth").add(
+  HttpApiEndpoint.post("redeemCode", "/auth/code", {
+    payload: Schema.Struct({ code: Schema.String }),
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(OpenApi.Description, "Exchange a one-time code for the browser's cookie. Open."),
+  HttpApiEndpoint.get("me", "/auth/me", { success: Api.Me, error })
+)
+
+const text = Schema.String.pipe(HttpApiSchema.asText())
+const probes = HttpApiGroup.make("probes").add(
+  HttpApiEndpoint.get("health", "/health", { success: Schema.Struct({ status: Schema.Literal("ok") }) }),
+  HttpApiEndpoint.get("ready", "/ready", {
+    success: Schema.Struct({
+      status: Schema.Literals(["ready", "not_ready", "stopping"]),
+      model: Schema.String,
+      demo: Schema.Boolean,
+      setting: Schema.optionalKey(Schema.String),
+      checks: Schema.Array(Schema.Struct({ name: Schema.String, status: Schema.String }))
+    })
+  }).annotate(OpenApi.Description, "200 when everything it depends on works, else 503. Open."),
+  HttpApiEndpoint.get("metrics", "/metrics", { success: text, error }),
+  HttpApiEndpoint.get("openapi", "/openapi.json", { success: Schema.Unknown, error }),
+  HttpApiEndpoint.get("docs", "/docs", { success: text, error })
+)
+
+export const OpenCrawApi = HttpApi.make("opencraw")
+  .add(v1)
+  .add(os)
+  .add(auth)
+  .add(probes)
+  .annotate(OpenApi.Title, "OpenCraw")
+  .annotate(
+    OpenApi.Description,
+    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. The WebSocket at /ws is described in the README."
+  )
+
+let made: OpenApi.OpenAPISpec | undefined
+
+/** The OpenAPI document. */
+export const document = (): OpenApi.OpenAPISpec => (made ??= OpenApi.fromApi(OpenCrawApi))
+
+const escape = (value: string) =>
+  value.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;")
+
+const style =
+  "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}" +
+  "section{border-top:1px solid #ddd;padding:1rem 0}h2{font-size:1rem;margin:0}code{font:14px ui-monospace,monospace}" +
+  "b{display:inline-block;min-width:4.5rem}pre{background:#f5f5f5;padding:.75rem;overflow:auto;font-size:13px}" +
+  "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}pre{background:#222}section{border-color:#333}}"
+
+const block = (title: string, value: unknown) =>
+  value === undefined
+    ? ""
+    : `<details><summary>${title}</summary><pre>${escape(JSON.stringify(value, null, 2))}</pre></details>`
+
+const methods = ["get", "post", "delete"] as const
+
+/** The same for people: one HTML page without scripts, so that it needs nothing from elsewhere. */
+export const page = (): string => {
+  const spec = document()
+  const sections = Object.entries(spec.paths).flatMap(([path, item]) =>
+    methods.flatMap((method) => {
+      const operation = item[method]
+      if (operation === undefined) return []
+      const { description, parameters, requestBody, responses } = operation
+      return [
+        `<section><h2><b>${escape(method.toUpperCase())}</b><code>${escape(path)}</code></h2><p>${escape(
+          description ?? ""
+        )}</p>${block("Parameters", parameters.length === 0 ? undefined : parameters)}${block(
+          "Body",
+          requestBody
+        )}${block("Responses", responses)}</section>`
+      ]
+    })
+  )
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>OpenCraw API</title><style>${style}</style></head><body><h1>OpenCraw API</h1><p>${escape(
+    spec.info.description ?? ""
+  )} The whole document: <a href="/openapi.json">/openapi.json</a>.</p>${sections.join("")}<h1>Shapes</h1>${Object.entries(
+    spec.components.schemas
+  )
+    .map(([name, schema]) => block(escape(name), schema))
+    .join("")}</body></html>`
+}

@@ -1,0 +1,89 @@
+/** The shapes of our own API, as documented and as the page reads them. Keys are snake_case on the wire. */
+import * as Schema from "effect/Schema"
+import { Outcome, Failure } from "#src/domain/Outcome.ts"
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+export const ErrorBody = Schema.Struct({
+  error: Schema.Struct({
+    message: Schema.String,
+    type: Schema.String,
+    code: Schema.String,
+    param: Schema.optionalKey(Schema.String),
+    details: Schema.optionalKey(Schema.Unknown),
+    request_id: Schema.String
+  })
+}).annotate({ identifier: "Error", description: "Every refusal and failure has this one body" })
+
+export const Session = Schema.Struct({
+  session_key: Schema.String,
+  agent: Schema.String,
+  seq: Count,
+  open: Count,
+  created_at: Schema.Number,
+  updated_at: Schema.Number
+}).annotate({ identifier: "Session" })
+
+export const TranscriptMessage = Schema.Struct({
+  id: Schema.String,
+  seq: Count,
+  role: Schema.Literals(["user", "assistant", "system"]),
+  content: Schema.String,
+  client_id: Schema.optionalKey(Schema.String),
+  answers: Schema.optionalKey(Schema.Array(Schema.String)),
+  partial: Schema.optionalKey(Schema.String),
+  created_at: Schema.Number
+}).annotate({ identifier: "TranscriptMessage" })
+
+export const Step = Schema.Struct({
+  step: Schema.Literals(["accepted", "run_started", "model", "tool", "run_ended", "sent"]),
+  at: Schema.Number,
+  /** Since the message was accepted, ms. */
+  ms: Schema.Number,
+  name: Schema.optionalKey(Schema.String),
+  status: Schema.optionalKey(Schema.String),
+  tokens: Schema.optionalKey(Schema.Struct({ input: Count, output: Count, estimated: Schema.Boolean }))
+}).annotate({ identifier: "TimelineStep" })
+
+export const MessageStatus = Schema.Struct({
+  id: Schema.String,
+  session_key: Schema.String,
+  seq: Count,
+  client_id: Schema.String,
+  state: Schema.Literals(["queued", "running", "ended"]),
+  outcome: Schema.optionalKey(Outcome),
+  by: Schema.optionalKey(Schema.String),
+  failure: Schema.optionalKey(Failure),
+  attempts: Count,
+  timeline: Schema.Array(Step)
+}).annotate({ identifier: "MessageStatus" })
+
+export const SendMessage = Schema.Struct({
+  session_key: Schema.String,
+  content: Schema.String,
+  id: Schema.optionalKey(Schema.String),
+  sender_id: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "SendMessage" })
+
+export const SentMessage = Schema.Struct({
+  message_id: Schema.String,
+  seq: Count,
+  duplicate: Schema.Boolean
+}).annotate({ identifier: "SentMessage" })
+
+export const Channel = Schema.Struct({
+  name: Schema.String,
+  delivery: Schema.Literals(["keyed", "probe", "blind"]),
+  max_chars: Count
+}).annotate({ identifier: "Channel" })
+
+export const Me = Schema.Struct({
+  principal: Schema.Struct({
+    id: Schema.String,
+    admin: Schema.Boolean,
+    senders: Schema.Union([Schema.Literal("*"), Schema.Array(Schema.String)])
+  }),
+  model: Schema.String,
+  demo: Schema.Boolean,
+  setting: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "Me" })

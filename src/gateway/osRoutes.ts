@@ -1,0 +1,203 @@
+/**
+ * Our own API: sessions, their messages, what became of a message, and one way to send one.
+ *
+ * Strict: an unknown key or parameter is 400 naming it. Does not own: what any of it means; the rooms below do.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { Agents } from "#src/agent/AgentSettings.ts"
+import { Channels } from "#src/channel/Channels.ts"
+import { Ids, messageId } from "#src/domain/Ids.ts"
+import { agentOf } from "#src/domain/SessionKey.ts"
+import type { LogError } from "#src/horizons/MessageLog.ts"
+import { Inbound } from "#src/inbound/Inbound.ts"
+import { Lanes } from "#src/lane/Lanes.ts"
+import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
+import type * as Api from "./apiSchemas.ts"
+import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
+import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
+import { Gateway } from "./GatewaySettings.ts"
+import { modelStatus } from "./probes.ts"
+import { readStrict } from "./readBody.ts"
+import { toApiError } from "./refusals.ts"
+import type { Call, OpenCall, Route } from "./Routing.ts"
+import { statusOf } from "./timeline.ts"
+import { sessionOf, toMessage } from "./WebChat.ts"
+
+const json = <A>(body: A, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
+
+const read = <A>(effect: Effect.Effect<A, LogError>): Effect.Effect<A, ApiError> =>
+  Effect.catchTags(effect, { LogError: () => Effect.fail(storeUnavailable(false)) })
+
+/** The query's whole numbers; an unknown parameter or another value is refused by name. */
+const numbers = (query: URLSearchParams, allowed: ReadonlyArray<string>) =>
+  Result.gen(function* () {
+    const values: Record<string, number> = {}
+    for (const [key, value] of query) {
+      if (!allowed.includes(key)) {
+        return yield* Result.fail(
+          invalid(key.toWellFormed().slice(0, 100), "this parameter is not known here", "unknown_key")
+        )
+      }
+      if (!/^[0-9]{1,15}$/.test(value)) {
+        return yield* Result.fail(invalid(key, `${key} must be a whole number of at least 0`))
+      }
+      values[key] = Number(value)
+    }
+    return values
+  })
+
+const maxPage = 1000
+const limitOf = (given: number | undefined) =>
+  given === undefined || (given >= 1 && given <= maxPage)
+    ? Result.succeed(given ?? 100)
+    : Result.fail(invalid("limit", `limit must be from 1 to ${maxPage}`))
+
+export const make = Effect.gen(function* () {
+  const agents = yield* Agents
+  const auth = yield* Auth
+  const channels = yield* Channels
+  const settings = yield* Gateway
+  const ids = yield* Ids
+  const inbound = yield* Inbound
+  const lanes = yield* Lanes
+  const sessions = yield* Sessions
+
+  const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
+    const given = yield* Effect.fromResult(numbers(query, ["limit"]))
+    const rows = yield* read(sessions.list(yield* Effect.fromResult(limitOf(given["limit"]))))
+    const found = rows.map((row): typeof Api.Session.Type => ({
+      session_key: row.place.session,
+      agent: agentOf(row.place.session),
+      seq: row.seq,
+      open: row.open,
+      created_at: row.createdAt,
+      updated_at: row.updatedAt
+    }))
+    return json({ sessions: found })
+  })
+
+  const listMessages = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
+    const given = yield* Effect.fromResult(numbers(query, ["after", "limit"]))
+    const limit = yield* Effect.fromResult(limitOf(given["limit"]))
+    const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    const after = given["after"]
+    const found = yield* read(sessions.messages(key, { ...(after === undefined ? {} : { after }), limit }))
+    return json({
+      messages: found.messages.map(toLine),
+      ...(found.next === undefined ? {} : { next: found.next })
+    })
+  })
+
+  const removeSession = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    yield* read(lanes.stop(key, principal.id))
+    if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
+    return HttpServerResponse.empty()
+  })
+
+  const showMessage = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    const trace = yield* read(sessions.trace(messageId(params["id"] ?? "")))
+    if (trace === undefined) return yield* notFound("there is no such message")
+    yield* Effect.fromResult(sessionOf(trace.message.place.session, principal))
+    return json(statusOf(trace))
+  })
+
+  const sendMessage = Effect.fnUntraced(function* ({ request, principal }: Call) {
+    const body = yield* readStrict(request, settings.get().max_body_bytes, sendKeys)
+    const text = (key: string) => {
+      const value = Object.hasOwn(body, key) ? body[key] : undefined
+      return value === undefined || typeof value === "string"
+        ? Effect.succeed(value?.toWellFormed())
+        : Effect.fail(invalid(key, `${key} must be a string`))
+    }
+    const named = yield* text("session_key")
+    const content = yield* text("content")
+    if (named === undefined) return yield* invalid("session_key", "session_key is required")
+    if (content === undefined) return yield* invalid("content", "content is required")
+    const id = (yield* text("id")) ?? ids.next("req")
+    if (id === "" || id.length > 200) return yield* invalid("id", "id must have 1 to 200 characters")
+    const sender = (yield* text("sender_id")) ?? principal.id
+    if (sender === "" || sender.length > 200) {
+      return yield* invalid("sender_id", "sender_id must have 1 to 200 characters")
+    }
+    if (!mayWriteAs(principal, sender)) return yield* foreignSender
+    const session = yield* Effect.fromResult(sessionOf(named, principal))
+    const accepted = yield* inbound
+      .submit(toMessage({ principal, sender, session }, id, content))
+      .pipe(Effect.mapError(toApiError))
+    return json(
+      {
+        message_id: accepted.messageId,
+        seq: accepted.seq,
+        duplicate: accepted.duplicate
+      } satisfies typeof Api.SentMessage.Type,
+      202
+    )
+  })
+
+  const listChannels = Effect.fnUntraced(function* ({ query }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    const found = channels.all().map((channel): typeof Api.Channel.Type => ({
+      name: channel.name,
+      delivery: channel.delivery,
+      max_chars: channel.maxChars
+    }))
+    return json({ channels: found })
+  })
+
+  const makeCode = Effect.fnUntraced(function* (_: Call) {
+    return json({ code: yield* auth.newCode }, 201)
+  })
+
+  const redeem = Effect.fnUntraced(function* ({ request }: OpenCall) {
+    const body = yield* readStrict(request, settings.get().max_body_bytes, codeKeys)
+    const code = Object.hasOwn(body, "code") ? body["code"] : undefined
+    if (typeof code !== "string" || code === "") return yield* invalid("code", "code must be a string")
+    const remote = Option.getOrElse(request.remoteAddress, () => "")
+    const cookie = yield* auth.redeem(code, remote)
+    return HttpServerResponse.empty({ headers: { "set-cookie": setCookie(cookie) } })
+  })
+
+  const me = ({ principal }: Call) =>
+    Effect.sync(() => json({ principal, ...modelStatus(agents.get()) } satisfies typeof Api.Me.Type))
+
+  const os = "/api/v1/os"
+  const routes: ReadonlyArray<Route> = [
+    { method: "GET", path: `${os}/sessions`, access: "principal", handle: listSessions },
+    { method: "GET", path: `${os}/sessions/:key/messages`, access: "principal", handle: listMessages },
+    { method: "DELETE", path: `${os}/sessions/:key`, access: "principal", handle: removeSession },
+    { method: "POST", path: `${os}/messages/send`, access: "principal", handle: sendMessage },
+    { method: "GET", path: `${os}/messages/:id`, access: "principal", handle: showMessage },
+    { method: "GET", path: `${os}/channels`, access: "principal", handle: listChannels },
+    { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
+    { method: "POST", path: "/auth/code", access: "open", handle: redeem },
+    { method: "GET", path: "/auth/me", access: "principal", handle: me }
+  ]
+  return routes
+})
+
+const sendKeys = new Set(["session_key", "content", "id", "sender_id"])
+const codeKeys = new Set(["code"])
+
+const foreignSender = new ApiError({
+  status: 403,
+  code: "foreign_sender",
+  message: "this principal may not write as this sender",
+  param: "sender_id"
+})
+
+const toLine = (line: TranscriptMessage): typeof Api.TranscriptMessage.Type => ({
+  id: line.id,
+  seq: line.seq,
+  role: line.role,
+  content: line.content,
+  ...(line.clientId === undefined ? {} : { client_id: line.clientId }),
+  ...(line.answers === undefined ? {} : { answers: line.answers }),
+  ...(line.partial === undefined ? {} : { partial: line.partial }),
+  created_at: line.createdAt
+})

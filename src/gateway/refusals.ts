@@ -1,0 +1,51 @@
+/** What `Inbound` refuses, in the words of HTTP and of the socket. */
+import type { Refusal } from "#src/inbound/Inbound.ts"
+import { ApiError } from "./ApiError.ts"
+
+/** Nothing was stored, so unlike answers after acceptance these may be retried by the client itself. */
+export const toApiError = (refusal: Refusal): ApiError => {
+  switch (refusal._tag) {
+    case "LaneFull":
+      return new ApiError({
+        status: 429,
+        code: "lane_full",
+        message: refusal.message,
+        retryAfterMillis: refusal.retryAfterMillis
+      })
+    case "IdReused":
+      return new ApiError({
+        status: 422,
+        code: "id_reused",
+        message: refusal.message,
+        details: { message_id: refusal.messageId }
+      })
+    case "MessageRejected":
+      return new ApiError({
+        status: 400,
+        code: "invalid_message",
+        message: refusal.message,
+        param: refusal.param
+      })
+    case "NotAccepting":
+      return new ApiError({
+        status: 503,
+        code: refusal.code,
+        message: refusal.message,
+        retryAfterMillis: refusal.retryAfterMillis
+      })
+  }
+}
+
+/** The `refused` frame's fields, besides the client's id. */
+export const toFrame = (refusal: Refusal): { code: string; message: string; retry_after_ms?: number } => {
+  switch (refusal._tag) {
+    case "LaneFull":
+      return { code: "lane_full", message: refusal.message, retry_after_ms: refusal.retryAfterMillis }
+    case "IdReused":
+      return { code: "id_reused", message: refusal.message }
+    case "MessageRejected":
+      return { code: "invalid_message", message: refusal.message }
+    case "NotAccepting":
+      return { code: refusal.code, message: refusal.message, retry_after_ms: refusal.retryAfterMillis }
+  }
+}

@@ -1,0 +1,48 @@
+/** A message's trace as people read it: when it was accepted, waited, was thought about, and left. Pure. */
+import type { MessageTrace } from "#src/horizons/MessageLog.ts"
+import type { MessageStatus, Step } from "./apiSchemas.ts"
+
+type TimelineStep = typeof Step.Type
+
+export const statusOf = (trace: MessageTrace): typeof MessageStatus.Type => {
+  const { message, run } = trace
+  const ended = message.outcome !== undefined
+  return {
+    id: message.id,
+    session_key: message.place.session,
+    seq: message.seq,
+    client_id: message.identity.externalId,
+    state: ended ? "ended" : run === undefined ? "queued" : "running",
+    ...(message.outcome === undefined ? {} : { outcome: message.outcome }),
+    ...(message.outcomeBy === undefined ? {} : { by: message.outcomeBy }),
+    ...(run?.failure === undefined ? {} : { failure: run.failure }),
+    attempts: run?.attempt ?? 0,
+    timeline: stepsOf(trace)
+  }
+}
+
+const stepsOf = ({ message, run, entries, deliveries }: MessageTrace): ReadonlyArray<TimelineStep> => {
+  const step = (name: TimelineStep["step"], at: number, more: Partial<TimelineStep> = {}): TimelineStep => ({
+    step: name,
+    at,
+    ms: at - message.acceptedAt,
+    ...more
+  })
+  const steps = [step("accepted", message.acceptedAt)]
+  if (run !== undefined) steps.push(step("run_started", run.startedAt))
+  for (const { entry, usage, at } of entries) {
+    if (entry.kind === "tool") steps.push(step("tool", at, { name: entry.name, status: entry.status }))
+    if (entry.kind === "assistant") {
+      const tokens =
+        usage === undefined
+          ? {}
+          : { tokens: { input: usage.inputTokens, output: usage.outputTokens, estimated: usage.estimated } }
+      steps.push(step("model", at, { status: entry.partial ?? "ok", ...tokens }))
+    }
+  }
+  if (run?.endedAt !== undefined) steps.push(step("run_ended", run.endedAt))
+  for (const { route, state, sentAt } of deliveries) {
+    if (sentAt !== undefined) steps.push(step("sent", sentAt, { name: route.channel, status: state }))
+  }
+  return steps
+}
