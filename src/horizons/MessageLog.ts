@@ -290,11 +290,13 @@ export class MessageLog extends Context.Service<
     }) => Effect.Effect<ReadonlyArray<Place>, LogError>
     /**
      * The newest `limit` entries in the model's order, returned oldest first. A user entry is in it once its run has
-     * started; waiting messages are not. Steady in time however long the session is.
+     * started; waiting messages are not. Only those after `afterOrder` when it is given: what has an order never changes, so
+     * a reader may keep it. Steady in time however long the session is.
      */
     readonly history: (query: {
       readonly tenant: Tenant
       readonly session: SessionKey
+      readonly afterOrder?: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
     /** Entries by seq, oldest first, after `afterSeq` (default: from the first). What people and late sockets read. */

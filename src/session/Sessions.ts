@@ -14,6 +14,7 @@ import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
+import { HistoryCache } from "./HistoryCache.ts"
 
 /** One line of a conversation as a person reads it: no tool calls, no bookkeeping. */
 export interface TranscriptMessage {
@@ -56,11 +57,15 @@ export class Sessions extends Context.Service<
 /** Rows read at a time: most of a transcript's entries are messages. */
 const pageSize = 500
 
+/** Characters of recent histories kept in memory. */
+const cachedChars = 8_000_000
+
 /** An ephemeral session lives this long after its last message. */
 const ephemeralMillis = 24 * 3600 * 1000
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+  const cache = new HistoryCache(cachedChars)
 
   yield* Clock.currentTimeMillis.pipe(
     Effect.flatMap((now) => log.purge({ tenant: local, before: now - ephemeralMillis })),
@@ -88,10 +93,20 @@ export const make = Effect.gen(function* () {
     }
   })
 
+  const history = Effect.fnUntraced(function* (key: SessionKey, limit: number) {
+    const afterOrder = cache.lastOrder(key)
+    const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit })
+    // A full page may have a gap before it: then what was kept is of no use.
+    if (fresh.length === limit) cache.forget(key)
+    return cache.extend(key, fresh, limit)
+  })
+
   const remove = Effect.fn("Sessions.remove")(function* (key: SessionKey) {
     const place = { tenant: local, agent: agentOf(key), session: key }
     const at = yield* Clock.currentTimeMillis
-    return (yield* log.commit({ _tag: "DeleteSession", place, at })).existed
+    const { existed } = yield* log.commit({ _tag: "DeleteSession", place, at })
+    cache.forget(key)
+    return existed
   })
 
   return Sessions.of({
@@ -99,7 +114,7 @@ export const make = Effect.gen(function* () {
     find: (key) => Effect.map(log.sessions({ tenant: local, key, limit: 1 }), (rows) => rows[0]),
     messages,
     trace: (id) => log.message({ tenant: local, id }),
-    history: (key, limit) => log.history({ tenant: local, session: key, limit }),
+    history,
     remove
   })
 })
