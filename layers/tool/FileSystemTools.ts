@@ -410,6 +410,7 @@ const searchFile = async (file: Workspace.OpenFile, name: string, hunt: Hunt): P
 }
 
 const told = (query: string, hunt: Hunt): string => {
+  isOver(hunt)
   const notes = [
     ...(hunt.skipped > 0 ? [`${hunt.skipped} entries were left out`] : []),
     ...(hunt.stopped === undefined ? [] : [`stopped early: ${hunt.stopped}`])

@@ -42,7 +42,7 @@ describe("toolNames", () => {
       Effect.sync(() => {
         const real = [...new Set(names.map((parts) => parts.join("")))]
         const forth = toolNames(real)
-        const back = toolNames([...real].reverse())
+        const back = toolNames(real.toReversed())
 
         for (const name of real) {
           assert.match(forth.toWire(name), accepted)
