@@ -1,5 +1,11 @@
 /** The system on embedded stores: one process, one data directory, nothing else to start. */
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as FolderPageFiles from "#layers/gateway/FolderPageFiles.ts"
+import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
+import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
+import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import * as Demo from "#layers/model/Demo.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
@@ -7,7 +13,10 @@ import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
 import * as NodeIds from "#layers/platform/NodeIds.ts"
 import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
+import * as GatewayRoom from "#src/gateway/GatewayRoom.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
 import * as Models from "#src/model/Models.ts"
+import * as Outbound from "#src/outbound/Outbound.ts"
 import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
@@ -16,9 +25,35 @@ const adapters = Layer.mergeAll(
   FileSystemTools.layer
 )
 
-/** Needs the settings. */
-export const layer = System.layer.pipe(
-  Layer.provideMerge(adapters),
+/** What an earlier process left open is on its lanes before the first new message is taken. */
+const recovered = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const sessions = yield* (yield* Lanes.Lanes).recover
+    const deliveries = yield* (yield* Outbound.Outbound).recover
+    if (sessions + deliveries > 0) {
+      yield* Effect.logInfo("taken up from the log").pipe(Effect.annotateLogs({ sessions, deliveries }))
+    }
+  })
+)
+
+/** The page: beside the bundle, or where `npm run build` puts it in a checkout. */
+const pageFolder = fileURLToPath(
+  new URL(import.meta.url.endsWith(".ts") ? "../dist/web" : "./web", import.meta.url)
+)
+
+/** Needs the settings. It listens once this is built. */
+export const layer = NodeServer.layer().pipe(
+  Layer.provide(recovered),
+  Layer.provideMerge(GatewayRoom.layer),
+  Layer.provideMerge(System.layer),
+  Layer.provideMerge(
+    Layer.mergeAll(
+      adapters,
+      NodeGatewaySecrets.layer,
+      NodeEventStream.layer,
+      FolderPageFiles.layer(pageFolder)
+    )
+  ),
   Layer.provideMerge(
     Layer.mergeAll(System.registries, DataDir.layerSettings, NodeIds.layer, Failpoints.layer())
   )

@@ -10,6 +10,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import { statfs } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
@@ -85,6 +86,11 @@ export const make = Effect.gen(function* () {
     }
   })
 
+  const broken = Effect.sync(() => sqlite.broken()).pipe(
+    Effect.repeat({ until: (detail) => detail !== undefined, schedule: Schedule.spaced("1 second") }),
+    Effect.map((detail) => detail ?? "")
+  )
+
   return MessageLog.of({
     commit,
     open: reading(Reads.open),
@@ -95,7 +101,8 @@ export const make = Effect.gen(function* () {
     lookup: reading(Reads.lookup),
     undelivered: reading(Reads.undelivered),
     sessions: reading(Reads.sessions),
-    purge
+    purge,
+    broken
   })
 })
 

@@ -334,5 +334,7 @@ export class MessageLog extends Context.Service<
       readonly tenant: Tenant
       readonly before: number
     }) => Effect.Effect<number, LogError>
+    /** Completes with the reason once the store cannot be trusted any more: stop, and start again. Never completes otherwise. */
+    readonly broken: Effect.Effect<string>
   }
 >()("opencraw/horizons/MessageLog") {}

@@ -1,0 +1,144 @@
+/**
+ * Runs the gateway until it is told to stop.
+ *
+ * Owns: the order of start and stop, the ready line, and the exit codes.
+ * Does not own: what is in the composition (`Dev`).
+ */
+import { rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Dev from "#layers/Dev.ts"
+import { NodeServer } from "#layers/gateway/NodeServer.ts"
+import { DataDir } from "#layers/platform/DataDir.ts"
+import * as Settings from "#layers/platform/Settings.ts"
+import { Auth } from "#src/gateway/Auth.ts"
+import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { Shutdown } from "#src/gateway/Shutdown.ts"
+import { modelStatus } from "#src/gateway/probes.ts"
+import { MessageLog } from "#src/horizons/MessageLog.ts"
+import { Agents } from "#src/agent/AgentSettings.ts"
+import * as Inbound from "#src/inbound/Inbound.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+
+/** What a supervisor can rely on; documented in docs/operations.md. */
+export const exitCodes = {
+  stopped: 0,
+  internal: 1,
+  usage: 64,
+  portInUse: 69,
+  dataDir: 73,
+  store: 74,
+  locked: 75,
+  config: 78
+} as const
+
+/** Which failure of the start gives which code. */
+const codeOf: Readonly<Record<string, number>> = {
+  ConfigInvalid: exitCodes.config,
+  PortInUse: exitCodes.portInUse,
+  CannotListen: exitCodes.portInUse,
+  DataDirNotDirectory: exitCodes.dataDir,
+  DataDirNotWritable: exitCodes.dataDir,
+  DataDirOnNetwork: exitCodes.dataDir,
+  KeyFileError: exitCodes.dataDir,
+  DataDirLocked: exitCodes.locked,
+  SchemaTooNew: exitCodes.store,
+  MigrationFailed: exitCodes.store,
+  SqliteFailure: exitCodes.store,
+  LogError: exitCodes.store
+}
+
+/** Where a running gateway is found by the command line of the same data directory. */
+export const runningFile = (dataDir: string) => join(dataDir, "gateway.json")
+
+/** Logs go to stderr: the ready line stands alone on stdout. */
+export const layerLogger = Logger.layer([
+  process.stderr.isTTY
+    ? Logger.withConsoleError(Logger.formatLogFmt)
+    : Logger.withConsoleError(Logger.formatJson)
+])
+
+const signalled = Effect.callback<NodeJS.Signals>((resume) => {
+  let first = true
+  const onSignal = (signal: NodeJS.Signals) => {
+    // Whoever asks twice does not want to wait: what is open stays open for the next start.
+    if (!first) process.exit(128 + (signal === "SIGINT" ? 2 : 15))
+    first = false
+    resume(Effect.succeed(signal))
+  }
+  process.on("SIGTERM", onSignal)
+  process.on("SIGINT", onSignal)
+})
+
+const running = (onReady: Effect.Effect<void>) =>
+  Effect.gen(function* () {
+    const server = yield* NodeServer
+    const { path } = yield* DataDir
+    const stop = yield* Effect.forkScoped(signalled, { startImmediately: true })
+    writeFileSync(runningFile(path), JSON.stringify({ url: server.url, pid: process.pid }), { mode: 0o600 })
+    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(runningFile(path), { force: true })))
+    yield* greet
+    yield* onReady
+    const broken = yield* Effect.raceFirst(Effect.as(Fiber.join(stop), undefined), (yield* MessageLog).broken)
+    if (broken !== undefined) {
+      yield* Effect.logFatal("the store cannot be trusted any more; restart the gateway", broken)
+      return exitCodes.store
+    }
+    yield* leave
+    return exitCodes.stopped
+  })
+
+const greet = Effect.gen(function* () {
+  const server = yield* NodeServer
+  const loaded = yield* Settings.Loaded
+  for (const warning of loaded.warnings) {
+    yield* Effect.logWarning(`${warning.path}: ${warning.problem}`)
+  }
+  const { demo, setting } = modelStatus((yield* Agents).get())
+  if (demo) {
+    yield* Effect.logWarning(`answers come from the built-in demo model; set ${setting} for a real one`)
+  }
+  process.stdout.write(`${JSON.stringify({ event: "gateway.ready", url: server.url, pid: process.pid })}\n`)
+  if (process.stdout.isTTY) {
+    const code = yield* (yield* Auth).newCode
+    process.stdout.write(
+      `\n  Open  ${server.url}/#code=${code}\n  (once, within 10 minutes; another: npm run opencraw -- open)\n\n`
+    )
+  }
+})
+
+/** Nothing new in, what runs ends or stays in the log, then the doors close. */
+const leave = Effect.gen(function* () {
+  const shutdown = yield* Shutdown
+  const grace = (yield* Gateway).get().shutdown_grace_s
+  yield* Effect.logInfo("stopping").pipe(Effect.annotateLogs({ graceSeconds: grace }))
+  yield* (yield* Inbound.Inbound).stop
+  yield* shutdown.begin
+  yield* (yield* Lanes.Lanes).drain(grace * 1000)
+  yield* shutdown.finish
+})
+
+/** Start, run, stop; the result is the exit code. `onReady` runs once it listens. */
+export const serve = (options: Settings.LoadOptions, onReady: Effect.Effect<void> = Effect.void) =>
+  Effect.scoped(running(onReady)).pipe(
+    Effect.provide(Dev.layer.pipe(Layer.provideMerge(Settings.layer(options)))),
+    Effect.exit,
+    Effect.flatMap((exit) => (Exit.isSuccess(exit) ? Effect.succeed(exit.value) : explain(exit.cause))),
+    Effect.provide(layerLogger)
+  )
+
+/** Why it did not start, for a person, on stderr; the result is the exit code. */
+const explain = (cause: Cause.Cause<{ readonly _tag: string; readonly message: string }>) => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (error === undefined) {
+    return Effect.as(Effect.logFatal("the gateway failed unexpectedly", cause), exitCodes.internal)
+  }
+  process.stderr.write(`${error.message}\n`)
+  return Effect.succeed(codeOf[error._tag] ?? exitCodes.internal)
+}
