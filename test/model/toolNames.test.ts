@@ -53,6 +53,12 @@ describe("toolNames", () => {
       })
   )
 
+  it("does not let a dotted name take the spelling of another", () => {
+    const wire = wireName("a b")
+
+    assert.notStrictEqual(wireName(wire.replace("__x", ".x")), wire)
+  })
+
   it("gives an unknown name back as it is", () => {
     assert.strictEqual(toolNames(["time.now"]).fromWire("other"), "other")
   })

@@ -269,10 +269,10 @@ describe("OpenAiChat", () => {
 
   it.effect("tells the operator why a request was rejected, in one line without the key", () =>
     Effect.gen(function* () {
-      const message = `no model\nfor sk-test-key-1234, Bearer sk-test-key-1234, sk-anotherkey99 ${"x".repeat(5_000)}`
+      const message = `no model\nfor plain.key/77, Bearer other.key, sk-anotherkey99 ${"x".repeat(5_000)}`
       const fake = yield* answering(404, JSON.stringify({ error: { message } }))
 
-      const reason = yield* Fake.askReason(fake.url)
+      const reason = yield* Fake.askReason(fake.url, {}, { api_key: Redacted.make("plain.key/77") })
 
       assert.strictEqual(reason._tag, "ModelRejected")
       const detail = "detail" in reason ? reason.detail : ""
@@ -390,10 +390,14 @@ describe("OpenAiChat", () => {
     Effect.gen(function* () {
       const fake = yield* Fake.make(() => {})
 
-      const reason = yield* Fake.askReason(fake.url, {}, { idle_timeout_ms: 100 })
+      const reason = yield* Effect.gen(function* () {
+        const model = yield* Model
+        const error = yield* Effect.flip(Stream.runDrain(model.stream(Fake.request())))
+        yield* Effect.promise(() => fake.closed)
+        return error.reason
+      }).pipe(Effect.provide(Fake.layerModel(fake.url, { idle_timeout_ms: 100 })))
 
       assert.deepInclude(reason, { _tag: "ModelStalled", idleMillis: 100 })
-      yield* Effect.promise(() => fake.closed)
     })
   )
 
@@ -404,10 +408,14 @@ describe("OpenAiChat", () => {
         response.write(Fake.delta("and then"))
       })
 
-      const reason = yield* Fake.askReason(fake.url, {}, { idle_timeout_ms: 100 })
+      const reason = yield* Effect.gen(function* () {
+        const model = yield* Model
+        const error = yield* Effect.flip(Stream.runDrain(model.stream(Fake.request())))
+        yield* Effect.promise(() => fake.closed)
+        return error.reason
+      }).pipe(Effect.provide(Fake.layerModel(fake.url, { idle_timeout_ms: 100 })))
 
       assert.strictEqual(reason._tag, "ModelStalled")
-      yield* Effect.promise(() => fake.closed)
     })
   )
 
@@ -440,12 +448,15 @@ describe("OpenAiChat", () => {
           }
           arrived.resolve()
         })
-        const fiber = yield* Effect.forkChild(Fake.ask(fake.url))
-        yield* Effect.promise(() => arrived.promise)
+        yield* Effect.gen(function* () {
+          const model = yield* Model
+          const fiber = yield* Effect.forkChild(Stream.runDrain(model.stream(Fake.request())))
+          yield* Effect.promise(() => arrived.promise)
 
-        yield* Fiber.interrupt(fiber)
+          yield* Fiber.interrupt(fiber)
 
-        yield* Effect.promise(() => fake.closed)
+          yield* Effect.promise(() => fake.closed)
+        }).pipe(Effect.provide(Fake.layerModel(fake.url)))
       }
     })
   )
@@ -457,12 +468,13 @@ describe("OpenAiChat", () => {
         response.write(Fake.delta("one") + Fake.delta("two"))
       })
 
-      const first = yield* Effect.flatMap(Model, (model) =>
-        Stream.runCollect(Stream.take(model.stream(Fake.request()), 1))
-      ).pipe(Effect.provide(Fake.layerModel(fake.url)))
+      yield* Effect.gen(function* () {
+        const model = yield* Model
+        const first = yield* Stream.runCollect(Stream.take(model.stream(Fake.request()), 1))
 
-      assert.strictEqual(text(first), "one")
-      yield* Effect.promise(() => fake.closed)
+        assert.strictEqual(text(first), "one")
+        yield* Effect.promise(() => fake.closed)
+      }).pipe(Effect.provide(Fake.layerModel(fake.url)))
     })
   )
 

@@ -73,6 +73,8 @@ describe("OpenAiChatDecoder", () => {
       ],
       reason: undefined
     })
+    const all = bytes(stream)
+    assert.deepStrictEqual(decodePieces(Array.from(all, (_, at) => all.subarray(at, at + 1))), decode(stream))
   })
 
   it("ignores a byte-order mark", () => {
