@@ -464,10 +464,13 @@ const openSessions = (rows: Rows, { after = "" as SessionKey, limit }: Query<"op
     .slice(0, wholeLimit(limit))
     .map(({ place }) => place)
 
-const history = (rows: Rows, { session, limit }: Query<"history">): ReadonlyArray<EntryRow> => {
+const history = (
+  rows: Rows,
+  { session, afterOrder = 0, limit }: Query<"history">
+): ReadonlyArray<EntryRow> => {
   const entries = rows.sessions.get(id.session(session))?.entries ?? []
   const known = entries
-    .filter(({ order }) => order !== undefined)
+    .filter(({ order }) => order !== undefined && order > afterOrder)
     .toSorted((a, b) => (a.order ?? 0) - (b.order ?? 0))
   return known.slice(Math.max(0, known.length - wholeLimit(limit))).map(entryRow)
 }
@@ -536,7 +539,8 @@ const make = () => {
     lookup: over(lookup),
     undelivered: over(undelivered),
     sessions: over(listed),
-    purge: over(purge)
+    purge: over(purge),
+    broken: Effect.never
   })
   const faults = MemoryLogFaults.of({
     failNext: (reason, times = 1) =>

@@ -12,7 +12,9 @@ import {
   accessSync,
   chmodSync,
   constants,
+  existsSync,
   mkdirSync,
+  opendirSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -20,7 +22,7 @@ import {
   statSync
 } from "node:fs"
 import { homedir } from "node:os"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as RuntimeSettings from "#src/setting/RuntimeSettings.ts"
 import { createPrivate, failureOf } from "./SqliteEngine.ts"
@@ -128,16 +130,31 @@ export const mountType = (mountinfo: string, path: string): string | undefined =
 const codeOf = (cause: unknown): string =>
   cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "unknown"
 
+/** Node's own recursion never ends where a parent exists and still nothing can be made, as in `/proc`. */
+const makeWithParents = (path: string): void => {
+  try {
+    mkdirSync(path, 0o700)
+  } catch (cause) {
+    if (codeOf(cause) === "EEXIST") return
+    if (codeOf(cause) !== "ENOENT" || existsSync(dirname(path))) throw cause
+    makeWithParents(dirname(path))
+    mkdirSync(path, 0o700)
+  }
+}
+
 /** Makes the folder where it is missing, readable by its owner only. */
 const create = (path: string): Effect.Effect<string, DataDirError> =>
   Effect.try({
     try: () => {
-      mkdirSync(path, { recursive: true, mode: 0o700 })
-      return realpathSync(path)
+      makeWithParents(path)
+      const real = realpathSync(path)
+      // Fails with ENOTDIR where there is something else.
+      opendirSync(real).closeSync()
+      return real
     },
     catch: (cause) => {
       const code = codeOf(cause)
-      return code === "EEXIST" || code === "ENOTDIR"
+      return code === "ENOTDIR"
         ? new DataDirNotDirectory({ path })
         : new DataDirNotWritable({ path, detail: code })
     }

@@ -60,6 +60,8 @@ class Abandoned {
 const lost = () =>
   new SqliteFailure({ kind: "busy", detail: "the transaction was undone with its group; try again" })
 
+const closedFailure = () => new SqliteFailure({ kind: "broken", detail: "the store is closed" })
+
 const failEffect = (thrown: unknown): Effect.Effect<never, SqliteFailure> => {
   const failure = failureOf(thrown)
   return failure === undefined ? Effect.die(thrown) : Effect.fail(failure)
@@ -114,8 +116,6 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
   }
 
   const begin = () => {
-    if (broken !== undefined) throw broken
-    if (closed) throw new SqliteFailure({ kind: "broken", detail: "the store is closed" })
     if (open) return
     db.run("BEGIN IMMEDIATE")
     open = true
@@ -171,7 +171,11 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
     setImmediate(flush)
   }
 
+  const refusal = (): SqliteFailure | undefined => (closed ? closedFailure() : broken)
+
   const take = (job: Job, work: () => void) => {
+    const refused = refusal()
+    if (refused !== undefined) return job.end(refused)
     try {
       begin()
       db.run("SAVEPOINT unit")
@@ -277,7 +281,8 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       const giveBack = yield* acquire(restore)
       yield* Effect.suspend(() => {
         try {
-          return Effect.succeed(begin())
+          const refused = refusal()
+          return refused === undefined ? Effect.succeed(begin()) : Effect.fail(refused)
         } catch (thrown) {
           return failEffect(thrown)
         }
@@ -286,7 +291,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       const run: Held["execute"] = (sql, params, mode) =>
         Effect.suspend(() => {
           try {
-            if (!open || generation !== mine) throw broken ?? lost()
+            if (!open || generation !== mine) throw refusal() ?? lost()
             return Effect.succeed(engine.execute(sql, params, mode))
           } catch (thrown) {
             if (open && !database.isTransaction) {
@@ -298,7 +303,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
           }
         })
       const done = Effect.callback<void, SqliteFailure>((resume) => {
-        if (!open || generation !== mine) return resume(Effect.fail(broken ?? lost()))
+        if (!open || generation !== mine) return resume(Effect.fail(refusal() ?? lost()))
         waiting.push({
           work: undefined,
           end: (thrown) => resume(thrown === undefined ? Effect.void : failEffect(thrown))
@@ -317,7 +322,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       const jobs = waiting
       waiting = []
       held = false
-      retryAlone(jobs, new SqliteFailure({ kind: "broken", detail: "the store was closed" }))
+      retryAlone(jobs, closedFailure())
     }
     flush()
     closed = true

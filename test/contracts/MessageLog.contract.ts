@@ -738,6 +738,26 @@ const reading = (test: Test) => {
       assert.strictEqual((yield* history(Number.POSITIVE_INFINITY)).length, 6)
     }))
 
+  test("history after an order gives only what came later, the newest when there is more", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      for (const n of [1, 2, 3])
+        yield* commitAll(
+          acceptOf(`m${n}`),
+          startOf(`r${n}`, [`m${n}`]),
+          finishOf(`r${n}`, { [`m${n}`]: "answered" })
+        )
+      const after = (afterOrder: number, limit: number) =>
+        Effect.map(log.history({ tenant, session, afterOrder, limit }), (rows) =>
+          rows.map(({ order }) => order)
+        )
+
+      assert.deepStrictEqual(yield* after(4, 10), [5, 6])
+      assert.deepStrictEqual(yield* after(2, 2), [5, 6])
+      assert.deepStrictEqual(yield* after(6, 10), [])
+      assert.deepStrictEqual(yield* after(0, 10), [1, 2, 3, 4, 5, 6])
+    }))
+
   test("entries and open messages are read page by page", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog

@@ -1,0 +1,382 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import * as Checks from "#src/check/Checks.ts"
+import { LogError, MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
+import { messageId } from "#src/domain/Ids.ts"
+import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import * as DataDir from "#layers/platform/DataDir.ts"
+import { type Db, Sqlite } from "#layers/platform/SqliteClient.ts"
+import type { Sync } from "#layers/platform/SqliteWriter.ts"
+import {
+  acceptOf,
+  acme,
+  finishOf,
+  messageLogContract,
+  placeAt,
+  startOf
+} from "../../contracts/MessageLog.contract.ts"
+
+/** A folder that lives as long as the scope. */
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "opencraw-log-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+const over = (filename: string, sync?: Sync) =>
+  SqliteMessageLog.layerFile(sync === undefined ? { filename } : { filename, sync }).pipe(
+    Layer.provideMerge(Checks.layer)
+  )
+const inFolder = Layer.unwrap(Effect.map(folder, (path) => over(join(path, "log.db"))))
+
+messageLogContract("SqliteMessageLog", inFolder)
+
+const commit = <U extends Unit>(unit: U) => MessageLog.use((log) => log.commit(unit))
+const outcomeOf = (unit: Unit) =>
+  Effect.map(Effect.result(commit(unit)), (result) =>
+    result._tag === "Failure" ? result.failure.reason._tag : "stored"
+  )
+const stored = MessageLog.use((log) => log.open({ tenant: acme, limit: 1000 })).pipe(
+  Effect.map((rows) => rows.map(({ id }) => String(id)))
+)
+const filled = (count: number, size: number) =>
+  Array.from({ length: count }, (_, n) =>
+    acceptOf(`big${n}`, { text: "x".repeat(size), at: placeAt(`s${n}`) })
+  )
+/** As a disk that is full: the file may not grow beyond what it has. */
+const limitPages = (more: number) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    const [size] = yield* sql.unsafe<{ page_count: number }>("PRAGMA page_count")
+    yield* sql.unsafe(`PRAGMA max_page_count = ${(size?.page_count ?? 0) + more}`)
+  })
+const unlimited = SqlClient.SqlClient.use((sql) => sql.unsafe("PRAGMA max_page_count = 1073741823"))
+
+/** The same database, telling of each statement. */
+const recording = (sqlite: Sqlite["Service"], tell: (sql: string) => void): Sqlite["Service"] => {
+  const told = (db: Db): Db => ({
+    all: (sql, params) => (tell(sql), db.all(sql, params)),
+    get: (sql, params) => (tell(sql), db.get(sql, params)),
+    run: (sql, params) => (tell(sql), db.run(sql, params))
+  })
+  return {
+    ...sqlite,
+    unit: (body) => sqlite.unit((db) => body(told(db))),
+    read: (body) => sqlite.read((db) => body(told(db)))
+  }
+}
+
+describe("SqliteMessageLog", () => {
+  it.effect("keeps everything when it is closed and opened again", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      const unit = finishOf("r1", { m1: "answered" }, { attempt: 1, deliveries: ["d1"] })
+      const read = Effect.gen(function* () {
+        const log = yield* MessageLog
+        return {
+          trace: yield* log.message({ tenant: acme, id: messageId("m1") }),
+          history: yield* log.history({ tenant: acme, session: placeAt("a").session, limit: 10 }),
+          open: yield* log.open({ tenant: acme, limit: 10 }),
+          waiting: yield* log.undelivered({ tenant: acme, limit: 10 })
+        }
+      })
+      const before = yield* Effect.gen(function* () {
+        for (const one of [acceptOf("m1"), startOf("r1", ["m1"]), unit, acceptOf("m2")]) yield* commit(one)
+        return yield* read
+      }).pipe(Effect.provide(over(file)))
+      const after = yield* Effect.provide(read, over(file))
+
+      assert.deepStrictEqual(after, before)
+      assert.strictEqual(after.open.length, 1)
+    })
+  )
+
+  it.effect("closing makes durable what was still under way", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      yield* Effect.forkChild(commit(acceptOf("m1")), { startImmediately: true }).pipe(
+        Effect.provide(over(file))
+      )
+
+      assert.deepStrictEqual(yield* Effect.provide(stored, over(file)), ["m1"])
+    })
+  )
+
+  it.effect("its file is private to its owner", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      yield* Effect.provide(commit(acceptOf("m1")), over(file))
+
+      assert.strictEqual(statSync(file).mode & 0o777, 0o600)
+    })
+  )
+
+  it.effect("a file that a newer version wrote is refused, untouched", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      yield* Effect.provide(commit(acceptOf("m1")), over(file))
+      const raw = new DatabaseSync(file)
+      raw.exec("INSERT INTO log_migrations (migration_id, name) VALUES (999, 'later')")
+      raw.close()
+      const error = yield* Effect.flip(Effect.provide(stored, over(file)))
+
+      assert.strictEqual(error._tag, "SchemaTooNew")
+      assert.include(error.message, "999")
+    })
+  )
+
+  it.effect("a file that is no database is refused", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      writeFileSync(file, "this is not a database, it is a letter to somebody".repeat(100))
+      const error = yield* Effect.flip(Effect.provide(stored, over(file)))
+
+      assert.strictEqual(error._tag, "SqliteFailure")
+    })
+  )
+
+  it.effect(
+    "a full disk refuses the unit, stores nothing of it, and takes it when there is space again",
+    () =>
+      Effect.gen(function* () {
+        yield* commit(acceptOf("m1"))
+        yield* limitPages(0)
+        const refused = yield* Effect.flip(commit(acceptOf("m2", { text: "x".repeat(100_000) })))
+        const before = yield* stored
+        yield* unlimited
+        const taken = yield* commit(acceptOf("m2", { text: "x".repeat(100_000) }))
+
+        assert.instanceOf(refused, LogError)
+        assert.strictEqual(refused.reason._tag, "StoreFull")
+        assert.isTrue(refused.isRetryable)
+        assert.deepStrictEqual(before, ["m1"])
+        assert.deepStrictEqual([taken.duplicate, taken.seq], [false, 2])
+      }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("of units that share a commit only those fail that do not fit", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("first"))
+      yield* limitPages(40)
+      const units = [...filled(4, 200_000), acceptOf("small"), ...filled(2, 100).slice(1)]
+      const results = yield* Effect.forEach(units, outcomeOf, { concurrency: "unbounded" })
+
+      assert.deepStrictEqual(results.slice(0, 5), [
+        "StoreFull",
+        "StoreFull",
+        "StoreFull",
+        "StoreFull",
+        "stored"
+      ])
+      assert.deepStrictEqual(yield* stored, ["first", "small", "big1"])
+    }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("once a sync has failed nothing is acknowledged, stored or read any more", () =>
+    Effect.gen(function* () {
+      let failing = false
+      const sync: Sync = (_, done) => setImmediate(() => done(failing ? new Error("EIO") : null))
+      const file = join(yield* folder, "log.db")
+      yield* Effect.gen(function* () {
+        const first = yield* outcomeOf(acceptOf("m1"))
+        failing = true
+        const waiting = yield* Effect.forEach([acceptOf("m2"), acceptOf("m3")], outcomeOf, {
+          concurrency: "unbounded"
+        })
+        failing = false
+        const later = yield* outcomeOf(acceptOf("m4"))
+        const read = yield* Effect.flip(stored)
+        const checks = yield* (yield* Checks.Checks).run
+
+        assert.strictEqual(first, "stored")
+        assert.deepStrictEqual(waiting, ["StoreBroken", "StoreBroken"])
+        assert.strictEqual(later, "StoreBroken")
+        assert.strictEqual(read.reason._tag, "StoreBroken")
+        assert.isFalse(read.isRetryable)
+        assert.deepStrictEqual(
+          checks.map(({ name, status }) => [name, status]),
+          [["store", "failed"]]
+        )
+      }).pipe(Effect.provide(over(file, sync)))
+    })
+  )
+
+  it.effect("nobody is told before the disk has it", () =>
+    Effect.gen(function* () {
+      const pending: Array<() => void> = []
+      const told: Array<string> = []
+      let open = false
+      // The migrations wait for the disk too: they get it at once.
+      const sync: Sync = (_, done) => {
+        if (open) pending.push(() => done(null))
+        else setImmediate(done, null)
+      }
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      const file = join(yield* folder, "log.db")
+      yield* Effect.gen(function* () {
+        const say = (id: string) => Effect.tap(commit(acceptOf(id)), () => Effect.sync(() => told.push(id)))
+        open = true
+        const fibers = yield* Effect.forEach(["m1", "m2"], (id) =>
+          Effect.forkChild(say(id), { startImmediately: true })
+        )
+        yield* turn
+        yield* turn
+        assert.deepStrictEqual(told, [])
+        assert.strictEqual(pending.length, 1)
+        for (const done of pending.splice(0)) done()
+        yield* Fiber.awaitAll(fibers)
+        assert.deepStrictEqual(told, ["m1", "m2"])
+        open = false
+      }).pipe(Effect.provide(over(file, sync)))
+    })
+  )
+
+  it.effect("a file that another program has locked is busy for now", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      yield* Effect.gen(function* () {
+        yield* commit(acceptOf("m1"))
+        const other = new DatabaseSync(file)
+        other.exec("BEGIN IMMEDIATE")
+        const busy = yield* Effect.flip(commit(acceptOf("m2")))
+        other.exec("ROLLBACK")
+        other.close()
+
+        assert.strictEqual(busy.reason._tag, "StoreBusy")
+        assert.isTrue(busy.isRetryable)
+        assert.strictEqual(yield* outcomeOf(acceptOf("m2")), "stored")
+      }).pipe(Effect.provide(over(file)))
+    })
+  )
+
+  it.effect(
+    "the channel's position is stored with the message, and outlives its session without naming it",
+    () =>
+      Effect.gen(function* () {
+        const cursors = Sqlite.use((sqlite) =>
+          sqlite.read((db) =>
+            db.all<object>("SELECT org, project, channel, account, session, position FROM cursors")
+          )
+        )
+        const row = { org: "acme", project: "shop", channel: "web", account: "main" }
+        yield* commit(acceptOf("m1", { cursor: "41" }))
+        yield* commit(acceptOf("m2", { cursor: "42" }))
+        const before = yield* cursors
+        yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
+
+        assert.deepStrictEqual(
+          before.map((one) => ({ ...one })),
+          [{ ...row, session: "agent:main:a", position: "42" }]
+        )
+        assert.deepStrictEqual(
+          (yield* cursors).map((one) => ({ ...one })),
+          [{ ...row, session: "", position: "42" }]
+        )
+      }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("a deleted session is in no table, and every table names its tenant, agent and session", () =>
+    Effect.gen(function* () {
+      const sqlite = yield* Sqlite
+      yield* commit(acceptOf("m1", { cursor: "7" }))
+      yield* commit(startOf("r1", ["m1"]))
+      yield* commit(finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }))
+      yield* commit(startOf("idle", []))
+      yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
+      const tables = yield* sqlite.read((db) =>
+        db.all<{ name: string }>(
+          "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'log_migrations'"
+        )
+      )
+
+      assert.strictEqual(tables.length, 6)
+      for (const { name } of tables) {
+        const [found] = yield* sqlite.read((db) =>
+          db.all<{ count: number }>(
+            `SELECT count(*) AS count FROM ${name} WHERE org = 'acme' AND project = 'shop' AND agent = 'main' AND session <> ''`
+          )
+        )
+        assert.strictEqual(found?.count, 0, name)
+      }
+    }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("every read and every unit finds its rows by an index, and needs no sorting", () =>
+    Effect.gen(function* () {
+      const sqlite = yield* Sqlite
+      const statements = new Set<string>()
+      const log = yield* SqliteMessageLog.make.pipe(
+        Effect.provideService(
+          Sqlite,
+          recording(sqlite, (sql) => statements.add(sql))
+        )
+      )
+      const tenant = acme
+      const { session } = placeAt("a")
+      const units: ReadonlyArray<Unit> = [
+        acceptOf("m1", { cursor: "1" }),
+        startOf("r1", ["m1"]),
+        startOf("r1", ["m1"]),
+        finishOf("r1", { m1: "answered" }, { attempt: 2, deliveries: ["d1"] }),
+        { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
+      ]
+      for (const unit of units) yield* log.commit(unit)
+      yield* log.open({ tenant, limit: 1 })
+      yield* log.open({ tenant, session, limit: 1 })
+      yield* log.openSessions({ tenant, limit: 1 })
+      yield* log.history({ tenant, session, limit: 1 })
+      yield* log.entries({ tenant, session, limit: 1 })
+      yield* log.lookup({ tenant, identity: acceptOf("m1").message.identity })
+      for (const query of [
+        {},
+        { session },
+        { channel: "c" },
+        { createdAfter: 1 },
+        { session, createdAfter: 1 }
+      ])
+        yield* log.undelivered({ tenant, limit: 1, ...query })
+      yield* log.undelivered({ tenant, limit: 1, channel: "c", createdAfter: 1 })
+      yield* log.sessions({ tenant, limit: 1 })
+      yield* log.sessions({ tenant, key: session, limit: 1 })
+      yield* log.commit(acceptOf("m1"))
+      yield* log.commit(finishOf("r1", { m1: "answered" }))
+      yield* log.message({ tenant, id: messageId("m1") })
+      yield* log.purge({ tenant, before: 1 })
+
+      assert.isAbove(statements.size, 30)
+      for (const sql of statements) {
+        const plan = yield* sqlite.read((db) => db.all<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`))
+        for (const { detail } of plan) {
+          assert.notMatch(detail, /^SCAN/, sql)
+          if (!sql.startsWith("UPDATE cursors")) assert.notMatch(detail, /TEMP B-TREE/, sql)
+        }
+      }
+    }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("its check says how much space is left", () =>
+    Effect.gen(function* () {
+      const [result] = yield* (yield* Checks.Checks).run
+
+      assert.strictEqual(result?.name, "store")
+      assert.notStrictEqual(result?.status, "failed")
+      assert.match(result?.message ?? "", /\d+ MB/)
+    }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("it lives in the data directory", () =>
+    Effect.gen(function* () {
+      const path = join(yield* folder, "data")
+      const layer = SqliteMessageLog.layer.pipe(Layer.provide(Layer.merge(DataDir.layer(path), Checks.layer)))
+      yield* Effect.provide(commit(acceptOf("m1")), layer)
+
+      assert.isTrue(statSync(join(path, "log.db")).isFile())
+      assert.deepStrictEqual(yield* Effect.provide(stored, layer), ["m1"])
+    })
+  )
+})

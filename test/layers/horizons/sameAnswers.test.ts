@@ -1,0 +1,142 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Checks from "#src/check/Checks.ts"
+import { deliveryId, messageId } from "#src/domain/Ids.ts"
+import type { Outcome } from "#src/domain/Outcome.ts"
+import { MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
+import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
+import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import {
+  acceptOf,
+  acme,
+  appendOf,
+  assistant,
+  finishOf,
+  placeAt,
+  startOf
+} from "../../contracts/MessageLog.contract.ts"
+
+const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: last }))
+
+/** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
+const Draw = Schema.Struct({
+  kind: upTo(11),
+  place: upTo(2),
+  message: upTo(4),
+  run: upTo(3),
+  attempt: upTo(3),
+  pick: upTo(7),
+  time: upTo(9)
+})
+type Draw = typeof Draw.Type
+
+const places = [placeAt("a"), placeAt("b"), placeAt("a", { org: "rival", project: "shop" })]
+const outcomes: ReadonlyArray<Outcome> = ["answered", "merged", "cancelled", "interrupted"]
+const sends = ["sent", "pending", "uncertain", "dead"] as const
+
+const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | "purge" => {
+  const at = places[draw.place]!
+  const time = draw.time * 1000
+  const messages =
+    draw.pick % 2 === 0 ? [`m${draw.message}`] : [`m${draw.message}`, `m${(draw.message + 1) % 5}`]
+  const run = `r${draw.run}`
+  const delivery = deliveryId(sent[(draw.message * 8 + draw.pick) % (sent.length || 1)] ?? "none")
+  switch (draw.kind) {
+    case 0:
+    case 1:
+    case 2:
+      return acceptOf(`m${draw.message}`, {
+        at,
+        time,
+        cap: 3,
+        ephemeral: draw.pick < 2,
+        identity: { externalId: `client-${draw.message}` },
+        text: draw.pick === 7 ? "another text" : "text"
+      })
+    case 3:
+    case 4:
+      return startOf(run, messages, at, time)
+    case 5:
+    case 6:
+      return { ...appendOf(run, draw.attempt, `e${index}`), place: at, at: time }
+    case 7:
+    case 8:
+      return finishOf(run, Object.fromEntries(messages.map((id) => [id, outcomes[draw.pick % 4]!])), {
+        at,
+        time,
+        ...(draw.attempt === 0 ? {} : { attempt: draw.attempt }),
+        entries: draw.pick > 5 ? [] : [{ id: `a${index}`, entry: assistant(`answer ${index}`) }],
+        // An id is used once in a tenant, as in life.
+        deliveries: draw.pick > 3 ? [`d${draw.pick}-${index}`, `x${draw.pick}-${index}`] : []
+      })
+    case 9:
+      return { _tag: "SendBegun", place: at, deliveryId: delivery, at: time }
+    case 10:
+      return { _tag: "SendEnded", place: at, deliveryId: delivery, state: sends[draw.pick % 4]!, at: time }
+    default:
+      return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
+  }
+}
+
+/** What the log says to a unit, as a value. */
+const answerOf = (log: MessageLog["Service"], unit: Unit | "purge", time: number) =>
+  unit === "purge"
+    ? log.purge({ tenant: acme, before: time * 1000 })
+    : Effect.map(Effect.result(log.commit(unit)), (result) =>
+        result._tag === "Success" ? result.success : result.failure.reason
+      )
+
+/** All that can be read. */
+const everything = (log: MessageLog["Service"]) =>
+  Effect.forEach(places, ({ tenant, session }) =>
+    Effect.all([
+      log.open({ tenant, limit: 100 }),
+      log.open({ tenant, session, afterSeq: 2, limit: 2 }),
+      log.openSessions({ tenant, limit: 100 }),
+      log.history({ tenant, session, limit: 5 }),
+      log.history({ tenant, session, afterOrder: 2, limit: 3 }),
+      log.entries({ tenant, session, limit: 100 }),
+      log.undelivered({ tenant, limit: 100 }),
+      log.undelivered({ tenant, session, channel: "web", createdAfter: 3000, limit: 3 }),
+      log.sessions({ tenant, limit: 100 }),
+      Effect.forEach([0, 1, 2, 3, 4], (n) => log.message({ tenant, id: messageId(`m${n}`) }))
+    ])
+  )
+
+const build = <E, R>(layer: Layer.Layer<MessageLog | R, E>) =>
+  Effect.map(Layer.build(Layer.fresh(layer)), Context.get(MessageLog))
+
+describe("the logs in memory and on SQLite", () => {
+  it.effect.prop(
+    "say the same to any units, and read the same afterwards",
+    { draws: Arbitrary.schema(Schema.Array(Draw).check(Schema.isMaxLength(60))) },
+    ({ draws }) =>
+      Effect.gen(function* () {
+        const path = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "opencraw-same-"))),
+          (made) => Effect.sync(() => rmSync(made, { recursive: true }))
+        )
+        const memory = yield* build(MemoryMessageLog.layer)
+        const sqlite = yield* build(
+          SqliteMessageLog.layerFile({ filename: join(path, "log.db") }).pipe(Layer.provide(Checks.layer))
+        )
+        const sent: Array<string> = []
+        for (const [index, draw] of draws.entries()) {
+          const unit = unitOf(draw, index, sent)
+          if (unit !== "purge" && unit._tag === "Finish") sent.push(...unit.deliveries.map(({ id }) => id))
+          const said = yield* answerOf(sqlite, unit, draw.time)
+          assert.deepStrictEqual(said, yield* answerOf(memory, unit, draw.time))
+        }
+        assert.deepStrictEqual(yield* everything(sqlite), yield* everything(memory))
+        return true
+      }).pipe(Effect.scoped),
+    { arbitrary: { runs: 60, size: 60 } }
+  )
+})
