@@ -123,7 +123,8 @@ export const make = Effect.gen(function* () {
     })
   })
 
-  return GatewayApp.of({ http, routes })
+  // The server runs its handler uninterruptibly and leaves it to us when a client that goes may stop it.
+  return GatewayApp.of({ http: Effect.interruptible(http), routes })
 })
 
 export const layer = Layer.effect(GatewayApp, make)

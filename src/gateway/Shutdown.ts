@@ -27,7 +27,7 @@ export const layer = Layer.sync(Shutdown, () => {
     Effect.sync(() => {
       if (passed.includes(step)) return
       passed.push(step)
-      for (const listener of [...listeners]) listener(step)
+      for (const listener of listeners) listener(step)
     })
   return Shutdown.of({
     begin: pass("begin"),

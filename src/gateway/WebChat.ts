@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { Channels } from "#src/channel/Channels.ts"
 import { Ids } from "#src/domain/Ids.ts"
+import { Failpoint } from "#src/domain/Failpoint.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import * as SessionKey from "#src/domain/SessionKey.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
@@ -109,6 +110,7 @@ export const make = Effect.gen(function* () {
   const sessions = yield* Sessions
   const shutdown = yield* Shutdown
   const channels = yield* Channels
+  const failpoint = yield* Failpoint
   const run = yield* FiberSet.makeRuntime<never>()
   let open = 0
 
@@ -216,6 +218,7 @@ export const make = Effect.gen(function* () {
     const { messageId, seq, outcome, duplicate } = accepted.success
     if (duplicate) socket.own.delete(frame.id)
     socket.outbox.send({ type: "ack", id: frame.id, message_id: messageId, seq })
+    failpoint("after-ack")
     // Sent again after it had ended: the client missed what it became.
     if (outcome !== undefined) socket.outbox.send({ type: "outcome", id: frame.id, outcome })
   })
