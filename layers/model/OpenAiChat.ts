@@ -107,11 +107,6 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
     const events = ready
     ready = []
     unreadBytes = 0
-    if (isPaused) {
-      isPaused = false
-      timer.refresh()
-      controller?.resume()
-    }
     return Effect.succeed(events)
   }
 
@@ -233,8 +228,18 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
     onError(error instanceof Error ? error : new Error(String(error)))
   }
 
-  const pull: Pull = Effect.suspend(
-    () =>
+  /** The consumer is back: whatever there is to read, even if no event is ready, may come again. */
+  const readOn = () => {
+    if (!isPaused) return
+    isPaused = false
+    unreadBytes = 0
+    timer.refresh()
+    controller?.resume()
+  }
+
+  const pull: Pull = Effect.suspend(() => {
+    readOn()
+    return (
       next() ??
       Effect.callback<Events, ModelError | Cause.Done>((resume) => {
         waiting = resume
@@ -242,7 +247,8 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
           waiting = undefined
         })
       })
-  )
+    )
+  })
 
   const close = () => {
     clearTimeout(timer)

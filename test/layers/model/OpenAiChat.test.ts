@@ -533,6 +533,35 @@ describe("OpenAiChat", () => {
     })
   )
 
+  it.effect("goes on reading for a slow consumer, also when what came was no event yet", () =>
+    Effect.gen(function* () {
+      const piece = (text: string) =>
+        Fake.event({ choices: [{ delta: { tool_calls: [{ index: 0, function: { arguments: text } }] } }] })
+      const fake = yield* Fake.make((response) => {
+        response.writeHead(200)
+        response.write(Fake.delta("first"))
+        setTimeout(() => {
+          response.write(piece('{"x":"') + piece("y".repeat(1_000)).repeat(1_500))
+          setTimeout(() => response.end(piece('"}') + Fake.finish("tool_calls")), 50)
+        }, 20)
+      })
+
+      const events = yield* Effect.gen(function* () {
+        const model = yield* Model
+        const seen: Array<ModelEvent> = []
+        yield* Stream.runForEach(model.stream(Fake.request()), (event) =>
+          Effect.promise(async () => {
+            if (seen.push(event) === 1) await new Promise((resolve) => setTimeout(resolve, 200))
+          })
+        )
+        return seen
+      }).pipe(Effect.provide(Fake.layerModel(fake.url)))
+
+      const [, call] = events
+      assert.strictEqual(call?._tag === "Call" ? call.call.arguments.length : 0, 1_500_008)
+    })
+  )
+
   it.effect("reads a whole answer from a proxy that does not stream", () =>
     Effect.gen(function* () {
       const fake = yield* answering(
