@@ -146,7 +146,10 @@ export interface Peer {
   readonly mainKey?: string | null | undefined
 }
 
-/** The session of a peer. Ids are lower-cased: a case-sensitive network passes them through `escapeId` first. */
+/**
+ * The session of a peer. Ids are lower-cased: a case-sensitive network passes them through `escapeId` first. Ids are taken as they
+ * are; a channel whose ids may hold anything checks the key with `canonical`.
+ */
 export const peerKey = (peer: Peer): SessionKey => {
   const agent = normalizeAgentId(peer.agentId)
   const channel = peer.channel.trim().toLowerCase() || "unknown"
