@@ -1,14 +1,13 @@
 /**
  * `node scripts/configDocs.ts`: writes `docs/configuration.md`, the inventory of keys and variables, from the Schemas.
  *
- * A test fails when the file is stale.
+ * With `--check` it writes nothing, and exits 1 when the file is stale; a test runs that.
  */
-import * as Schema from "effect/Schema"
+import * as Result from "effect/Result"
 import * as SchemaAST from "effect/SchemaAST"
-import { writeFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
+import { readFileSync, writeFileSync } from "node:fs"
 import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
-import { ConfigSchema, variables } from "#src/Config.ts"
+import { ConfigSchema, resolve, variables } from "#src/Config.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
@@ -24,37 +23,26 @@ interface Table {
   readonly defaults: object
 }
 
-const agentDefaults = Schema.decodeSync(AgentSettingsSchema)({})
+const { config } = Result.getOrThrow(resolve({}))
+const agent: Table = {
+  title: "[agents.NAME]",
+  ast: AgentSettingsSchema.ast,
+  defaults: { ...config.agents["main"], model: undefined }
+}
 
 // Every section of the Schema must stand here, or this does not compile.
 const tables: Readonly<Record<Section, Table>> = {
-  runtime: {
-    title: "[runtime]",
-    ast: RuntimeSettingsSchema.ast,
-    defaults: Schema.decodeSync(RuntimeSettingsSchema)({})
-  },
-  general: { title: "[general]", ast: AgentSettingsSchema.ast, defaults: agentDefaults },
-  agents: { title: "[agents.NAME]", ast: AgentSettingsSchema.ast, defaults: agentDefaults },
+  runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
+  general: { ...agent, title: "[general]" },
+  agents: agent,
   providers: {
     title: "[providers.NAME]",
     ast: ProviderSettingsSchema.ast,
-    defaults: { ...Schema.decodeSync(ProviderSettingsSchema)({ kind: "demo" }), kind: undefined }
+    defaults: { ...config.providers["demo"], kind: undefined }
   },
-  gateway: {
-    title: "[gateway]",
-    ast: GatewaySettingsSchema.ast,
-    defaults: Schema.decodeSync(GatewaySettingsSchema)({})
-  },
-  queue: {
-    title: "[queue]",
-    ast: QueueSettingsSchema.ast,
-    defaults: Schema.decodeSync(QueueSettingsSchema)({})
-  },
-  context: {
-    title: "[context]",
-    ast: ContextSettingsSchema.ast,
-    defaults: Schema.decodeSync(ContextSettingsSchema)({})
-  }
+  gateway: { title: "[gateway]", ast: GatewaySettingsSchema.ast, defaults: config.gateway },
+  queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
+  context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context }
 }
 
 const typeOf = (ast: SchemaAST.AST): string => {
@@ -128,8 +116,7 @@ const variableRows = [
   "| `OLLAMA_HOST` | the address of provider `ollama` |"
 ]
 
-/** The whole document. */
-export const render = (): string =>
+const render = (): string =>
   [
     "# Configuration",
     "",
@@ -159,6 +146,9 @@ export const render = (): string =>
     ""
   ].join("\n")
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(new URL("../docs/configuration.md", import.meta.url), render())
+const file = new URL("../docs/configuration.md", import.meta.url)
+if (!process.argv.includes("--check")) writeFileSync(file, render())
+else if (readFileSync(file, "utf8") !== render()) {
+  console.error("docs/configuration.md is stale: run node scripts/configDocs.ts")
+  process.exitCode = 1
 }

@@ -58,7 +58,7 @@ export class ConfigInvalid extends Schema.TaggedError<ConfigInvalid>()("ConfigIn
       problem: Schema.String,
       hint: Schema.optionalKey(Schema.String),
       /** Line in the file, from 1. */
-      line: Schema.optionalKey(Schema.Number)
+      line: Schema.optionalKey(Schema.Int)
     })
   )
 }) {

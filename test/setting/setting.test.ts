@@ -15,7 +15,7 @@ const decode = decodeStrict(
       words: Schema.optionalKey(Schema.Array(Schema.String)),
       key: Schema.optionalKey(secret("queue.key"))
     }),
-    lanes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Struct({ size: Schema.Number })))
+    lanes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Struct({ size: Schema.Finite })))
   })
 )
 const told = (input: unknown) =>
