@@ -16,7 +16,7 @@ import { QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
-import { format, nearest, pathOf, type Problem } from "#src/setting/Problem.ts"
+import { format, nearest, pathOf, type Problem, tableKeysOf } from "#src/setting/Problem.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
 import { withDefault } from "#src/setting/schema.ts"
 import { substitute, type MissingVariable } from "#src/setting/substitute.ts"
@@ -152,7 +152,7 @@ const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
 // The table without the values that the problems name, so that the rest can still be read.
 const without = (table: Table, problems: ReadonlyArray<Problem>): Table =>
   problems.reduce((left, { path, problem }) => {
-    const keys = path.replace(/\[\d+\].*$/, "").split(".")
+    const keys = tableKeysOf(path)
     return remove(left, problem === "is missing" ? keys.slice(0, -1) : keys)
   }, table)
 

@@ -24,6 +24,16 @@ export const pathOf = (keys: ReadonlyArray<PropertyKey>): string =>
     return path === "" ? word : `${path}.${word}`
   }, "")
 
+/** The keys of a path down to the first list in it: `a."odd.key"[0].b` gives `a`, `odd.key`. */
+export const tableKeysOf = (path: string): ReadonlyArray<string> => {
+  const keys: Array<string> = []
+  for (const [word] of path.matchAll(/"(?:[^"\\]|\\.)*"|[^.[\]"]+|\[/g)) {
+    if (word === "[") break
+    keys.push(word.startsWith('"') ? String(JSON.parse(word)) : word)
+  }
+  return keys
+}
+
 /** The candidate that `word` was probably meant to be: fewest edits, at most a third of its length (and never under 2). */
 export const nearest = (word: string, candidates: Iterable<string>): string | undefined => {
   let best: string | undefined

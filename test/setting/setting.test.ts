@@ -3,7 +3,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
 import { mergePatch } from "#src/setting/mergePatch.ts"
-import { format, nearest } from "#src/setting/Problem.ts"
+import { format, nearest, pathOf, tableKeysOf } from "#src/setting/Problem.ts"
 import { secret, wholeNumber, withDefault } from "#src/setting/schema.ts"
 import { substitute } from "#src/setting/substitute.ts"
 
@@ -104,6 +104,15 @@ describe("mergePatch", () => {
     assert.deepStrictEqual(merged, { a: { b: 1 } })
     assert.strictEqual(Reflect.get({}, "polluted"), undefined)
     assert.strictEqual(Object.getPrototypeOf(merged), Object.prototype)
+  })
+})
+
+describe("a path", () => {
+  it("can be read back, up to the first list", () => {
+    const path = pathOf(["a", 'odd."key', "b-c", 2, "d"])
+
+    assert.strictEqual(path, 'a."odd.\\"key".b-c[2].d')
+    assert.deepStrictEqual(tableKeysOf(path), ["a", 'odd."key', "b-c"])
   })
 })
 

@@ -139,6 +139,7 @@ describe("Settings", () => {
           "[agents.main]",
           'model = "opnai/gpt"',
           '[agents."My Agent"]',
+          "max_step = 3",
           "[providers.fake]",
           'kind = "openai-chat"',
           'api_key = "sk-1"',
@@ -150,6 +151,7 @@ describe("Settings", () => {
       assert.deepStrictEqual(lines, [
         "queue.drop: the environment variable NOPE is not set",
         "general.modle: unknown key (did you mean model?)",
+        'agents."My Agent".max_step: unknown key (did you mean max_steps?)',
         "gateway.port: must be between 0 and 65535 (set by OPENCRAW_PORT)",
         "queue.cap: must be greater than or equal to 1",
         "queue.mode: collect is not built yet (use followup)",
@@ -157,7 +159,7 @@ describe("Settings", () => {
         "agents.main.model: no provider named opnai is built in or configured (did you mean openai?)",
         "providers.fake.api_key: api_key_env is set as well (keep one of the two)"
       ])
-      assert.deepStrictEqual(numbers, [6, 2, undefined, 5, 4, 9, 8, 12])
+      assert.deepStrictEqual(numbers, [6, 2, 10, undefined, 5, 4, 9, 8, 13])
     })
   )
 
