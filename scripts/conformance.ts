@@ -98,4 +98,7 @@ const main = async (): Promise<number> => {
   }
 }
 
+// An adapter may have started a program, which it ends when we exit.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
+
 process.exitCode = await main()

@@ -80,7 +80,10 @@ export const start = async (): Promise<RunningGateway> => {
   let said = ""
   child.stderr.on("data", (bytes: Buffer) => (said = (said + bytes.toString()).slice(-2000)))
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()))
+  const killed = () => void child.kill("SIGKILL")
+  process.once("exit", killed)
   const close = async () => {
+    process.off("exit", killed)
     child.kill("SIGTERM")
     const timer = setTimeout(() => child.kill("SIGKILL"), 10_000)
     await ended
