@@ -210,6 +210,21 @@ export const tool = (name, file) => {
 }
 
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 }
+/**
+ * npm passes SIGTERM to a shell between itself and us, which dies and tells nobody. So below npm, a parent that is
+ * gone means: stop. Without npm it means nothing (`nohup`, a closed login).
+ */
+const whenOrphaned = (act) => {
+  if (process.env["npm_lifecycle_event"] === undefined) return () => {}
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    act()
+  }, 250)
+  return () => clearInterval(timer)
+}
+
 /** One Ctrl-C reaches us from the terminal and again from npm; presses closer than this are one. */
 const SAME_PRESS_MS = 400
 
@@ -232,10 +247,12 @@ export const become = (program, args, options = {}) => {
     child.kill(signal)
   }
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, pass)
+  const forget = whenOrphaned(() => pass("SIGTERM"))
   child.on("error", (error) => stop(`${program} did not start: ${error.message}`))
   child.on("exit", (code, signal) => {
     process.exitCode = code ?? 128 + (signalNumbers[signal] ?? 0)
     for (const each of ["SIGINT", "SIGTERM", "SIGHUP"]) process.off(each, pass)
+    forget()
   })
   return child
 }

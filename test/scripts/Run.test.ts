@@ -41,11 +41,13 @@ describe("npm start", () => {
     fs.rmSync(checkout, { recursive: true, force: true })
   })
 
-  const run = (...args: ReadonlyArray<string>) => {
-    const child = spawn(process.execPath, ["scripts/run.mjs", ...args], {
+  const run = (...args: ReadonlyArray<string>) => start(process.execPath, ["scripts/run.mjs", ...args])
+  const start = (file: string, args: ReadonlyArray<string>, env: Record<string, string> = {}) => {
+    const { npm_lifecycle_event: _, ...inherited } = process.env
+    const child = spawn(file, args, {
       cwd: checkout,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, npm_execpath: "", npm_node_execpath: "" }
+      env: { ...inherited, npm_execpath: "", npm_node_execpath: "", ...env }
     })
     children.push(child)
     const output = { stdout: "", stderr: "" }
@@ -76,6 +78,16 @@ describe("npm start", () => {
     child.kill("SIGTERM")
     assert.strictEqual(await ended, 7)
     assert.include(output.stdout, "SIGTERM\n")
+  })
+
+  it.skipIf(process.platform === "win32")("stops the gateway when npm's shell is stopped", async () => {
+    const shell = start("sh", ["-c", `"${process.execPath}" scripts/run.mjs start; true`], {
+      npm_lifecycle_event: "start"
+    })
+    await shell.says("args")
+    shell.child.kill("SIGTERM")
+    await shell.says("SIGTERM")
+    await shell.ended
   })
 
   it("takes two signals of one Ctrl-C for one, and kills at a second Ctrl-C", async () => {
