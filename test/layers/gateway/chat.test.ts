@@ -48,7 +48,10 @@ describe("POST /v1/chat/completions", () => {
       })
 
       assert.strictEqual(chunks[0]?.choices[0]?.delta.role, "assistant")
-      assert.strictEqual(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""), "one two three")
+      assert.strictEqual(
+        chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""),
+        "one two three"
+      )
       assert.strictEqual(chunks.at(-2)?.choices[0]?.finish_reason, "stop")
       assert.isAbove(chunks.at(-1)?.usage?.total_tokens ?? 0, 0)
     }).pipe(Effect.provide(layer({ script: [ScriptedModel.text("one ", "two ", "three")] })))
@@ -81,29 +84,33 @@ describe("POST /v1/chat/completions", () => {
     }).pipe(Effect.provide(layer({ script: ["a", "b", "c"] })))
   )
 
-  it.effect("uses the request's own messages as history when it names no session, and lists no such session", () =>
-    Effect.gen(function* () {
-      yield* chat({
-        temperature: 0.5,
-        max_tokens: 7,
-        messages: [
-          { role: "system", content: "Be brief." },
-          { role: "user", content: "one" },
-          { role: "assistant", content: "two" },
-          { role: "user", content: [{ type: "text", text: "three" }] }
-        ]
-      })
-      const request = (yield* ModelScript).requests()[0]
-      const listed = yield* ask("/api/v1/os/sessions")
+  it.effect(
+    "uses the request's own messages as history when it names no session, and lists no such session",
+    () =>
+      Effect.gen(function* () {
+        yield* chat({
+          temperature: 0.5,
+          max_tokens: 7,
+          messages: [
+            { role: "system", content: "Be brief." },
+            { role: "user", content: "one" },
+            { role: "assistant", content: "two" },
+            { role: "user", content: [{ type: "text", text: "three" }] }
+          ]
+        })
+        const request = (yield* ModelScript).requests()[0]
+        const listed = yield* ask("/api/v1/os/sessions")
 
-      assert.deepStrictEqual(
-        request?.messages.filter((one) => one.role !== "system").map((one) => ("text" in one ? one.text : "")),
-        ["one", "two", "three"]
-      )
-      assert.match(JSON.stringify(request?.messages[0]), /Be brief\./)
-      assert.deepStrictEqual(request?.params, { temperature: 0.5, maxOutputTokens: 7 })
-      assert.deepStrictEqual(listed.json, { sessions: [] })
-    }).pipe(Effect.provide(layer({ script: ["ok"] })))
+        assert.deepStrictEqual(
+          request?.messages
+            .filter((one) => one.role !== "system")
+            .map((one) => ("text" in one ? one.text : "")),
+          ["one", "two", "three"]
+        )
+        assert.match(JSON.stringify(request?.messages[0]), /Be brief\./)
+        assert.deepStrictEqual(request?.params, { temperature: 0.5, maxOutputTokens: 7 })
+        assert.deepStrictEqual(listed.json, { sessions: [] })
+      }).pipe(Effect.provide(layer({ script: ["ok"] })))
   )
 
   it.effect("gives the stored answer to the same Idempotency-Key, and 422 to another text", () =>
@@ -193,7 +200,10 @@ describe("POST /v1/chat/completions", () => {
       while (script.interrupted() === 0) yield* Effect.promise(() => new Promise(setImmediate))
       yield* leave({ user: "ada" })
       yield* Deferred.succeed(until, undefined)
-      const lines = Effect.map(ask("/api/v1/os/sessions/agent:main:user:ada/messages"), ({ json }) => json.messages)
+      const lines = Effect.map(
+        ask("/api/v1/os/sessions/agent:main:user:ada/messages"),
+        ({ json }) => json.messages
+      )
       while ((yield* lines).length < 2) yield* Effect.yieldNow
 
       assert.strictEqual(script.interrupted(), 1)
@@ -210,7 +220,10 @@ describe("POST /v1/chat/completions", () => {
       assert.deepStrictEqual(yield* param({ tools: [{}] }), [400, "tools"])
       assert.deepStrictEqual(yield* param({ n: 2 }), [400, "n"])
       assert.deepStrictEqual(yield* param({ logprobs: true }), [400, "logprobs"])
-      assert.deepStrictEqual(yield* param({ response_format: { type: "json_object" } }), [400, "response_format"])
+      assert.deepStrictEqual(yield* param({ response_format: { type: "json_object" } }), [
+        400,
+        "response_format"
+      ])
       assert.deepStrictEqual(yield* param({ temperature: 3 }), [400, "temperature"])
       assert.deepStrictEqual(yield* param({ max_tokens: 1.5 }), [400, "max_tokens"])
       assert.deepStrictEqual(yield* param({ seed: 2 ** 53 }), [400, "seed"])
@@ -221,7 +234,10 @@ describe("POST /v1/chat/completions", () => {
         yield* param(messages({ role: "user", content: [{ type: "image_url", image_url: { url: "x" } }] })),
         [400, "messages[0].content[0].type"]
       )
-      assert.deepStrictEqual(yield* param(messages({ role: "tool", content: "x" })), [400, "messages[0].role"])
+      assert.deepStrictEqual(yield* param(messages({ role: "tool", content: "x" })), [
+        400,
+        "messages[0].role"
+      ])
       assert.deepStrictEqual(yield* param({ model: "gpt-9" }), [404, "model"])
       assert.strictEqual((yield* ModelScript).requests().length, 0)
     }).pipe(Effect.provide(layer()))
@@ -229,7 +245,16 @@ describe("POST /v1/chat/completions", () => {
 
   it.effect("takes every name of an agent, ignores unknown keys and counts them", () =>
     Effect.gen(function* () {
-      const names = ["opencraw", "openclaw/main", "agent:main", "default", "openai/default", "demo/demo", "demo", "MAIN"]
+      const names = [
+        "opencraw",
+        "openclaw/main",
+        "agent:main",
+        "default",
+        "openai/default",
+        "demo/demo",
+        "demo",
+        "MAIN"
+      ]
       for (const model of names) {
         assert.strictEqual((yield* chat({ ...says("x"), model, made_up: 1, stop: null })).status, 200, model)
       }

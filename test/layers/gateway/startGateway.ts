@@ -35,7 +35,12 @@ const page = Layer.unwrap(
 const adapters = Layer.mergeAll(
   NodeEventStream.layer,
   NodeGatewaySecrets.layer.pipe(
-    Layer.provideMerge(Layer.effect(DataDir, Effect.map(folder, (made) => DataDir.of({ path: made }))))
+    Layer.provideMerge(
+      Layer.effect(
+        DataDir,
+        Effect.map(folder, (made) => DataDir.of({ path: made }))
+      )
+    )
   ),
   page
 )
@@ -128,11 +133,12 @@ export interface Client {
   readonly close: () => void
 }
 
-/** Open `/ws`. Frames are kept from the first on. */
+/** Open `/ws`, with the operator's token unless `token` is empty. Frames are kept from the first on. */
 export const connect = (query: Record<string, string> = {}, options: ClientOptions = {}) =>
   Effect.gen(function* () {
     const { url } = yield* NodeServer.NodeServer
     const search = new URLSearchParams({ token, ...query })
+    if (query["token"] === "") search.delete("token")
     const socket = new WebSocket(`${url.replace("http", "ws")}/ws?${search}`, options)
     const frames: Array<Frame> = []
     const watchers = new Set<() => void>()

@@ -6,7 +6,14 @@ import { messageId, runId, runOf, type MessageId } from "#src/domain/Ids.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { Shutdown } from "#src/gateway/Shutdown.ts"
-import { IdReused, Inbound, LaneFull, MessageRejected, NotAccepting, type Refusal } from "#src/inbound/Inbound.ts"
+import {
+  IdReused,
+  Inbound,
+  LaneFull,
+  MessageRejected,
+  NotAccepting,
+  type Refusal
+} from "#src/inbound/Inbound.ts"
 import { Feed } from "#src/outbound/Feed.ts"
 import { chat, eventsOf, layerOver, says, type Reply } from "./startGateway.ts"
 
@@ -30,7 +37,8 @@ const accepting = (then: (publish: (event: SessionEvent) => void) => void) =>
       })
     )
   )
-const refusing = (refusal: Refusal) => Layer.succeed(Inbound)(Inbound.of({ stop: Effect.void, submit: () => Effect.fail(refusal) }))
+const refusing = (refusal: Refusal) =>
+  Layer.succeed(Inbound)(Inbound.of({ stop: Effect.void, submit: () => Effect.fail(refusal) }))
 
 type Ended = Extract<SessionEvent, { _tag: "Outcome" }>
 
@@ -102,7 +110,9 @@ const textOf = (events: ReadonlyArray<string>) =>
     .map((event) => JSON.parse(event).choices?.[0]?.delta?.content ?? "")
     .join("")
 const usageIn = (events: ReadonlyArray<string>) =>
-  events.map((event) => (event === "[DONE]" ? undefined : JSON.parse(event).usage)).find((found) => found !== undefined)
+  events
+    .map((event) => (event === "[DONE]" ? undefined : JSON.parse(event).usage))
+    .find((found) => found !== undefined)
 
 const assertStreamFailed = (events: ReadonlyArray<string>, code: string) => {
   assert.notInclude(events, "[DONE]")
@@ -210,7 +220,9 @@ describe("what a waiting request gets when its message", () => {
   it.effect("is still open at the end of a shutdown: 503, and the message is kept", () =>
     Effect.gen(function* () {
       const shutdown = yield* Shutdown
-      const plain = yield* Effect.forkChild(chat({ ...says("hello"), user: "ada" }), { startImmediately: true })
+      const plain = yield* Effect.forkChild(chat({ ...says("hello"), user: "ada" }), {
+        startImmediately: true
+      })
       const feed = yield* Feed
       while (!feed.hasListeners(session)) yield* Effect.promise(() => new Promise(setImmediate))
       yield* shutdown.finish
