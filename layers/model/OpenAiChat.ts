@@ -26,6 +26,7 @@ import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { toolNames } from "#src/model/toolNames.ts"
 import * as Decoder from "./OpenAiChatDecoder.ts"
 import { encodeRequest } from "./openAiChatRequest.ts"
+import * as Http from "./providerHttp.ts"
 
 /** Once the model has said why it stopped, usage and the end mark are not waited for longer than this. */
 const finishGraceMillis = 5_000
@@ -35,8 +36,7 @@ const drainMillis = 1_000
 const maxUnreadBytes = 262_144
 const maxErrorBodyChars = 16_384
 
-/** The kind over a given dispatcher. */
-export const make =
+const speak =
   (dispatcher: Dispatcher): ModelKind =>
   (call) =>
     Stream.scoped(
@@ -60,7 +60,7 @@ export const layer = Layer.effectDiscard(
       Effect.sync(() => new Agent({ pipelining: 1, allowH2: false, headersTimeout: 0, bodyTimeout: 0 })),
       (agent) => Effect.promise(() => agent.destroy())
     )
-    yield* kinds.register("openai-chat", make(agent))
+    yield* kinds.register("openai-chat", speak(agent))
   })
 )
 
@@ -74,6 +74,10 @@ interface Exchange {
   readonly close: () => void
 }
 
+/**
+ * Sends the request. One long closure, because the driver's callbacks, the timer and the pull share one state, and an object
+ * of it would only move every line.
+ */
 const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
   const { request, settings } = call
   const fail = (reason: Decoder.Reason): Pull => Effect.fail(new ModelError({ model: request.model, reason }))
@@ -135,7 +139,9 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
   const finish = (isCut: boolean) => {
     if (ending !== undefined) return
     if (status >= 400)
-      return settle(Decoder.statusReason(status, bodyDetail(errorBody, options.detail), retryAfterMillis))
+      return settle(
+        Decoder.statusReason(status, Http.bodyDetail(errorBody, options.detail), retryAfterMillis)
+      )
     deliver(decoder.finish(isCut))
     settle(decoder.failure())
   }
@@ -149,7 +155,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
   let timer = setTimeout(onSilence, settings.idle_timeout_ms)
   let isFinishing = false
 
-  const onStatus = (code: number, headers: Headers) => {
+  const onStatus = (code: number, headers: Http.Headers) => {
     status = code
     if (code >= 300 && code < 400) {
       settle(
@@ -158,10 +164,10 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
           detail: "it redirects elsewhere; set base_url to the final address"
         })
       )
-    } else if (isCompressed(headers)) {
+    } else if (Http.isCompressed(headers)) {
       settle(new ModelMalformed({ detail: "the answer is compressed although that was not asked for" }))
     }
-    retryAfterMillis = code === 429 ? retryAfter(headers) : undefined
+    retryAfterMillis = code === 429 ? Http.retryAfter(headers) : undefined
     if (ending !== undefined) abort()
   }
 
@@ -200,7 +206,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
   const onError = (error: Error) => {
     isClosed = true
     if (ending !== undefined) return
-    if (status === 0) settle(new ModelUnavailable({ detail: options.detail(errorDetail(error)) }))
+    if (status === 0) settle(new ModelUnavailable({ detail: options.detail(Http.errorDetail(error)) }))
     else finish(true)
   }
 
@@ -262,8 +268,6 @@ const open = (dispatcher: Dispatcher, call: ProviderCall): Exchange => {
   return { pull, close }
 }
 
-type Headers = Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
-
 interface Endpoint {
   readonly origin: string
   readonly path: string
@@ -321,59 +325,9 @@ const prepare = (
       // From the request, so that the same call gets the same id, and another step's call another.
       madeUpId: (position) =>
         `call_${createHash("sha256").update(body).digest("hex").slice(0, 16)}_${position}`,
-      detail: (text) => safeDetail(text, endpoint.key)
+      detail: (text) => Http.safeDetail(text, endpoint.key)
     }
   }
 }
 
 const isFilled = (events: Array<ModelEvent>): events is Events => events.length > 0
-
-const header = (headers: Headers, name: string): string => {
-  const value = headers[name]
-  return typeof value === "string" ? value : (value?.[0] ?? "")
-}
-
-const isCompressed = (headers: Headers): boolean => {
-  const encoding = header(headers, "content-encoding")
-  return encoding !== "" && encoding !== "identity"
-}
-
-const dayMillis = 86_400_000
-
-/** Milliseconds that the provider asks us to wait: seconds, or a date, at most a day. */
-const retryAfter = (headers: Headers): number | undefined => {
-  const millis = header(headers, "retry-after-ms")
-  const said = header(headers, "retry-after").trim()
-  const wait =
-    millis !== ""
-      ? Number(millis)
-      : said === ""
-        ? Number.NaN
-        : /^\d+(\.\d+)?$/.test(said)
-          ? Number(said) * 1000
-          : Date.parse(said) - Date.now()
-  return Number.isFinite(wait) ? Math.min(Math.max(Math.ceil(wait), 0), dayMillis) : undefined
-}
-
-/** One bounded line without the key or anything that looks like one. */
-const safeDetail = (text: string, key: string): string => {
-  const bare = key.length < 4 ? text : text.replaceAll(key, "[key]")
-  return bare
-    .replace(/\bBearer\s+[^\s"',]+/gi, "Bearer [key]")
-    .replace(/\bsk-[\w-]{8,}/g, "[key]")
-    .replace(/[\p{Cc}\p{Cf}\s]+/gu, " ")
-    .trim()
-    .slice(0, 500)
-}
-
-const bodyDetail = (body: string, detail: (text: string) => string): string => {
-  if (body.trimStart().startsWith("<")) return detail(`a web page: ${body.replace(/<[^>]*>/g, " ")}`)
-  try {
-    return detail(Decoder.errorText(JSON.parse(body)))
-  } catch {
-    return detail(body)
-  }
-}
-
-const errorDetail = (error: Error & { readonly code?: unknown }): string =>
-  typeof error.code === "string" ? `${error.code} ${error.message}` : error.message

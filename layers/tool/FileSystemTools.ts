@@ -3,7 +3,7 @@
  *
  * Owns: the three tools, their limits and the words they answer with. A path is named as the model wrote it; the host's
  * own paths are never told.
- * Does not own: containment (`workspacePath`, `Workspace`).
+ * Does not own: containment (`workspacePath`, `Workspace`), nor walking through folders (`listFolder`, `searchFolder`).
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -11,24 +11,14 @@ import * as Schema from "effect/Schema"
 import { decodeArguments } from "#src/tool/arguments.ts"
 import { layerRegister, type Tool, type ToolContext, ToolError } from "#src/tool/Tools.ts"
 import { workspacePath } from "#src/tool/workspacePath.ts"
+import { asText } from "./fileText.ts"
+import { listFolder, type Listing, maxListed } from "./listFolder.ts"
+import { begin, searchFile, searchFolder, told } from "./searchFolder.ts"
 import * as Workspace from "./Workspace.ts"
 
 /** Bytes that one `fs.read` gives at most. */
 const maxReadBytes = 65_536
-const maxListed = 500
 const maxListDepth = 5
-const maxFolderEntries = 5_000
-const search = {
-  files: 2_000,
-  fileBytes: 1_048_576,
-  bytes: 33_554_432,
-  depth: 12,
-  matches: 100,
-  millis: 5_000,
-  lineChars: 240
-}
-/** Folders that hold no text of the people's own. */
-const skippedFolders = new Set([".git", "node_modules"])
 
 const wholeNumber = (minimum: number, maximum: number) =>
   Schema.Int.check(Schema.isBetween({ minimum, maximum }))
@@ -136,16 +126,7 @@ const searchTool: Tool = {
   run: Effect.fn("FileSystemTools.search")(function* (args, context) {
     const { query, path = "." } = yield* decodeSearch(args)
     return yield* withOpen(path, context, async (opened, workspace, signal) => {
-      const hunt: Hunt = {
-        needle: query.toLowerCase(),
-        lines: [],
-        files: 0,
-        bytes: 0,
-        skipped: 0,
-        until: performance.now() + search.millis,
-        signal,
-        stopped: undefined
-      }
+      const hunt = begin(query, signal)
       if (opened.kind === "file") await searchFile(opened, path, hunt)
       else await searchFolder(workspace, opened, path === "." ? "" : `${path.replace(/\/+$/, "")}/`, 1, hunt)
       return told(query, hunt)
@@ -227,14 +208,21 @@ const readSlice = async (
     if (bytesRead === 0) break
     filled += bytesRead
   }
+  const start = offset > 0 ? firstCharacter(buffer) : 0
   const bytes = buffer.subarray(0, filled)
   const end = offset + filled < file.size ? wholeCharacters(bytes) : filled
-  const text = asText(bytes.subarray(0, end))
+  const text = asText(bytes.subarray(start, end))
   if (text === undefined) return `${path} is not text (${file.size} bytes); its content is not shown.`
   const next = offset + end
   const more =
     next < file.size ? `\n[bytes ${offset} to ${next} of ${file.size}; go on with offset ${next}]` : ""
   return text + more
+}
+
+/** Where the first character begins: an offset may point into one. */
+const firstCharacter = (bytes: Uint8Array): number => {
+  const at = bytes.subarray(0, 4).findIndex((byte) => (byte & 0xc0) !== 0x80)
+  return Math.max(at, 0)
 }
 
 /** How many of the bytes make whole UTF-8 characters: a cut may go through one. */
@@ -246,175 +234,4 @@ const wholeCharacters = (bytes: Uint8Array): number => {
     return needs > back && bytes.length > back ? bytes.length - back : bytes.length
   }
   return bytes.length
-}
-
-const utf8 = new TextDecoder("utf-8", { fatal: true })
-
-/** `undefined` for bytes that are no text. */
-const asText = (bytes: Uint8Array): string | undefined => {
-  if (bytes.includes(0)) return undefined
-  try {
-    return utf8.decode(bytes)
-  } catch {
-    return undefined
-  }
-}
-
-interface Listing {
-  readonly lines: Array<string>
-  isAll: boolean
-}
-
-const listFolder = async (
-  workspace: Workspace.Workspace,
-  folder: Workspace.Folder,
-  prefix: string,
-  depth: number,
-  listing: Listing,
-  signal: AbortSignal
-): Promise<void> => {
-  const { entries, isAll } = await workspace.entries(folder, maxFolderEntries)
-  if (!isAll) listing.isAll = false
-  for (const entry of entries) {
-    if (signal.aborted) return
-    if (listing.lines.length >= maxListed) {
-      listing.isAll = false
-      return
-    }
-    const name = `${prefix}${printable(entry.name)}`
-    if (entry.kind === "link") listing.lines.push(`${name} (link)`)
-    else if (entry.kind === "other") listing.lines.push(`${name} (not a file)`)
-    else await listEntry(workspace, folder, entry, name, depth, listing, signal)
-  }
-}
-
-const listEntry = async (
-  workspace: Workspace.Workspace,
-  folder: Workspace.Folder,
-  entry: Workspace.Entry,
-  name: string,
-  depth: number,
-  listing: Listing,
-  signal: AbortSignal
-): Promise<void> => {
-  if (entry.kind === "folder" && depth === 1) return void listing.lines.push(`${name}/`)
-  const opened = await openQuietly(workspace, folder, entry.name)
-  if (opened === undefined) return void listing.lines.push(`${name} (not readable)`)
-  try {
-    if (opened.kind === "file") listing.lines.push(`${name} ${opened.size}`)
-    else {
-      listing.lines.push(`${name}/`)
-      await listFolder(workspace, opened, `${name}/`, depth - 1, listing, signal)
-    }
-  } finally {
-    await opened.handle.close()
-  }
-}
-
-/** One unreadable entry must not spoil the rest of a folder. */
-const openQuietly = async (
-  workspace: Workspace.Workspace,
-  folder: Workspace.Folder,
-  name: string
-): Promise<Workspace.Folder | Workspace.OpenFile | undefined> => {
-  try {
-    const opened = await workspace.openIn(folder, name)
-    return opened.kind === "refused" ? undefined : opened
-  } catch {
-    return undefined
-  }
-}
-
-/** A name on one line, whatever characters it holds. */
-const printable = (name: string): string => name.replace(/[\p{Cc}\u202A-\u202E\u2066-\u2069]/gu, "�")
-
-interface Hunt {
-  readonly needle: string
-  readonly lines: Array<string>
-  files: number
-  bytes: number
-  skipped: number
-  readonly until: number
-  readonly signal: AbortSignal
-  /** Which limit ended the search early. */
-  stopped: string | undefined
-}
-
-const isOver = (hunt: Hunt): boolean => {
-  if (hunt.signal.aborted) hunt.stopped ??= "it was interrupted"
-  else if (hunt.lines.length >= search.matches) hunt.stopped ??= `there are ${search.matches} matches`
-  else if (hunt.files >= search.files) hunt.stopped ??= `${search.files} files were read`
-  else if (hunt.bytes >= search.bytes) hunt.stopped ??= `${search.bytes} bytes were read`
-  else if (performance.now() > hunt.until) hunt.stopped ??= `${search.millis} ms had passed`
-  return hunt.stopped !== undefined
-}
-
-const searchFolder = async (
-  workspace: Workspace.Workspace,
-  folder: Workspace.Folder,
-  prefix: string,
-  depth: number,
-  hunt: Hunt
-): Promise<void> => {
-  const { entries, isAll } = await workspace.entries(folder, maxFolderEntries)
-  if (!isAll) hunt.skipped += 1
-  for (const entry of entries) {
-    if (isOver(hunt)) return
-    if (entry.kind === "link" || entry.kind === "other" || skippedFolders.has(entry.name)) continue
-    if (entry.kind === "folder" && depth >= search.depth) {
-      hunt.skipped += 1
-      continue
-    }
-    const opened = await openQuietly(workspace, folder, entry.name)
-    if (opened === undefined) {
-      hunt.skipped += 1
-      continue
-    }
-    try {
-      const name = `${prefix}${printable(entry.name)}`
-      if (opened.kind === "file") await searchFile(opened, name, hunt)
-      else await searchFolder(workspace, opened, `${name}/`, depth + 1, hunt)
-    } finally {
-      await opened.handle.close()
-    }
-  }
-}
-
-const searchFile = async (file: Workspace.OpenFile, name: string, hunt: Hunt): Promise<void> => {
-  if (file.size > search.fileBytes) {
-    hunt.skipped += 1
-    return
-  }
-  const buffer = Buffer.alloc(file.size)
-  const { bytesRead } = await file.handle.read(buffer, 0, buffer.length, 0)
-  hunt.files += 1
-  hunt.bytes += bytesRead
-  const text = asText(buffer.subarray(0, bytesRead))
-  if (text === undefined) {
-    hunt.skipped += 1
-    return
-  }
-  if (!text.toLowerCase().includes(hunt.needle)) return
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    const at = line.toLowerCase().indexOf(hunt.needle)
-    if (at < 0) continue
-    const from = Math.max(0, at - search.lineChars / 2)
-    hunt.lines.push(
-      `${name}:${index + 1}: ${line
-        .slice(from, from + search.lineChars)
-        .trim()
-        .toWellFormed()}`
-    )
-    if (hunt.lines.length >= search.matches) return
-  }
-}
-
-const told = (query: string, hunt: Hunt): string => {
-  isOver(hunt)
-  const notes = [
-    ...(hunt.skipped > 0 ? [`${hunt.skipped} entries were left out`] : []),
-    ...(hunt.stopped === undefined ? [] : [`stopped early: ${hunt.stopped}`])
-  ]
-  const found = hunt.lines.length === 0 ? `Nothing holds ${JSON.stringify(query)}.` : hunt.lines.join("\n")
-  return notes.length === 0 ? found : `${found}\n[${notes.join("; ")}]`
 }

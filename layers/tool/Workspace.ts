@@ -5,7 +5,9 @@
  * parent that is swapped for a link meanwhile changes nothing. A link is read, and walked from the root again if it stays inside.
  * Does not own: what a path may look like (`workspacePath`), nor what is done with the content.
  *
- * Where the system has no `/proc/self/fd`, a name is opened by its path and then compared with what stands at its real path.
+ * Only Linux can walk from handles. macOS opens by path with a flag that refuses a link in any place, which is as good. Elsewhere
+ * a name is opened by its path and compared with what stands at its real path: links are found, but another program that may write
+ * to the workspace and swaps a folder at the right instants, twice, can win. We have no tool that makes links.
  */
 import { constants, existsSync } from "node:fs"
 import { type FileHandle, lstat, open, opendir, readlink, realpath, stat } from "node:fs/promises"
@@ -40,22 +42,27 @@ interface Link {
   readonly target: string
 }
 
-/** Handles as starting points: Linux. `false` is for tests of the other way. */
-export const canWalkHandles: boolean = process.platform === "linux" && existsSync("/proc/self/fd")
+/** Handles as starting points: Linux. */
+const canWalkHandles: boolean = process.platform === "linux" && existsSync("/proc/self/fd")
 
+/** macOS: O_NOFOLLOW_ANY, which Node does not name. It must not be joined with O_NOFOLLOW. */
+const noFollowAny = 0x20000000
 // Windows has neither flag; its links are caught by the comparison after opening.
-const noFollow = constants.O_NOFOLLOW ?? 0
+const noFollow = process.platform === "darwin" ? noFollowAny : (constants.O_NOFOLLOW ?? 0)
 const noBlock = constants.O_NONBLOCK ?? 0
 const folderFlags = constants.O_RDONLY | noFollow | (constants.O_DIRECTORY ?? 0)
 const fileFlags = constants.O_RDONLY | noFollow | noBlock
 
 const maxLinks = 16
 
+/** Entries of one folder that are read at most. */
+export const maxEntries = 5_000
+
 export interface Workspace {
   /** Open what the names lead to. The names are those of `workspacePath`. */
   readonly open: (names: ReadonlyArray<string>) => Promise<Folder | OpenFile | Refusal>
-  /** Open one entry of an open folder; a link is refused. */
-  readonly openIn: (folder: Folder, name: string) => Promise<Folder | OpenFile | Refusal>
+  /** Open one entry of an open folder; `undefined` for a link and for what cannot be opened. Never rejects. */
+  readonly tryOpenIn: (folder: Folder, name: string) => Promise<Folder | OpenFile | undefined>
   /** The folder's entries by name, at most `most` of them; `isAll` tells whether that is all. */
   readonly entries: (
     folder: Folder,
@@ -150,9 +157,13 @@ export const make = (configured: string, walksHandles: boolean = canWalkHandles)
       }
       return refused("it is a link to too many links")
     },
-    openIn: async (folder, name) => {
-      const next = await openEntry(folder, name)
-      return next.kind === "link" ? refused("it is a link") : next
+    tryOpenIn: async (folder, name) => {
+      try {
+        const next = await openEntry(folder, name)
+        return next.kind === "folder" || next.kind === "file" ? next : undefined
+      } catch {
+        return undefined
+      }
     },
     entries: async (folder, most) => {
       const found: Array<Entry> = []
@@ -174,18 +185,21 @@ export const make = (configured: string, walksHandles: boolean = canWalkHandles)
                 : "other"
         })
       }
+      if (!walksHandles && !(await isSame(folder.handle, folder.root, folder.real))) {
+        return { entries: [], isAll: false }
+      }
       found.sort((a, b) => (a.name < b.name ? -1 : 1))
       return { entries: found, isAll }
     }
   }
 }
 
-/** True when the handle is the thing that stands at this path, and the path really is inside. */
+/** True when the handle is the thing that stands at this path, and the path really is inside, before and after the look. */
 const isSame = async (handle: FileHandle, root: string, at: string): Promise<boolean> => {
   const real = await realpath(at)
   if (real !== root && !real.startsWith(root + path.sep)) return false
   const [there, here] = await Promise.all([stat(real, { bigint: true }), handle.stat({ bigint: true })])
-  return there.ino === here.ino && there.dev === here.dev
+  return there.ino === here.ino && there.dev === here.dev && (await realpath(at)) === real
 }
 
 /** The names to walk instead of a link, or `undefined` when it leaves the root. */

@@ -23,20 +23,9 @@ import * as Layer from "effect/Layer"
 import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import { startSwapping } from "../layers/tool/swapping.ts"
+import type { Row, Verdict } from "./Row.ts"
 
 export const topic = "security-path"
-
-interface Row {
-  readonly id: string
-  readonly input: unknown
-  readonly expected: unknown
-}
-
-interface Verdict {
-  readonly ok: boolean
-  readonly actual: unknown
-  readonly skip?: string
-}
 
 /** Content of no file inside. */
 const secret = "OUTSIDE-4d1f"
