@@ -108,10 +108,7 @@ const makeRows = (): Rows => ({
 
 const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Session => {
   const found = rows.sessions.get(place.session)
-  if (found !== undefined) {
-    found.updatedAt = Math.max(found.updatedAt, at)
-    return found
-  }
+  if (found !== undefined) return found
   const made = { place, ephemeral, seq: 0, order: 0, open: 0, createdAt: at, updatedAt: at, entries: [] }
   rows.sessions.set(place.session, made)
   return made
@@ -132,6 +129,7 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
   const { ephemeral, access } = unit.message
   const session = sessionOf(rows, place, ephemeral, unit.at)
   session.ephemeral &&= ephemeral
+  session.updatedAt = Math.max(session.updatedAt, unit.at)
   session.open += 1
   session.seq += 1
   const sender = storable(unit.message.sender)
@@ -235,7 +233,6 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   const session = rows.sessions.get(place.session)
   if (run === undefined || session === undefined || run.session !== place.session) return fenced()
   if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
-  session.updatedAt = Math.max(session.updatedAt, unit.at)
   const { entry, usage, at } = unit
   const seq = write(session, {
     id: storable(unit.entryId),

@@ -43,7 +43,8 @@ const named = (place: Place, id: string) => [place.tenant.org, place.tenant.proj
 const findIdentity = `SELECT id, seq, body_hash, outcome FROM messages
   WHERE org = ? AND project = ? AND channel = ? AND account = ? AND conversation = ? AND thread = ?
     AND external_id = ? AND revision = ?`
-// A session is listed as soon as one of its messages is to be kept. Its time never goes back.
+// A session is listed as soon as one of its messages is to be kept. Its time never goes back, and moves with what people see:
+// a message taken in, a run ended.
 const openMessage = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
   VALUES (?, ?, ?, ?, ?, 1, 0, 1, ?, ?)
   ON CONFLICT (org, project, session) DO UPDATE SET
@@ -128,7 +129,7 @@ const nextAttempt = `UPDATE runs SET attempt = attempt + 1, stalled = stalled + 
   RETURNING attempt, stalled`
 const reserveOrder = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
   VALUES (?, ?, ?, ?, 0, 0, ?, 0, ?, ?)
-  ON CONFLICT (org, project, session) DO UPDATE SET ord = ord + excluded.ord, updated_at = max(updated_at, excluded.updated_at)
+  ON CONFLICT (org, project, session) DO UPDATE SET ord = ord + excluded.ord
   RETURNING ord`
 // An entry that another run brought into the order keeps its place there.
 const waitingMessage = `SELECT m.seq, e.ord FROM messages m
@@ -166,6 +167,8 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
 }
 
+const reserveEntry = `UPDATE sessions SET seq = seq + 1, ord = ord + 1 WHERE org = ? AND project = ? AND session = ?
+  RETURNING seq, ord, updated_at`
 const reserveEntries = `UPDATE sessions SET seq = seq + ?, ord = ord + ?, open = open - ?, updated_at = max(updated_at, ?)
   WHERE org = ? AND project = ? AND session = ? RETURNING seq, ord, updated_at`
 interface Counters {
@@ -180,7 +183,7 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
   const { place, runId, at } = unit
   const run = runState(db, place, runId)
   if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
-  const next = run.here === 0 ? undefined : db.get<Counters>(reserveEntries, [1, 1, 0, at, ...scope(place)])
+  const next = run.here === 0 ? undefined : db.get<Counters>(reserveEntry, scope(place))
   if (next === undefined) return fenced()
   const { seq, ord } = next
   const usage = toJson(unit.usage)
