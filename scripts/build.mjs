@@ -4,6 +4,7 @@
  * Owns: the bundle's options. Needs no network.
  */
 import fs from "node:fs"
+import { isBuiltin } from "node:module"
 import path from "node:path"
 import process from "node:process"
 import { gzipSync } from "node:zlib"
@@ -38,7 +39,7 @@ const bundleGateway = async () => {
   })
   const external = Object.values(result.metafile.outputs)
     .flatMap((output) => output.imports)
-    .filter((entry) => entry.external && !entry.path.startsWith("node:"))
+    .filter((entry) => entry.external && !isBuiltin(entry.path))
     .map((entry) => entry.path)
   return { warnings: result.warnings.length, external: new Set(external) }
 }
@@ -50,12 +51,17 @@ process.stdout.write(
 )
 if (external.size > 0) process.stdout.write(`left outside: ${[...external].sort().join(", ")}\n`)
 
+// What the bundle knows of itself: its version, and that it is a module.
+const { name, version, license } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
+const about = { name, version, license, type: "module", engines: { node: ">=24" } }
+fs.writeFileSync(path.join(root, "dist", "package.json"), `${JSON.stringify(about, null, 2)}\n`)
+
 if (!buildPage(process.execPath)) process.exit(1)
-for (const name of fs.readdirSync(path.join(root, "dist", "web"), { recursive: true }).sort()) {
-  const file = path.join(root, "dist", "web", name)
+for (const each of fs.readdirSync(path.join(root, "dist", "web"), { recursive: true }).sort()) {
+  const file = path.join(root, "dist", "web", each)
   if (!fs.statSync(file).isFile()) continue
   const bytes = fs.readFileSync(file)
   process.stdout.write(
-    `dist/web/${name}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`
+    `dist/web/${each}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`
   )
 }

@@ -235,7 +235,9 @@ const SAME_PRESS_MS = 400
 export const become = (program, args, options = {}) => {
   const child = spawn(program, args, { cwd: root, stdio: "inherit", ...options })
   let interruptedAt = 0
+  let told = false
   const pass = (signal) => {
+    told = true
     if (signal === "SIGINT") {
       const now = Date.now()
       if (interruptedAt === 0) interruptedAt = now
@@ -247,7 +249,7 @@ export const become = (program, args, options = {}) => {
     child.kill(signal)
   }
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, pass)
-  const forget = whenOrphaned(() => pass("SIGTERM"))
+  const forget = whenOrphaned(() => told || pass("SIGTERM"))
   child.on("error", (error) => stop(`${program} did not start: ${error.message}`))
   child.on("exit", (code, signal) => {
     process.exitCode = code ?? 128 + (signalNumbers[signal] ?? 0)
