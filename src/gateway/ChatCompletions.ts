@@ -154,7 +154,7 @@ export const make = Effect.gen(function* () {
     const error = finish(sink, head, text, end, { messageId, includeUsage })
     if (error !== undefined) sink.write(`data: ${JSON.stringify(bodyOf(error, call.requestId))}\n\n`)
     sink.end()
-    return HttpServerResponse.empty()
+    return HttpServerResponse.empty({ status: 200 })
   })
 
   const handle = Effect.fnUntraced(function* (call: Call) {

@@ -1,5 +1,4 @@
-import { createServer } from "node:http"
-import { request as rawRequest } from "node:http"
+import { createServer, request as rawRequest } from "node:http"
 import { connect as connectTcp } from "node:net"
 import { gzipSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
