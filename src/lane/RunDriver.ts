@@ -131,10 +131,8 @@ export const make = Effect.gen(function* () {
   ): Agent.RunInput => {
     const { run, place } = active
     const newest = run.messages.at(-1)!
-    const ownSteps = history.filter(
-      (row) => row.runId === run.runId && row.entry.kind === "assistant" && row.entry.calls !== undefined
-    )
-    active.pending = pendingCalls(run.runId, history)
+    const earlier = active.attempt === 1 ? nothingEarlier : leftBehind(run.runId, history)
+    active.pending = earlier.pending
     const limits = contextWindow.get()
     const system =
       newest.body.system === undefined
@@ -149,7 +147,7 @@ export const make = Effect.gen(function* () {
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
-      stepsDone: ownSteps.length,
+      stepsDone: earlier.steps,
       cutToolText: (text) => window.cutToolText(text, limits.max_tool_chars),
       estimateTokens: window.estimateTokens
     }
@@ -449,20 +447,29 @@ const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   return { channel, account, conversation, thread }
 }
 
-/** The calls of the run's last committed step that have no result. */
-const pendingCalls = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): ReadonlyArray<ToolCall> => {
+/** What earlier attempts of a run committed: how many steps, and the calls of the last one that have no result. */
+interface Earlier {
+  readonly steps: number
+  readonly pending: ReadonlyArray<ToolCall>
+}
+
+const nothingEarlier: Earlier = { steps: 0, pending: [] }
+
+const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Earlier => {
+  let steps = 0
   let calls: ReadonlyArray<ToolCall> = []
   let answered = new Set<string>()
   for (const { entry, runId } of history) {
     if (runId !== run) continue
     if (entry.kind === "assistant") {
+      if (entry.calls !== undefined) steps++
       calls = entry.calls ?? []
       answered = new Set()
     } else if (entry.kind === "tool") {
       answered.add(entry.callId)
     }
   }
-  return calls.filter((call) => !answered.has(call.id))
+  return { steps, pending: calls.filter((call) => !answered.has(call.id)) }
 }
 
 /** An ephemeral request's own history, between the system text and its message. */
