@@ -282,8 +282,11 @@ export const make = Effect.gen(function* () {
         socket.isBusy = true
         run(Effect.andThen(first, drain))
       }
+      const greeted = Effect.tapError(greet(seat, socket), () =>
+        Effect.sync(() => connection.close(1011, "the log cannot be read; reconnect later"))
+      )
       socket.outbox.hold()
-      work(inTurn(socket, greet(seat, socket)))
+      work(inTurn(socket, greeted))
       return {
         onText: (text) => {
           Telemetry.frameReceived()

@@ -1,3 +1,4 @@
+import { request } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -19,6 +20,9 @@ const contentOf = (events: ReadonlyArray<string>) =>
     .filter((event) => event !== "[DONE]")
     .map((event) => JSON.parse(event).choices?.[0]?.delta?.content ?? "")
     .join("")
+
+// More than the kernel's own buffers between two sockets of this machine.
+const large = Array.from({ length: 1600 }, (_, n) => `${n} `.padEnd(8000, "x"))
 
 describe("POST /v1/chat/completions", () => {
   it.effect("answers the official client", () =>
@@ -209,6 +213,43 @@ describe("POST /v1/chat/completions", () => {
       assert.strictEqual(script.interrupted(), 1)
       assert.strictEqual((yield* lines)[1].content, "kept")
     }).pipe(Effect.provide(layer()))
+  )
+
+  it.effect("gives a client that reads late the whole text, without piling it up twice", () =>
+    Effect.gen(function* () {
+      const { port } = yield* NodeServer.NodeServer
+      const body = JSON.stringify({ model: "opencraw", ...says("hello"), stream: true, user: "late" })
+      const headers = { authorization: `Bearer ${token}` }
+      const read = yield* Effect.promise(
+        () =>
+          new Promise<() => Promise<string>>((resolve, reject) => {
+            const options = { port, host: "127.0.0.1", method: "POST", path: "/v1/chat/completions", headers }
+            const sent = request(options, (response) => {
+              response.pause()
+              resolve(async () => Buffer.concat(await response.toArray()).toString())
+            })
+            sent.on("error", reject)
+            sent.end(body)
+          })
+      )
+      const lines = Effect.map(
+        ask("/api/v1/os/sessions/agent:main:user:late/messages"),
+        ({ json }) => json.messages
+      )
+      while ((yield* lines).length < 2) yield* Effect.yieldNow
+      const events = eventsOf(yield* Effect.promise(read))
+
+      assert.isTrue(contentOf(events) === large.join(""))
+      assert.isBelow(events.length, large.length)
+      assert.strictEqual(events.at(-1), "[DONE]")
+    }).pipe(
+      Effect.provide(
+        layer({
+          script: [ScriptedModel.text(...large)],
+          config: { general: { model: "demo/demo", max_output_chars: 20_000_000 } }
+        })
+      )
+    )
   )
 
   it.effect("names the key of what it does not support, and what it does not accept", () =>
