@@ -15,7 +15,7 @@ export const encodeRequest = (
   usesNewLimit: boolean
 ): string => {
   const { params, tools } = request
-  return JSON.stringify({
+  const head = JSON.stringify({
     model,
     stream: true,
     stream_options: { include_usage: true },
@@ -36,9 +36,23 @@ export const encodeRequest = (
               description: tool.description,
               parameters: tool.parameters
             }
-          })),
-    messages: request.messages.map((message) => encodeMessage(message, names))
+          }))
   })
+  const messages = request.messages.map((message) => textOf(message, names)).join(",")
+  return `${head.slice(0, -1)},"messages":[${messages}]}`
+}
+
+/** A session's messages are the same objects from turn to turn; most of a long prompt is encoded already. */
+const encoded = new WeakMap<PromptMessage, string>()
+
+const textOf = (message: PromptMessage, names: ToolNames): string => {
+  // The wire's tool names depend on the request, so a step with calls is encoded anew.
+  if (message.role === "assistant" && message.calls !== undefined) {
+    return JSON.stringify(encodeMessage(message, names))
+  }
+  let text = encoded.get(message)
+  if (text === undefined) encoded.set(message, (text = JSON.stringify(encodeMessage(message, names))))
+  return text
 }
 
 const encodeMessage = (message: PromptMessage, names: ToolNames): unknown => {

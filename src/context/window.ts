@@ -100,13 +100,16 @@ const group = (history: ReadonlyArray<EntryRow>, maxToolChars: number): Readonly
   for (const row of history) {
     const { entry } = row
     if (entry.kind === "user") {
-      groups.push(makeGroup(row, [{ role: "user", text: entry.text }]))
+      groups.push(plainGroup(row, "user", entry.text))
     } else if (entry.kind === "assistant") {
       const calls = entry.calls ?? []
-      if (calls.length === 0 && entry.text === "") continue
+      if (calls.length === 0) {
+        if (entry.text !== "") groups.push(plainGroup(row, "assistant", entry.text))
+        continue
+      }
       groups.push(
         makeGroup(row, [
-          assistantMessage(entry.text, calls),
+          { role: "assistant", text: entry.text, calls },
           ...resultsOf(calls, results.get(row), maxToolChars)
         ])
       )
@@ -134,9 +137,6 @@ const resultsByStep = (
   return byStep
 }
 
-const assistantMessage = (text: string, calls: ReadonlyArray<ToolCall>): PromptMessage =>
-  calls.length === 0 ? { role: "assistant", text } : { role: "assistant", text, calls }
-
 /** Exactly one result for each call: a provider refuses a prompt in which one is missing. */
 const resultsOf = (
   calls: ReadonlyArray<ToolCall>,
@@ -152,6 +152,18 @@ const resultsOf = (
       maxToolChars
     )
   }))
+
+/**
+ * Groups of rows that stand alone, kept as long as the row: a session's rows are the same objects from turn to turn, and so
+ * are then the prompt's messages, which a provider's adapter can recognise.
+ */
+const plain = new WeakMap<EntryRow, Group>()
+
+const plainGroup = (row: EntryRow, role: "user" | "assistant", text: string): Group => {
+  let made = plain.get(row)
+  if (made === undefined) plain.set(row, (made = makeGroup(row, [{ role, text }])))
+  return made
+}
 
 const perMessage = 4
 
