@@ -7,6 +7,9 @@
  * `src` never opens a transaction: it hands over one `Unit`, a value. A unit is all or nothing, durable when its
  * Effect succeeds, and independent of the units it is batched with. Interrupting a caller that waits never undoes a unit.
  * All times are ms since the epoch, given by the caller.
+ *
+ * Texts read back as written, a NUL included; a lone surrogate becomes U+FFFD. In names (keys, ids, senders, receipts)
+ * a NUL becomes U+FFFD too.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -219,7 +222,10 @@ export interface EntryRow {
   readonly entry: Entry
   readonly usage: Usage | undefined
   readonly at: number
-  /** On a run's final assistant entry: client ids (external ids) of the messages it answered, newest last. */
+  /**
+   * On a run's final assistant entry: client ids (external ids) of the messages it answered, newest last. Those are the ones it
+   * ended as answered, merged or steered; absent when there is none, as on the partial text of an interrupted run.
+   */
   readonly answers: ReadonlyArray<string> | undefined
 }
 
@@ -245,6 +251,7 @@ export interface DeliveryRow {
   readonly text: string
   readonly state: "pending" | "sending" | "sent" | "uncertain" | "dead"
   readonly attempts: number
+  /** Never before that of an earlier delivery of its session, even when the clock went back. */
   readonly createdAt: number
   readonly sentAt: number | undefined
   readonly receipt: string | undefined
@@ -257,6 +264,7 @@ export interface SessionRow {
   readonly seq: number
   readonly open: number
   readonly createdAt: number
+  /** When a message was last taken in or a run ended; never goes back. */
   readonly updatedAt: number
 }
 

@@ -210,6 +210,30 @@ describe("SqliteWriter", () => {
     }).pipe(Effect.provide(client))
   )
 
+  it.effect("a transaction that lasts for turns of the loop is not committed by half", () =>
+    Effect.gen(function* () {
+      yield* withTable
+      const sql = yield* SqlClient.SqlClient
+      const { unit } = yield* Sqlite
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      const unitBefore = yield* Effect.forkChild(unit(insert("a")), { startImmediately: true })
+      yield* Effect.ignore(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`INSERT INTO items VALUES ('half')`
+            yield* turn
+            yield* turn
+            assert.deepStrictEqual(yield* names, [])
+            return yield* Effect.fail("no")
+          })
+        )
+      )
+      yield* Fiber.join(unitBefore)
+
+      assert.deepStrictEqual(yield* names, ["a"])
+    }).pipe(Effect.provide(client))
+  )
+
   it.effect("the part of a transaction that fails can be undone by itself", () =>
     Effect.gen(function* () {
       yield* withTable
