@@ -502,7 +502,7 @@ export class MemoryLogFaults extends Context.Service<
     /** No commit fails any more for a reason that was asked for. */
     readonly recover: Effect.Effect<void>
   }
->()("opencraw/horizons/MemoryMessageLog/MemoryLogFaults") {}
+>()("opencraw/layers/horizons/MemoryMessageLog/MemoryLogFaults") {}
 
 const make = () => {
   const tenants = new Map<string, Rows>()

@@ -11,8 +11,8 @@ import * as SqlClient from "effect/sql/SqlClient"
 
 /** The database was written by a newer version of the program. */
 export class SchemaTooNew extends Schema.TaggedError<SchemaTooNew>()("SchemaTooNew", {
-  found: Schema.Number,
-  known: Schema.Number
+  found: Schema.Finite,
+  known: Schema.Finite
 }) {
   override get message() {
     return `the log has schema ${this.found}, this version knows ${this.known}: start the newer version, or restore a backup`

@@ -69,7 +69,7 @@ export class DataDir extends Context.Service<
     /** Absolute, with symbolic links resolved. Nobody else uses it while this Layer lives. */
     readonly path: string
   }
->()("opencraw/platform/DataDir/DataDir") {}
+>()("opencraw/layers/platform/DataDir") {}
 
 /** Linux's names for what `statfs` says. */
 const networkTypes: Readonly<Record<number, string>> = {

@@ -38,7 +38,7 @@ export class Sqlite extends Context.Service<
     readonly broken: () => string | undefined
     readonly filename: string
   }
->()("opencraw/platform/SqliteClient/Sqlite") {}
+>()("opencraw/layers/platform/SqliteClient/Sqlite") {}
 
 export interface Options {
   readonly filename: string
