@@ -8,7 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
-import WebSocket from "ws"
+import { WebSocket } from "ws"
 
 export const token = "test-token"
 const root = fileURLToPath(new URL("../..", import.meta.url))
