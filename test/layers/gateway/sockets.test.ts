@@ -6,6 +6,7 @@ import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import { ModelScript } from "#layers/model/ScriptedModel.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import { runId } from "#src/domain/Ids.ts"
 import { Shutdown } from "#src/gateway/Shutdown.ts"
 import { Feed } from "#src/outbound/Feed.ts"
@@ -136,6 +137,32 @@ describe("/ws", () => {
 
       assert.deepInclude(message, { content: "ok", reply_to: "m1" })
       assert.notInclude(types(third.frames), "message")
+    }).pipe(Effect.provide(layer({ script: ["ok"] })))
+  )
+
+  it.effect("tells nothing twice whose event comes only after the replay has told it", () =>
+    Effect.gen(function* () {
+      const feed = yield* Feed
+      const events: Array<SessionEvent> = []
+      const session = "agent:main:webchat:dm:ada" as SessionKey
+      const unsubscribe = feed.subscribe(session, (event) => void events.push(event))
+      const first = yield* connect({ sender_id: "ada" })
+      first.send({ type: "message", id: "m1", content: "hi" })
+      yield* first.until(isOutcome)
+      first.close()
+      const replayed = yield* connect({ sender_id: "ada", after: "0" })
+      const redelivered = yield* connect({ sender_id: "ada" })
+      yield* replayed.until("message")
+      yield* redelivered.until("message")
+      unsubscribe()
+      for (const event of events) feed.publish(session, event)
+      yield* replayed.until(isOutcome)
+      yield* redelivered.until(isOutcome)
+
+      const count = (frames: ReadonlyArray<{ type: string }>, type: string) =>
+        frames.filter((frame) => frame.type === type).length
+      assert.deepStrictEqual([count(replayed.frames, "user"), count(replayed.frames, "message")], [1, 1])
+      assert.strictEqual(count(redelivered.frames, "message"), 1)
     }).pipe(Effect.provide(layer({ script: ["ok"] })))
   )
 
