@@ -64,13 +64,20 @@ export const layerLogger = Logger.layer([
     : Logger.withConsoleError(Logger.formatJson)
 ])
 
+/** A signal to a whole process group comes twice: by itself and handed on by `npm start`. That is one wish. */
+const sameWishMillis = 500
+
 const signalled = Effect.callback<NodeJS.Signals>((resume) => {
-  let first = true
+  let first: number | undefined
   const onSignal = (signal: NodeJS.Signals) => {
-    // Whoever asks twice does not want to wait: what is open stays open for the next start.
-    if (!first) process.exit(128 + (signal === "SIGINT" ? 2 : 15))
-    first = false
-    resume(Effect.succeed(signal))
+    const now = performance.now()
+    if (first === undefined) {
+      first = now
+      resume(Effect.succeed(signal))
+    } else if (now - first > sameWishMillis) {
+      // Whoever asks again does not want to wait: what is open stays open for the next start.
+      process.exit(128 + (signal === "SIGINT" ? 2 : 15))
+    }
   }
   process.on("SIGTERM", onSignal)
   process.on("SIGINT", onSignal)
