@@ -24,7 +24,7 @@ import { WebChat } from "#src/gateway/WebChat.ts"
 /** Another program listens there already. */
 export class PortInUse extends Schema.TaggedError<PortInUse>()("PortInUse", {
   host: Schema.String,
-  port: Schema.Number
+  port: Schema.Finite
 }) {
   override get message() {
     return `port ${this.port} on ${this.host} is in use: stop the other program, or set gateway.port (0 takes any free one)`
@@ -33,7 +33,7 @@ export class PortInUse extends Schema.TaggedError<PortInUse>()("PortInUse", {
 /** The address cannot be listened on for another reason. */
 export class CannotListen extends Schema.TaggedError<CannotListen>()("CannotListen", {
   host: Schema.String,
-  port: Schema.Number,
+  port: Schema.Finite,
   detail: Schema.String
 }) {
   override get message() {

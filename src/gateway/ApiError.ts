@@ -9,13 +9,13 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 
 /** `message` is shown to the client: it never holds a secret, a path or a provider's body. */
 export class ApiError extends Schema.TaggedError<ApiError>()("ApiError", {
-  status: Schema.Number,
+  status: Schema.Finite,
   code: Schema.String,
   message: Schema.String,
   /** The key, header or query parameter that is wrong. */
   param: Schema.optionalKey(Schema.String),
   details: Schema.optionalKey(Schema.Unknown),
-  retryAfterMillis: Schema.optionalKey(Schema.Number),
+  retryAfterMillis: Schema.optionalKey(Schema.Finite),
   /** True once the message was accepted: the client must not send it again by itself. */
   accepted: Schema.optionalKey(Schema.Boolean),
   headers: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))

@@ -12,7 +12,7 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import * as Api from "./apiSchemas.ts"
 
 const error = Api.ErrorBody
-const count = Schema.NumberFromString
+const count = Schema.FiniteFromString
 const paged = { after: Schema.optionalKey(count), limit: Schema.optionalKey(count) }
 const key = { key: Schema.String }
 
@@ -22,33 +22,33 @@ const ChatBody = Schema.Struct({
   stream: Schema.optionalKey(Schema.Boolean),
   stream_options: Schema.optionalKey(Schema.Struct({ include_usage: Schema.optionalKey(Schema.Boolean) })),
   user: Schema.optionalKey(Schema.String),
-  temperature: Schema.optionalKey(Schema.Number),
-  top_p: Schema.optionalKey(Schema.Number),
-  max_tokens: Schema.optionalKey(Schema.Number),
-  max_completion_tokens: Schema.optionalKey(Schema.Number),
+  temperature: Schema.optionalKey(Schema.Finite),
+  top_p: Schema.optionalKey(Schema.Finite),
+  max_tokens: Schema.optionalKey(Schema.Finite),
+  max_completion_tokens: Schema.optionalKey(Schema.Finite),
   stop: Schema.optionalKey(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
-  seed: Schema.optionalKey(Schema.Number),
-  presence_penalty: Schema.optionalKey(Schema.Number),
-  frequency_penalty: Schema.optionalKey(Schema.Number)
+  seed: Schema.optionalKey(Schema.Finite),
+  presence_penalty: Schema.optionalKey(Schema.Finite),
+  frequency_penalty: Schema.optionalKey(Schema.Finite)
 }).annotate({ identifier: "ChatCompletionRequest" })
 
 const ChatCompletion = Schema.Struct({
   id: Schema.String,
   object: Schema.Literal("chat.completion"),
-  created: Schema.Number,
+  created: Schema.Finite,
   model: Schema.String,
   choices: Schema.Array(
     Schema.Struct({
-      index: Schema.Number,
+      index: Schema.Finite,
       message: Schema.Struct({ role: Schema.Literal("assistant"), content: Schema.String }),
       finish_reason: Schema.Literal("stop")
     })
   ),
   usage: Schema.optionalKey(
     Schema.Struct({
-      prompt_tokens: Schema.Number,
-      completion_tokens: Schema.Number,
-      total_tokens: Schema.Number
+      prompt_tokens: Schema.Finite,
+      completion_tokens: Schema.Finite,
+      total_tokens: Schema.Finite
     })
   )
 }).annotate({ identifier: "ChatCompletion" })
@@ -88,7 +88,7 @@ const os = HttpApiGroup.make("os").add(
     query: paged,
     success: Schema.Struct({
       messages: Schema.Array(Api.TranscriptMessage),
-      next: Schema.optionalKey(Schema.Number)
+      next: Schema.optionalKey(Schema.Finite)
     }),
     error
   }).annotate(OpenApi.Description, "A conversation, oldest first; `next` is the `after` of the next page."),

@@ -20,8 +20,8 @@ export const Session = Schema.Struct({
   agent: Schema.String,
   seq: Count,
   open: Count,
-  created_at: Schema.Number,
-  updated_at: Schema.Number
+  created_at: Schema.Finite,
+  updated_at: Schema.Finite
 }).annotate({ identifier: "Session" })
 
 export const TranscriptMessage = Schema.Struct({
@@ -32,14 +32,14 @@ export const TranscriptMessage = Schema.Struct({
   client_id: Schema.optionalKey(Schema.String),
   answers: Schema.optionalKey(Schema.Array(Schema.String)),
   partial: Schema.optionalKey(Schema.String),
-  created_at: Schema.Number
+  created_at: Schema.Finite
 }).annotate({ identifier: "TranscriptMessage" })
 
 export const Step = Schema.Struct({
   step: Schema.Literals(["accepted", "run_started", "model", "tool", "run_ended", "sent"]),
-  at: Schema.Number,
+  at: Schema.Finite,
   /** Since the message was accepted, ms. */
-  ms: Schema.Number,
+  ms: Schema.Finite,
   name: Schema.optionalKey(Schema.String),
   status: Schema.optionalKey(Schema.String),
   tokens: Schema.optionalKey(Schema.Struct({ input: Count, output: Count, estimated: Schema.Boolean }))
