@@ -151,7 +151,7 @@ export const OpenCrawApi = HttpApi.make("opencraw")
   .annotate(OpenApi.Title, "OpenCraw")
   .annotate(
     OpenApi.Description,
-    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. The WebSocket at /ws is described in the README."
+    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth."
   )
 
 let made: OpenApi.OpenAPISpec | undefined
