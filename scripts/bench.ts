@@ -1,0 +1,111 @@
+/**
+ * `npm run bench -- gateway [--quick] [--peer openclaw]` and `npm run bench -- profile`: how fast, and where the time goes.
+ *
+ * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
+ * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
+ */
+import { spawnSync } from "node:child_process"
+import { availableParallelism, cpus, loadavg } from "node:os"
+import process from "node:process"
+import { buildMissing, Lab, type Provider, root } from "./bench/Lab.ts"
+import { measureLongSession, measureMemory } from "./bench/measureGrowth.ts"
+import { measureLoop } from "./bench/measureLoop.ts"
+import { measureMessages } from "./bench/measureMessages.ts"
+import { measurePeer } from "./bench/measurePeer.ts"
+import { measureRestart } from "./bench/measureRestart.ts"
+import { measureStart } from "./bench/measureStart.ts"
+import { profile } from "./bench/profile.ts"
+import { Report } from "./bench/Report.ts"
+import { full, quick, type Sizes } from "./bench/sizes.ts"
+
+const usage = "usage: bench gateway [--quick] [--peer openclaw] | bench profile [--quick]"
+
+interface Arguments {
+  readonly name: "gateway" | "profile"
+  readonly isQuick: boolean
+  readonly hasPeer: boolean
+}
+
+const readArguments = ([name, ...rest]: ReadonlyArray<string>): Arguments | undefined => {
+  if (name !== "gateway" && name !== "profile") return undefined
+  let isQuick = false
+  let hasPeer = false
+  for (let at = 0; at < rest.length; at++) {
+    if (rest[at] === "--quick") isQuick = true
+    else if (name === "gateway" && rest[at] === "--peer" && rest[++at] === "openclaw") hasPeer = true
+    else return undefined
+  }
+  return { name, isQuick, hasPeer }
+}
+
+const commit = (): string | undefined => {
+  const asked = spawnSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" })
+  return asked.status === 0 ? asked.stdout.trim() : undefined
+}
+
+type Measure = (lab: Lab, provider: Provider, report: Report, sizes: Sizes) => Promise<void>
+
+const measures: Readonly<Record<string, Measure>> = {
+  "cold start": measureStart,
+  "warm messages": measureMessages,
+  "event loop": measureLoop,
+  memory: measureMemory,
+  "long session": measureLongSession,
+  restart: measureRestart
+}
+
+const benchGateway = async (lab: Lab, { isQuick, hasPeer }: Arguments): Promise<number> => {
+  buildMissing()
+  const report = new Report()
+  const about = {
+    bench: "gateway",
+    quick: isQuick,
+    date: new Date().toISOString(),
+    commit: commit(),
+    node: process.version,
+    cores: availableParallelism(),
+    cpu: cpus()[0]?.model,
+    load_before: loadavg()[0]
+  }
+  const provider = await lab.startProvider()
+  for (const [name, measure] of Object.entries(measures)) {
+    try {
+      await measure(lab, provider, report, isQuick ? quick : full)
+    } catch (cause) {
+      report.fail(name, cause)
+      await provider.configure({ ttftMs: 0 })
+    }
+  }
+  if (hasPeer) {
+    await measurePeer(lab, provider, report).catch((cause: unknown) => report.fail("OpenClaw", cause))
+  }
+  report.printTable()
+  process.stdout.write(`${report.toJson(about)}\n`)
+  return report.hasFailed ? 1 : 0
+}
+
+const main = async (): Promise<number> => {
+  const args = readArguments(process.argv.slice(2))
+  if (args === undefined) {
+    process.stderr.write(`${usage}\n`)
+    return 64
+  }
+  if (process.platform !== "linux") {
+    process.stderr.write("this measures by /proc, so it runs on Linux only\n")
+    return 1
+  }
+  const lab = new Lab()
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      lab.closeNow()
+      process.exit(1)
+    })
+  }
+  try {
+    return await (args.name === "gateway" ? benchGateway(lab, args) : profile(lab, args.isQuick))
+  } finally {
+    await lab.close()
+  }
+}
+
+process.exitCode = await main()

@@ -1,0 +1,85 @@
+/** How long the event loop is late while the gateway serves half of what it can, at a steady rate. */
+import { readFileSync } from "node:fs"
+import { setTimeout as sleep } from "node:timers/promises"
+import { ask, type Lab, type Provider, type Running } from "./Lab.ts"
+import { foreignMeter } from "./Machine.ts"
+import { percentile } from "./numbers.ts"
+import type { Report } from "./Report.ts"
+import type { Sizes } from "./sizes.ts"
+
+interface Delay {
+  readonly ms: { readonly p50: number; readonly p99: number; readonly max: number }
+  readonly samples: number
+}
+
+/** Sends at `rate` for some time over 64 sessions, whether or not answers come; gives the latencies, ms. */
+const sendSteadily = async (
+  gateway: Running,
+  rate: number,
+  seconds: number
+): Promise<ReadonlyArray<number>> => {
+  const latencies: Array<number> = []
+  const open = new Set<Promise<void>>()
+  let failure: unknown
+  const began = performance.now()
+  for (let sent = 0; performance.now() - began < seconds * 1000; await sleep(2)) {
+    const due = Math.floor(((performance.now() - began) / 1000) * rate)
+    for (; sent < due; sent++) {
+      const from = performance.now()
+      const one = ask(gateway, `steady-${sent % 64}`, `hello, please answer briefly #${sent}`)
+        .then(() => void latencies.push(performance.now() - from))
+        .catch((cause: unknown) => {
+          failure = cause
+        })
+        .finally(() => open.delete(one))
+      open.add(one)
+    }
+  }
+  await Promise.all(open)
+  if (failure !== undefined) throw failure
+  return latencies
+}
+
+const readDelay = async (file: string): Promise<Delay> => {
+  for (let waited = 0; waited < 5000; waited += 50) {
+    try {
+      return JSON.parse(readFileSync(file, "utf8"))
+    } catch {
+      await sleep(50)
+    }
+  }
+  throw new Error("the gateway's process did not write its loop delay")
+}
+
+export const measureLoop = async (
+  lab: Lab,
+  provider: Provider,
+  report: Report,
+  sizes: Sizes
+): Promise<void> => {
+  const maximum = report.rate64
+  if (maximum === undefined) throw new Error("the maximum rate was not measured")
+  const { gateway, file } = await lab.startObserved({ main: "source", provider })
+  await lab.load(gateway, [provider], { sessions: 64, messages: sizes.messages64 })
+  const rate = maximum / 2
+  const foreign = foreignMeter()
+  process.kill(gateway.pid, "SIGUSR2")
+  const latencies = await sendSteadily(gateway, rate, sizes.paceSeconds)
+  process.kill(gateway.pid, "SIGUSR2")
+  const foreignCores = foreign()
+  const { ms, samples } = await readDelay(file)
+  report.add("loop_delay", {
+    value: ms.p99,
+    foreignCores,
+    note: `at ${rate.toFixed(0)} messages per second`,
+    details: {
+      p50_ms: ms.p50,
+      max_ms: ms.max,
+      samples,
+      sent_per_s: latencies.length / sizes.paceSeconds,
+      latency_p50_ms: percentile(latencies, 0.5),
+      latency_p99_ms: percentile(latencies, 0.99)
+    }
+  })
+  await gateway.stop()
+}
