@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- gateway [--quick] [--peer openclaw]` and `npm run bench -- profile`: how fast, and where the time goes.
+ * `npm run bench -- gateway` and `npm run bench -- profile`: how fast, and where the time goes.
  *
  * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
  * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
@@ -18,24 +18,43 @@ import { profile } from "./bench/profile.ts"
 import { Report } from "./bench/Report.ts"
 import { full, quick, type Sizes } from "./bench/sizes.ts"
 
-const usage = "usage: bench gateway [--quick] [--peer openclaw] | bench profile [--quick]"
+type Measure = (lab: Lab, provider: Provider, report: Report, sizes: Sizes) => Promise<void>
+
+// The event loop's load is half of what the messages showed, so it comes after them.
+const measures: Readonly<Record<string, Measure>> = {
+  start: measureStart,
+  messages: measureMessages,
+  loop: measureLoop,
+  memory: measureMemory,
+  "long-session": measureLongSession,
+  restart: measureRestart
+}
+
+const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openclaw]
+       bench profile [--quick]
+NAME: ${Object.keys(measures).join(", ")}
+`
 
 interface Arguments {
   readonly name: "gateway" | "profile"
   readonly isQuick: boolean
   readonly hasPeer: boolean
+  /** What is measured. */
+  readonly only: ReadonlyArray<string>
 }
 
 const readArguments = ([name, ...rest]: ReadonlyArray<string>): Arguments | undefined => {
   if (name !== "gateway" && name !== "profile") return undefined
   let isQuick = false
   let hasPeer = false
+  let only = Object.keys(measures)
   for (let at = 0; at < rest.length; at++) {
     if (rest[at] === "--quick") isQuick = true
     else if (name === "gateway" && rest[at] === "--peer" && rest[++at] === "openclaw") hasPeer = true
+    else if (name === "gateway" && rest[at] === "--only") only = (rest[++at] ?? "").split(",")
     else return undefined
   }
-  return { name, isQuick, hasPeer }
+  return only.every((one) => Object.hasOwn(measures, one)) ? { name, isQuick, hasPeer, only } : undefined
 }
 
 const commit = (): string | undefined => {
@@ -43,18 +62,7 @@ const commit = (): string | undefined => {
   return asked.status === 0 ? asked.stdout.trim() : undefined
 }
 
-type Measure = (lab: Lab, provider: Provider, report: Report, sizes: Sizes) => Promise<void>
-
-const measures: Readonly<Record<string, Measure>> = {
-  "cold start": measureStart,
-  "warm messages": measureMessages,
-  "event loop": measureLoop,
-  memory: measureMemory,
-  "long session": measureLongSession,
-  restart: measureRestart
-}
-
-const benchGateway = async (lab: Lab, { isQuick, hasPeer }: Arguments): Promise<number> => {
+const benchGateway = async (lab: Lab, { isQuick, hasPeer, only }: Arguments): Promise<number> => {
   buildMissing()
   const report = new Report()
   const about = {
@@ -69,6 +77,7 @@ const benchGateway = async (lab: Lab, { isQuick, hasPeer }: Arguments): Promise<
   }
   const provider = await lab.startProvider()
   for (const [name, measure] of Object.entries(measures)) {
+    if (!only.includes(name)) continue
     try {
       await measure(lab, provider, report, isQuick ? quick : full)
     } catch (cause) {
@@ -87,7 +96,7 @@ const benchGateway = async (lab: Lab, { isQuick, hasPeer }: Arguments): Promise<
 const main = async (): Promise<number> => {
   const args = readArguments(process.argv.slice(2))
   if (args === undefined) {
-    process.stderr.write(`${usage}\n`)
+    process.stderr.write(usage)
     return 64
   }
   if (process.platform !== "linux") {

@@ -7,17 +7,23 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
+import { killTree } from "./Machine.ts"
+import { closeConnections, request, token } from "./requests.ts"
 
-const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-export const root = here("../../")
+export const root = fileURLToPath(import.meta.resolve("../../"))
 
-export const token = "bench-token"
+/** The programs beside this file, which run as processes of their own. */
+const programs = {
+  "fake-provider": fileURLToPath(import.meta.resolve("./fake-provider.mjs")),
+  load: fileURLToPath(import.meta.resolve("./load.mjs")),
+  coldstart: fileURLToPath(import.meta.resolve("./coldstart.mjs")),
+  loopDelay: fileURLToPath(import.meta.resolve("./loopDelay.mjs"))
+}
 
 /** What `load.mjs` prints, as far as it is used here. */
 export interface LoadResult {
@@ -108,42 +114,6 @@ const configText = (options: GatewayOptions, dataDir: string): string =>
     ""
   ].join("\n")
 
-const agent = new http.Agent({ keepAlive: true, maxSockets: 256 })
-
-export interface Reply {
-  readonly status: number
-  readonly text: string
-}
-
-/** One request over a kept connection, with our token. */
-export const request = (url: string, method: "GET" | "POST", body?: unknown): Promise<Reply> =>
-  new Promise((resolve, reject) => {
-    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" }
-    const sent = http.request(url, { method, headers, agent, timeout: 120_000 }, (response) => {
-      let text = ""
-      response.setEncoding("utf8")
-      response.on("data", (chunk: string) => {
-        text += chunk
-      })
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }))
-      response.on("error", reject)
-    })
-    sent.setNoDelay(true)
-    sent.on("timeout", () => sent.destroy(new Error(`no answer from ${url} within 120 s`)))
-    sent.on("error", reject)
-    sent.end(body === undefined ? undefined : JSON.stringify(body))
-  })
-
-/** One message in a session, waited for. Fails unless it was answered. */
-export const ask = async (gateway: Running, session: string, content: string): Promise<void> => {
-  const { status, text } = await request(`${gateway.url}/v1/chat/completions`, "POST", {
-    model: "opencraw",
-    user: session,
-    messages: [{ role: "user", content }]
-  })
-  if (status !== 200) throw new Error(`a message was answered with ${status}: ${text.slice(0, 200)}`)
-}
-
 /** Waits for `line` to give something for a line of the child's output; fails with what it said when it ends before. */
 const awaitLine = <A>(child: ChildProcess, what: string, line: (text: string) => A | undefined): Promise<A> =>
   new Promise((resolve, reject) => {
@@ -219,7 +189,7 @@ export class Lab {
 
   async startProvider(): Promise<Provider> {
     const env = { ...cleanEnvironment(), PORT: "0", HOST: "127.0.0.1" }
-    const running = await this.start("the fake provider", [here("fake-provider.mjs")], env, (line) => {
+    const running = await this.start("the fake provider", [programs["fake-provider"]], env, (line) => {
       const port = /^fake provider on (\d+)/.exec(line)?.[1]
       return port === undefined ? undefined : `http://127.0.0.1:${port}`
     })
@@ -254,15 +224,15 @@ export class Lab {
     const file = join(this.makeFolder("loop"), "delay.json")
     const gateway = await this.startGateway({
       ...options,
-      nodeFlags: ["--import", here("loopDelay.mjs")],
+      nodeFlags: ["--import", programs.loopDelay],
       env: { OPENCRAW_BENCH_LOOP_DELAY: file }
     })
     return { gateway, file }
   }
 
   /** Runs one of the programs beside this file to its end, and gives what it printed. */
-  async run(what: string, [program = "", ...args]: ReadonlyArray<string>, env: NodeJS.ProcessEnv) {
-    const child = spawn(process.execPath, [here(program), ...args], {
+  async run(name: "load" | "coldstart", args: ReadonlyArray<string>, env: NodeJS.ProcessEnv) {
+    const child = spawn(process.execPath, [programs[name], ...args], {
       env,
       stdio: ["ignore", "pipe", "inherit"]
     })
@@ -273,7 +243,7 @@ export class Lab {
     })
     await once(child, "close")
     this.#children.delete(child)
-    if (child.exitCode !== 0) throw new Error(`${what} ended with ${child.exitCode ?? child.signalCode}`)
+    if (child.exitCode !== 0) throw new Error(`${name}.mjs ended with ${child.exitCode ?? child.signalCode}`)
     return text
   }
 
@@ -300,7 +270,7 @@ export class Lab {
       "other-pids": others.map(({ pid }) => pid).join(",")
     }
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)])
-    const text = await this.run("the load generator", ["load.mjs", ...args], cleanEnvironment())
+    const text = await this.run("load", args, cleanEnvironment())
     const result: LoadResult = JSON.parse(text)
     if (result.errors > 0) {
       throw new Error(`${result.errors} of ${result.total} requests failed: ${JSON.stringify(result.errs)}`)
@@ -310,15 +280,19 @@ export class Lab {
 
   /** Ends every process that was started, and removes the folder. */
   async close(): Promise<void> {
-    agent.destroy()
-    for (const child of this.#children) child.kill("SIGKILL")
+    closeConnections()
+    this.#killAll()
     for (let waited = 0; this.#children.size > 0 && waited < 5000; waited += 20) await sleep(20)
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 })
   }
 
+  #killAll(): void {
+    for (const { pid } of this.#children) if (pid !== undefined) killTree(pid)
+  }
+
   /** For a signal: there is no time to wait. */
   closeNow(): void {
-    for (const child of this.#children) child.kill("SIGKILL")
+    this.#killAll()
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 })
   }
 }

@@ -33,29 +33,48 @@ const rssOf = (pid: string): number => {
   }
 }
 
-/** CPU and resident memory of a process with all its children. */
-export const tree = (root: number): Tree => {
+/** A process and all below it, with the kernel's line on each. */
+const family = (root: number): ReadonlyMap<string, ReadonlyArray<string>> => {
   const children = new Map<string, Array<string>>()
-  const ticks = new Map<string, number>()
+  const stats = new Map<string, ReadonlyArray<string>>()
   for (const pid of readdirSync("/proc")) {
     const stat = /^\d+$/.test(pid) ? statOf(pid) : undefined
     if (stat === undefined) continue
     const parent = stat[1] ?? ""
     children.set(parent, [...(children.get(parent) ?? []), pid])
-    ticks.set(
-      pid,
-      [11, 12, 13, 14].reduce((sum, at) => sum + Number(stat[at]), 0)
-    )
+    stats.set(pid, stat)
   }
-  let cpu = 0
-  let rss = 0
+  const found = new Map<string, ReadonlyArray<string>>()
   const todo = [String(root)]
   for (let pid = todo.pop(); pid !== undefined; pid = todo.pop()) {
-    cpu += ticks.get(pid) ?? 0
-    rss += rssOf(pid)
+    const stat = stats.get(pid)
+    if (stat === undefined) continue
+    found.set(pid, stat)
     todo.push(...(children.get(pid) ?? []))
   }
-  return { cpuSeconds: cpu / hertz, rssMb: rss / 1024 }
+  return found
+}
+
+/** CPU and resident memory of a process with all its children. */
+export const tree = (root: number): Tree => {
+  let ticks = 0
+  let rss = 0
+  for (const [pid, stat] of family(root)) {
+    ticks += [11, 12, 13, 14].reduce((sum, at) => sum + Number(stat[at]), 0)
+    rss += rssOf(pid)
+  }
+  return { cpuSeconds: ticks / hertz, rssMb: rss / 1024 }
+}
+
+/** Ends a process with all its children, at once. */
+export const killTree = (root: number): void => {
+  for (const pid of family(root).keys()) {
+    try {
+      process.kill(Number(pid), "SIGKILL")
+    } catch {
+      // It was gone before.
+    }
+  }
 }
 
 const busySeconds = (): number => {

@@ -1,11 +1,12 @@
 /** What grows: memory with messages and sessions, and a turn's time with the length of its session. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { ask, type Lab, type Provider } from "./Lab.ts"
+import { type Lab, type Provider } from "./Lab.ts"
 import { foreignMeter, tree } from "./Machine.ts"
 import { idle } from "./measureMessages.ts"
 import { median } from "./numbers.ts"
 import type { Report } from "./Report.ts"
 import type { Sizes } from "./sizes.ts"
+import { ask } from "./requests.ts"
 
 const perSession = 10
 
@@ -76,9 +77,11 @@ export const measureLongSession = async (
   const foreign = foreignMeter()
   for (let round = 0; round < sizes.longRounds; round++) {
     for (let before = 1; before < 10; before++) await next(`short-${round}`)
+    const pair = [() => timed(`short-${round}`, short), () => timed("long", long)]
     for (let at = 0; at < 8; at++) {
-      await timed(`short-${round}`, short)
-      await timed("long", long)
+      const [first, second] = at % 2 === 0 ? pair : pair.toReversed()
+      await first?.()
+      await second?.()
     }
   }
   report.add("long_session", {

@@ -1,11 +1,12 @@
 /** How long the event loop is late while the gateway serves half of what it can, at a steady rate. */
 import { readFileSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
-import { ask, type Lab, type Provider, type Running } from "./Lab.ts"
+import { type Lab, type Provider, type Running } from "./Lab.ts"
 import { foreignMeter } from "./Machine.ts"
 import { percentile } from "./numbers.ts"
 import type { Report } from "./Report.ts"
 import type { Sizes } from "./sizes.ts"
+import { ask } from "./requests.ts"
 
 interface Delay {
   readonly ms: { readonly p50: number; readonly p99: number; readonly max: number }

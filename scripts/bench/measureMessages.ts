@@ -4,12 +4,13 @@
  * Every round measures the floor too, the generator straight to the provider, so that a slow minute shows in both.
  */
 import { setTimeout as sleep } from "node:timers/promises"
-import { type Lab, type LoadOptions, type LoadResult, type Provider, type Running, token } from "./Lab.ts"
+import { type Lab, type LoadOptions, type LoadResult, type Provider, type Running } from "./Lab.ts"
 import { foreignMeter, tree } from "./Machine.ts"
 import { median, percentile } from "./numbers.ts"
 import type { Report } from "./Report.ts"
 import type { Sizes } from "./sizes.ts"
 import type { RowId } from "./targets.ts"
+import { token } from "./requests.ts"
 
 interface Round {
   readonly ours: LoadResult
@@ -21,7 +22,7 @@ const addRow = (
   id: RowId,
   rounds: ReadonlyArray<Round>,
   pick: (result: LoadResult) => number | undefined,
-  hasFloor = true
+  { hasFloor = true, ...more }: { readonly hasFloor?: boolean; readonly note?: string } = {}
 ): void => {
   const values = rounds.map(({ ours }) => pick(ours) ?? NaN)
   const foreignCores = median(rounds.map(({ ours }) => ours.foreign_cores))
@@ -30,6 +31,7 @@ const addRow = (
     value: median(values),
     rounds: values,
     foreignCores,
+    ...more,
     ...(hasFloor
       ? { floor: median(floors), ratio: median(values.map((value, at) => value / (floors[at] ?? NaN))) }
       : {})
@@ -60,20 +62,25 @@ export const measureMessages = async (
     floor: await lab.load(provider, [], options),
     ours: await lab.load(gateway, [provider], options)
   })
+  let prompt = ""
   for (let round = 0; round < sizes.rounds; round++) {
     report.step(`messages, round ${round + 1} of ${sizes.rounds}`)
     runs.one.push(await both(one))
+    const { lastMessages, lastBody } = await provider.stats()
+    prompt = `its prompts grow to ${lastMessages} messages, ${lastBody} bytes`
     runs.oneStream.push(await both({ ...one, stream: true }))
     runs.many.push(await both(many))
     runs.manyStream.push(await both({ ...many, stream: true }))
   }
-  addRow(report, "warm_p50", runs.one, ({ latency_ms }) => latency_ms.p50)
+  addRow(report, "warm_p50", runs.one, ({ latency_ms }) => latency_ms.p50, { note: prompt })
   addRow(report, "warm_p95", runs.one, ({ latency_ms }) => latency_ms.p95)
   addRow(report, "first_content", runs.oneStream, ({ ttft_ms }) => ttft_ms?.p50)
-  addRow(report, "cpu_1", runs.one, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, false)
-  addRow(report, "cpu_1_stream", runs.oneStream, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, false)
-  addRow(report, "cpu_64", runs.many, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, false)
-  addRow(report, "cpu_64_stream", runs.manyStream, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, false)
+  addRow(report, "cpu_1", runs.one, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, { hasFloor: false })
+  addRow(report, "cpu_1_stream", runs.oneStream, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, { hasFloor: false })
+  addRow(report, "cpu_64", runs.many, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, { hasFloor: false })
+  addRow(report, "cpu_64_stream", runs.manyStream, ({ cpu_ms_per_msg }) => cpu_ms_per_msg, {
+    hasFloor: false
+  })
   addRow(report, "rate_1", runs.one, ({ rps }) => rps)
   addRow(report, "rate_64", runs.many, ({ rps }) => rps)
   addRow(report, "rate_64_stream", runs.manyStream, ({ rps }) => rps)

@@ -7,12 +7,12 @@
 import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
-import { join, resolve } from "node:path"
+import { delimiter, dirname, join, resolve } from "node:path"
 import process from "node:process"
-import { environment } from "../house.mjs"
-import { type Lab, type Provider, root, token } from "./Lab.ts"
+import { type Lab, type Provider, root } from "./Lab.ts"
 import { foreignMeter } from "./Machine.ts"
 import type { Report } from "./Report.ts"
+import { token } from "./requests.ts"
 
 const version = "2026.9.6"
 const model = "openclaw/default"
@@ -20,6 +20,9 @@ const model = "openclaw/default"
 /** `OPENCRAW_CACHE_DIR`, else `.cache` of the checkout. */
 const cacheFolder = () =>
   resolve(process.env["OPENCRAW_CACHE_DIR"] ?? join(root, ".cache"), `openclaw-${version}`)
+
+/** With this Node first, so that its own scripts find the right one. */
+const searchPath = () => [dirname(process.execPath), process.env["PATH"]].filter(Boolean).join(delimiter)
 
 const install = (folder: string, report: Report): string => {
   const program = join(folder, "node_modules", "openclaw", "openclaw.mjs")
@@ -33,7 +36,7 @@ const install = (folder: string, report: Report): string => {
   const done = spawnSync(command, args, {
     cwd: folder,
     // npm picks what fits the Node it runs on.
-    env: environment(process.execPath),
+    env: { ...process.env, PATH: searchPath() },
     stdio: ["ignore", 2, 2]
   })
   if (done.status !== 0 || !existsSync(program)) throw new Error("npm could not install it (see above)")
@@ -108,7 +111,7 @@ export const measurePeer = async (lab: Lab, provider: Provider, report: Report):
   const config = join(home, "state", "openclaw.json")
   writeFileSync(config, JSON.stringify(configOf(home, port, provider), null, 2), { mode: 0o600 })
   const env = {
-    PATH: environment(process.execPath)["PATH"],
+    PATH: searchPath(),
     HOME: home,
     TMPDIR: join(home, "tmp"),
     OPENCLAW_STATE_DIR: join(home, "state"),
@@ -123,11 +126,7 @@ export const measurePeer = async (lab: Lab, provider: Provider, report: Report):
   const foreign = foreignMeter()
   const meter = ["--port", String(port), "--token", token, "--model", model, "--settle", "3", "--msg", "1"]
   const cold: ColdStart = JSON.parse(
-    await lab.run(
-      "the cold-start meter",
-      ["coldstart.mjs", ...meter, "--", process.execPath, ...command],
-      env
-    )
+    await lab.run("coldstart", [...meter, "--", process.execPath, ...command], env)
   )
   if (cold.err !== undefined || cold.first_msgs_ms[0] === undefined) {
     throw new Error(`its first message was answered with ${cold.err ?? "nothing"}`)

@@ -1,9 +1,10 @@
 /** A gateway is killed with thousands of open messages and started again. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { ask, type Lab, type Provider, request, type Running, token } from "./Lab.ts"
+import { type Lab, type Provider, type Running } from "./Lab.ts"
 import { foreignMeter } from "./Machine.ts"
 import type { Report } from "./Report.ts"
 import type { Sizes } from "./sizes.ts"
+import { ask, request, token } from "./requests.ts"
 
 const perSession = 10
 const atOnce = 64

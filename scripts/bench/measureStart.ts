@@ -1,10 +1,11 @@
 /** Spawn to first answer, of source and bundle, with and without compiled code of an earlier start. */
-import { ask, type Lab, type Provider } from "./Lab.ts"
+import { type Lab, type Provider } from "./Lab.ts"
 import { foreignMeter } from "./Machine.ts"
 import { median } from "./numbers.ts"
 import type { Report } from "./Report.ts"
 import type { Sizes } from "./sizes.ts"
 import type { RowId } from "./targets.ts"
+import { ask } from "./requests.ts"
 
 export const measureStart = async (
   lab: Lab,
