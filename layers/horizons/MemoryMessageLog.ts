@@ -29,6 +29,7 @@ import {
   type MessageRow,
   type MessageTrace,
   type Place,
+  type RenameSession,
   type RunRow,
   type SendBegun,
   type SendEnded,
@@ -109,7 +110,8 @@ const makeRows = (): Rows => ({
 const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Session => {
   const found = rows.sessions.get(place.session)
   if (found !== undefined) return found
-  const made = { place, ephemeral, seq: 0, order: 0, open: 0, createdAt: at, updatedAt: at, entries: [] }
+  const counts = { seq: 0, order: 0, open: 0, createdAt: at, updatedAt: at }
+  const made = { place, title: undefined, ephemeral, ...counts, entries: [] }
   rows.sessions.set(place.session, made)
   return made
 }
@@ -372,6 +374,12 @@ const deleteSession = (rows: Rows, unit: DeleteSession): Answer<"DeleteSession">
   return Result.succeed({ existed: forget(rows, session), cancelled })
 }
 
+const renameSession = (rows: Rows, unit: RenameSession): Answer<"RenameSession"> => {
+  const session = rows.sessions.get(id.session(unit.place.session))
+  if (session !== undefined) session.title = unit.title === undefined ? undefined : copied(unit.title)
+  return Result.succeed({ existed: session !== undefined })
+}
+
 function apply<U extends Unit>(rows: Rows, unit: U): Answer<U["_tag"]>
 function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
   switch (unit._tag) {
@@ -389,6 +397,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return sendEnded(rows, unit)
     case "DeleteSession":
       return deleteSession(rows, unit)
+    case "RenameSession":
+      return renameSession(rows, unit)
   }
 }
 
@@ -444,7 +454,14 @@ const listed = (rows: Rows, query: Query<"sessions">): ReadonlyArray<SessionRow>
     )
     .toSorted((a, b) => b.updatedAt - a.updatedAt || compareText(a.place.session, b.place.session))
     .slice(0, wholeLimit(query.limit))
-    .map(({ place, seq, open, createdAt, updatedAt }) => ({ place, seq, open, createdAt, updatedAt }))
+    .map(({ place, title, seq, open, createdAt, updatedAt }) => ({
+      place,
+      title,
+      seq,
+      open,
+      createdAt,
+      updatedAt
+    }))
 
 const open = (rows: Rows, { session, afterSeq = 0, limit }: Query<"open">): ReadonlyArray<MessageRow> =>
   (session === undefined
@@ -472,11 +489,17 @@ const history = (
   return known.slice(Math.max(0, known.length - wholeLimit(limit))).map(entryRow)
 }
 
-const entries = (rows: Rows, { session, afterSeq = 0, limit }: Query<"entries">): ReadonlyArray<EntryRow> =>
-  (rows.sessions.get(id.session(session))?.entries ?? [])
-    .filter(({ seq }) => seq > afterSeq)
-    .slice(0, wholeLimit(limit))
-    .map(entryRow)
+const entries = (
+  rows: Rows,
+  { session, afterSeq = 0, beforeSeq, limit }: Query<"entries">
+): ReadonlyArray<EntryRow> => {
+  const found = (rows.sessions.get(id.session(session))?.entries ?? []).filter(
+    ({ seq }) => seq > afterSeq && (beforeSeq === undefined || seq < beforeSeq)
+  )
+  const most = wholeLimit(limit)
+  const page = beforeSeq === undefined ? found.slice(0, most) : found.slice(Math.max(0, found.length - most))
+  return page.map(entryRow)
+}
 
 const lookup = (rows: Rows, { identity }: Query<"lookup">): MessageRow | undefined => {
   const message = rows.identities.get(identityKey(identityOf(identity)))

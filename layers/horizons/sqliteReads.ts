@@ -191,13 +191,20 @@ export const history = (
 
 const bySeq = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?`
+const bySeqBefore = `SELECT ${entryColumns} FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?`
 export const entries = (
   db: Db,
-  { tenant, session, afterSeq = 0, limit }: Query<"entries">
-): ReadonlyArray<EntryRow> =>
-  db
-    .all<EntryColumns>(bySeq, [tenant.org, tenant.project, session, afterSeq, wholeLimit(limit)])
-    .map(entryRow)
+  { tenant, session, afterSeq = 0, beforeSeq, limit }: Query<"entries">
+): ReadonlyArray<EntryRow> => {
+  const from = [tenant.org, tenant.project, session, afterSeq]
+  return beforeSeq === undefined
+    ? db.all<EntryColumns>(bySeq, [...from, wholeLimit(limit)]).map(entryRow)
+    : db
+        .all<EntryColumns>(bySeqBefore, [...from, beforeSeq, wholeLimit(limit)])
+        .map(entryRow)
+        .toReversed()
+}
 
 const oneMessage = `SELECT * FROM messages WHERE org = ? AND project = ? AND id = ?`
 const oneRun = `SELECT * FROM runs WHERE org = ? AND project = ? AND id = ?`
@@ -247,6 +254,7 @@ export const undelivered = (db: Db, query: Query<"undelivered">): ReadonlyArray<
 }
 
 interface SessionColumns extends Home {
+  readonly title: string | null
   readonly seq: number
   readonly open: number
   readonly created_at: number
@@ -261,6 +269,7 @@ export const sessions = (db: Db, { tenant, key, limit }: Query<"sessions">): Rea
     : db.all<SessionColumns>(oneSession, [tenant.org, tenant.project, key, wholeLimit(limit)])
   ).map((row) => ({
     place: placeOf(row),
+    title: parsed(row.title),
     seq: row.seq,
     open: row.open,
     createdAt: row.created_at,

@@ -100,7 +100,10 @@ const statements = (list: ReadonlyArray<string>) =>
     for (const statement of list) yield* sql.unsafe(statement)
   })
 
-const migrations = { "0001_log": statements(first) }
+/** JSON, like every text of people; NULL until somebody named the session. */
+const titles = [`ALTER TABLE sessions ADD COLUMN title TEXT`]
+
+const migrations = { "0001_log": statements(first), "0002_titles": statements(titles) }
 const known = Object.keys(migrations).length
 const table = "log_migrations"
 

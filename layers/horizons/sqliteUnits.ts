@@ -21,6 +21,7 @@ import {
   type Finish,
   IdReused,
   type Place,
+  type RenameSession,
   type SendBegun,
   type SendEnded,
   SessionFull,
@@ -328,6 +329,13 @@ const deleteSession = (db: Db, { place }: DeleteSession): Answer<"DeleteSession"
   return Result.succeed({ existed: forgetSession(db, place), cancelled })
 }
 
+const retitle = `UPDATE sessions SET title = ? WHERE org = ? AND project = ? AND session = ?`
+
+const renameSession = (db: Db, { place, title }: RenameSession): Answer<"RenameSession"> =>
+  Result.succeed({
+    existed: db.run(retitle, [title === undefined ? null : toJson(title), ...scope(place)]) > 0
+  })
+
 /** Run a unit in the transaction that `db` is in. */
 export function apply<U extends Unit>(db: Db, unit: U): Answer<U["_tag"]>
 export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
@@ -346,5 +354,7 @@ export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
       return sendEnded(db, unit)
     case "DeleteSession":
       return deleteSession(db, unit)
+    case "RenameSession":
+      return renameSession(db, unit)
   }
 }

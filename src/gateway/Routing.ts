@@ -23,7 +23,7 @@ export interface Call extends OpenCall {
 export type Answered = Effect.Effect<HttpServerResponse, ApiError>
 
 /** `path` has `:name` for one segment and `:name*` for all that follow. `admin` needs an admin, `open` nobody. */
-export type Route = { readonly method: "GET" | "POST" | "DELETE"; readonly path: string } & (
+export type Route = { readonly method: "GET" | "POST" | "PATCH" | "DELETE"; readonly path: string } & (
   | { readonly access: "open"; readonly handle: (call: OpenCall) => Answered }
   | { readonly access: "principal" | "admin"; readonly handle: (call: Call) => Answered }
 )

@@ -10,7 +10,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { Channels } from "#src/channel/Channels.ts"
-import { Ids } from "#src/domain/Ids.ts"
+import { Ids, type RunId } from "#src/domain/Ids.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import * as SessionKey from "#src/domain/SessionKey.ts"
@@ -19,6 +19,7 @@ import * as Tenant from "#src/domain/Tenant.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import type { Progress } from "#src/lane/RunDriver.ts"
 import { Feed } from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
 import { Sessions } from "#src/session/Sessions.ts"
@@ -201,7 +202,20 @@ export const make = Effect.gen(function* () {
       seq: row?.seq ?? 0
     })
     yield* seat.after === undefined ? redeliver(seat, socket) : replay(seat, socket)
+    const progress = lanes.current(seat.session)
+    if (progress !== undefined && progress.runId === socket.cameInto) tellProgress(socket, progress)
   })
+
+  // What the socket has missed of the run under way. Events since it came are held back and told after this; where they
+  // repeat text their offset says so.
+  const tellProgress = (socket: Socket, { runId, attempt, text, tools }: Progress) => {
+    socket.outbox.send({ type: "run", run_id: runId, attempt, state: "started" })
+    socket.outbox.send({ type: "typing", on: true })
+    for (const { id, name } of tools) {
+      socket.outbox.send({ type: "tool", run_id: runId, call_id: id, name, phase: "started", summary: "" })
+    }
+    if (text !== "") socket.outbox.send({ type: "delta", run_id: runId, attempt, offset: 0, content: text })
+  }
 
   const submit = Effect.fnUntraced(function* (
     seat: Seat,
@@ -266,6 +280,7 @@ export const make = Effect.gen(function* () {
       const socket = new Socket(connection)
       Telemetry.socketsOpen(++open)
       const unsubscribe = feed.subscribe(seat.session, (event) => socket.outbox.event(event))
+      socket.cameInto = lanes.current(seat.session)?.runId
       const offSteps = shutdown.onStep((step) => {
         if (step === "begin") socket.outbox.send(stoppingFrame)
         else connection.close(1001, "the gateway is stopping")
@@ -369,6 +384,8 @@ class Socket {
   readonly own = new Set<string>()
   readonly pending: Array<string> = []
   isBusy = false
+  /** The run that went on when the socket came: of a later one it has missed nothing. */
+  cameInto: RunId | undefined
   readonly outbox: Outbox
   readonly untilDrained: Effect.Effect<void>
   #waiting: (() => void) | undefined

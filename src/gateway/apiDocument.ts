@@ -13,7 +13,11 @@ import * as Api from "./apiSchemas.ts"
 
 const error = Api.ErrorBody
 const count = Schema.FiniteFromString
-const paged = { after: Schema.optionalKey(count), limit: Schema.optionalKey(count) }
+const paged = {
+  after: Schema.optionalKey(count),
+  before: Schema.optionalKey(count),
+  limit: Schema.optionalKey(count)
+}
 const key = { key: Schema.String }
 
 const ChatBody = Schema.Struct({
@@ -88,10 +92,23 @@ const os = HttpApiGroup.make("os").add(
     query: paged,
     success: Schema.Struct({
       messages: Schema.Array(Api.TranscriptMessage),
-      next: Schema.optionalKey(Schema.Finite)
+      next: Schema.optionalKey(Schema.Finite),
+      previous: Schema.optionalKey(Schema.Finite)
     }),
     error
-  }).annotate(OpenApi.Description, "A conversation, oldest first; `next` is the `after` of the next page."),
+  }).annotate(
+    OpenApi.Description,
+    "A conversation, oldest first; `next` is the `after` of the next page. With `before`, the newest lines before that seq; then `previous` is the `before` of the page before."
+  ),
+  HttpApiEndpoint.patch("renameSession", "/api/v1/os/sessions/:key", {
+    params: key,
+    payload: Api.RenameSession,
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Give a session a title of at most 200 characters; an empty one takes it away."
+  ),
   HttpApiEndpoint.delete("removeSession", "/api/v1/os/sessions/:key", {
     params: key,
     success: HttpApiSchema.NoContent,
@@ -173,7 +190,7 @@ const block = (title: string, value: unknown) =>
     ? ""
     : `<details><summary>${title}</summary><pre>${escape(JSON.stringify(value, null, 2))}</pre></details>`
 
-const methods = ["get", "post", "delete"] as const
+const methods = ["get", "post", "patch", "delete"] as const
 
 /** The same for people: one HTML page without scripts, so that it needs nothing from elsewhere. */
 export const page = (): string => {

@@ -18,6 +18,10 @@ export const ErrorBody = Schema.Struct({
 export const Session = Schema.Struct({
   session_key: Schema.String,
   agent: Schema.String,
+  /** Absent until somebody named it. */
+  title: Schema.optionalKey(Schema.String),
+  /** How its first message begins. */
+  opening: Schema.optionalKey(Schema.String),
   seq: Count,
   open: Count,
   created_at: Schema.Finite,
@@ -32,8 +36,14 @@ export const TranscriptMessage = Schema.Struct({
   client_id: Schema.optionalKey(Schema.String),
   answers: Schema.optionalKey(Schema.Array(Schema.String)),
   partial: Schema.optionalKey(Schema.String),
+  /** True on a user's message that has no outcome yet; absent otherwise. */
+  open: Schema.optionalKey(Schema.Boolean),
   created_at: Schema.Finite
 }).annotate({ identifier: "TranscriptMessage" })
+
+export const RenameSession = Schema.Struct({
+  title: Schema.String
+}).annotate({ identifier: "RenameSession" })
 
 export const Step = Schema.Struct({
   step: Schema.Literals(["accepted", "run_started", "model", "tool", "run_ended", "sent"]),

@@ -71,6 +71,8 @@ export const make = Effect.gen(function* () {
     const found = rows.map((row): typeof Api.Session.Type => ({
       session_key: row.place.session,
       agent: agentOf(row.place.session),
+      ...(row.title === undefined ? {} : { title: row.title }),
+      ...(row.opening === undefined ? {} : { opening: row.opening }),
       seq: row.seq,
       open: row.open,
       created_at: row.createdAt,
@@ -80,15 +82,38 @@ export const make = Effect.gen(function* () {
   })
 
   const listMessages = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
-    const given = yield* Effect.fromResult(numbers(query, ["after", "limit"]))
+    const given = yield* Effect.fromResult(numbers(query, ["after", "before", "limit"]))
     const limit = yield* Effect.fromResult(limitOf(given["limit"]))
     const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
-    const after = given["after"]
-    const found = yield* read(sessions.messages(key, { ...(after === undefined ? {} : { after }), limit }))
-    return json({
-      messages: found.messages.map(toLine),
-      ...(found.next === undefined ? {} : { next: found.next })
-    })
+    const { after, before } = given
+    if (after !== undefined && before !== undefined) {
+      return yield* invalid("before", "ask for what is after or before a seq, not for both")
+    }
+    // Read first: a message that ends meanwhile is told as open, never an open one as ended.
+    const open = yield* read(sessions.open(key))
+    if (before !== undefined) {
+      const { messages, previous } = yield* read(sessions.messagesBefore(key, { before, limit }))
+      return json({ messages: messages.map(toLine(open)), ...(previous === undefined ? {} : { previous }) })
+    }
+    const { messages, next } = yield* read(
+      sessions.messages(key, { ...(after === undefined ? {} : { after }), limit })
+    )
+    return json({ messages: messages.map(toLine(open)), ...(next === undefined ? {} : { next }) })
+  })
+
+  const renameSession = Effect.fnUntraced(function* ({ request, query, params, principal }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    const body = yield* readStrict(request, settings.get().max_body_bytes, titleKeys)
+    const given = Object.hasOwn(body, "title") ? body["title"] : undefined
+    if (typeof given !== "string") return yield* invalid("title", "title must be a string")
+    const title = given.toWellFormed().replace(/\s+/g, " ").trim()
+    if (title.length > maxTitle) {
+      return yield* invalid("title", `title must have at most ${maxTitle} characters`)
+    }
+    const existed = yield* read(sessions.rename(key, title === "" ? undefined : title))
+    if (!existed) return yield* notFound("there is no such session")
+    return HttpServerResponse.empty()
   })
 
   const removeSession = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
@@ -170,6 +195,7 @@ export const make = Effect.gen(function* () {
   const routes: ReadonlyArray<Route> = [
     { method: "GET", path: `${os}/sessions`, access: "principal", handle: listSessions },
     { method: "GET", path: `${os}/sessions/:key/messages`, access: "principal", handle: listMessages },
+    { method: "PATCH", path: `${os}/sessions/:key`, access: "principal", handle: renameSession },
     { method: "DELETE", path: `${os}/sessions/:key`, access: "principal", handle: removeSession },
     { method: "POST", path: `${os}/messages/send`, access: "principal", handle: sendMessage },
     { method: "GET", path: `${os}/messages/:id`, access: "principal", handle: showMessage },
@@ -183,6 +209,8 @@ export const make = Effect.gen(function* () {
 
 const sendKeys = new Set(["session_key", "content", "id", "sender_id"])
 const codeKeys = new Set(["code"])
+const titleKeys = new Set(["title"])
+const maxTitle = 200
 
 const foreignSender = new ApiError({
   status: 403,
@@ -191,13 +219,16 @@ const foreignSender = new ApiError({
   param: "sender_id"
 })
 
-const toLine = (line: TranscriptMessage): typeof Api.TranscriptMessage.Type => ({
-  id: line.id,
-  seq: line.seq,
-  role: line.role,
-  content: line.content,
-  ...(line.clientId === undefined ? {} : { client_id: line.clientId }),
-  ...(line.answers === undefined ? {} : { answers: line.answers }),
-  ...(line.partial === undefined ? {} : { partial: line.partial }),
-  created_at: line.createdAt
-})
+const toLine =
+  (open: ReadonlySet<string>) =>
+  (line: TranscriptMessage): typeof Api.TranscriptMessage.Type => ({
+    id: line.id,
+    seq: line.seq,
+    role: line.role,
+    content: line.content,
+    ...(line.clientId === undefined ? {} : { client_id: line.clientId }),
+    ...(line.answers === undefined ? {} : { answers: line.answers }),
+    ...(line.partial === undefined ? {} : { partial: line.partial }),
+    ...(line.role === "user" && open.has(line.id) ? { open: true } : {}),
+    created_at: line.createdAt
+  })

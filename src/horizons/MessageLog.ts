@@ -163,8 +163,15 @@ export interface DeleteSession {
   readonly place: Place
   readonly at: number
 }
+/** Give a session a title, or with `undefined` take it away. Moves no time: the order of sessions is that of what was said. */
+export interface RenameSession {
+  readonly _tag: "RenameSession"
+  readonly place: Place
+  readonly title: string | undefined
+  readonly at: number
+}
 
-export type Unit = Accept | Start | Append | Finish | SendBegun | SendEnded | DeleteSession
+export type Unit = Accept | Start | Append | Finish | SendBegun | SendEnded | DeleteSession | RenameSession
 
 export interface Committed {
   Accept: {
@@ -188,6 +195,8 @@ export interface Committed {
   /** `changed`: the delivery exists and was not in a final state before. */
   SendEnded: { readonly changed: boolean }
   DeleteSession: { readonly existed: boolean; readonly cancelled: ReadonlyArray<MessageId> }
+  /** `existed`: there is such a session, and it has the title now. */
+  RenameSession: { readonly existed: boolean }
 }
 
 /** An accepted message, as stored. */
@@ -260,6 +269,8 @@ export interface DeliveryRow {
 
 export interface SessionRow {
   readonly place: Place
+  /** What people call it; undefined until somebody named it. */
+  readonly title: string | undefined
   /** Highest seq given so far; 0 for none. */
   readonly seq: number
   readonly open: number
@@ -307,11 +318,15 @@ export class MessageLog extends Context.Service<
       readonly afterOrder?: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
-    /** Entries by seq, oldest first, after `afterSeq` (default: from the first). What people and late sockets read. */
+    /**
+     * Entries by seq, oldest first, after `afterSeq` (default: from the first); with `beforeSeq` the newest `limit` of those
+     * before it. What people and late sockets read.
+     */
     readonly entries: (query: {
       readonly tenant: Tenant
       readonly session: SessionKey
       readonly afterSeq?: number
+      readonly beforeSeq?: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
     readonly message: (query: {

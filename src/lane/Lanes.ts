@@ -59,6 +59,8 @@ export class Lanes extends Context.Service<
     ) => Effect.Effect<boolean, MessageLog.LogError>
     /** Lanes that are not idle; an idle one takes no memory. */
     readonly list: Effect.Effect<ReadonlyArray<LaneInfo>>
+    /** The run that a session is in, for who looks on from now: its text so far and the tools at work. Undefined without one. */
+    readonly current: (key: SessionKey) => RunDriver.Progress | undefined
     /** Take up what an earlier process left open. To be done before anything is accepted. Returns how many sessions. */
     readonly recover: Effect.Effect<number, MessageLog.LogError>
     /** Start no run any more, wait for the running ones up to `graceMillis`, then leave the rest for the next start. */
@@ -272,7 +274,12 @@ export const make = Effect.gen(function* () {
     }))
   )
 
-  return Lanes.of({ send, stop, cancel, list, recover: recover(), drain })
+  const current = (key: SessionKey) => {
+    const active = lanes.get(key)?.active
+    return active === undefined ? undefined : RunDriver.progressOf(active)
+  }
+
+  return Lanes.of({ send, stop, cancel, list, current, recover: recover(), drain })
 })
 
 const phaseWord = { Idle: "idle", Running: "running", Parked: "parked", Waiting: "waiting" } as const

@@ -43,6 +43,8 @@ export interface ActiveRun {
   attempt: number
   /** Ended from outside: it may not commit, start a tool or send a delta any more. */
   closed: boolean
+  /** Its last unit is on the way: the message comes, and the text so far is void. */
+  ending: boolean
   /** Text of the step under way. */
   partial: string
   /** Calls of the last committed step that have no result yet. */
@@ -50,11 +52,28 @@ export interface ActiveRun {
   usage: Usage.Usage
 }
 
+/** What an onlooker who comes late has missed of a run. */
+export interface Progress {
+  readonly runId: RunId
+  readonly attempt: number
+  /** Text of the step under way. */
+  readonly text: string
+  /** Calls that have no result yet. */
+  readonly tools: ReadonlyArray<ToolCall>
+}
+
+/** Undefined while the run has not started, and from the moment on that its end is being committed. */
+export const progressOf = (active: ActiveRun): Progress | undefined =>
+  active.attempt === 0 || active.closed || active.ending
+    ? undefined
+    : { runId: active.run.runId, attempt: active.attempt, text: active.partial, tools: active.pending }
+
 export const activate = (run: Run): ActiveRun => ({
   run,
   place: run.messages[0]!.place,
   attempt: 0,
   closed: false,
+  ending: false,
   partial: "",
   pending: [],
   usage: Usage.none
@@ -327,6 +346,7 @@ export const make = Effect.gen(function* () {
     Effect.uninterruptible(
       Effect.gen(function* () {
         const { run, place } = active
+        active.ending = true
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
         const deliveries = closing.told === undefined ? [] : parcels(route, closing.told)

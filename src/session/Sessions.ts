@@ -32,11 +32,17 @@ export interface TranscriptMessage {
   readonly createdAt: number
 }
 
+/** A session in a list. */
+export interface ListedSession extends SessionRow {
+  /** How its first message begins, which is what an untitled session is known by; at most 120 characters. */
+  readonly opening: string | undefined
+}
+
 export class Sessions extends Context.Service<
   Sessions,
   {
     /** Listed sessions, latest first. */
-    readonly list: (limit: number) => Effect.Effect<ReadonlyArray<SessionRow>, LogError>
+    readonly list: (limit: number) => Effect.Effect<ReadonlyArray<ListedSession>, LogError>
     readonly find: (key: SessionKey) => Effect.Effect<SessionRow | undefined, LogError>
     /** The conversation by seq, oldest first, after `after`. `next` is where to go on, absent at the end. */
     readonly messages: (
@@ -46,9 +52,21 @@ export class Sessions extends Context.Service<
       { readonly messages: ReadonlyArray<TranscriptMessage>; readonly next: number | undefined },
       LogError
     >
+    /** The newest `limit` lines before seq `before`, oldest first. `previous` is where to go on, absent at the beginning. */
+    readonly messagesBefore: (
+      key: SessionKey,
+      query: { readonly before: number; readonly limit: number }
+    ) => Effect.Effect<
+      { readonly messages: ReadonlyArray<TranscriptMessage>; readonly previous: number | undefined },
+      LogError
+    >
+    /** Ids of the messages that have no outcome yet, of the oldest thousand. */
+    readonly open: (key: SessionKey) => Effect.Effect<ReadonlySet<string>, LogError>
     readonly trace: (id: MessageId) => Effect.Effect<MessageTrace | undefined, LogError>
     /** What a run of this session is given, oldest first, at most `limit` entries. */
     readonly history: (key: SessionKey, limit: number) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
+    /** Call it `title`; `undefined` takes the title away. False when there is no such session. */
+    readonly rename: (key: SessionKey, title: string | undefined) => Effect.Effect<boolean, LogError>
     /** Forget it; messages still open end as cancelled. False when there was none. Stop its lane first. */
     readonly remove: (key: SessionKey) => Effect.Effect<boolean, LogError>
   }
@@ -56,6 +74,9 @@ export class Sessions extends Context.Service<
 
 /** Rows read at a time: most of a transcript's entries are messages. */
 const pageSize = 500
+
+const maxOpen = 1000
+const maxOpening = 120
 
 /** Characters of recent histories kept in memory. */
 const cachedChars = 8_000_000
@@ -93,6 +114,47 @@ export const make = Effect.gen(function* () {
     }
   })
 
+  const messagesBefore = Effect.fn("Sessions.messagesBefore")(function* (
+    key: SessionKey,
+    query: { readonly before: number; readonly limit: number }
+  ) {
+    const found: Array<TranscriptMessage> = []
+    let before = query.before
+    while (true) {
+      const rows = yield* log.entries({ tenant: local, session: key, beforeSeq: before, limit: pageSize })
+      for (const row of rows.toReversed()) {
+        before = row.seq
+        const message = toMessage(row)
+        if (message === undefined) continue
+        if (found.length === query.limit) return { messages: found.toReversed(), previous: found.at(-1)!.seq }
+        found.push(message)
+      }
+      if (rows.length < pageSize) return { messages: found.toReversed(), previous: undefined }
+    }
+  })
+
+  const open = Effect.fn("Sessions.open")(function* (key: SessionKey) {
+    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    return new Set<string>(rows.map(({ id }) => id))
+  })
+
+  const list = Effect.fn("Sessions.list")(function* (limit: number) {
+    const listed: Array<ListedSession> = []
+    for (const row of yield* log.sessions({ tenant: local, limit })) {
+      const { entry } = (yield* log.entries({ tenant: local, session: row.place.session, limit: 1 }))[0] ?? {}
+      listed.push({ ...row, opening: entry?.kind === "user" ? opening(entry.text) : undefined })
+      // A read takes its time on the one thread; others come between.
+      yield* Effect.yieldNow
+    }
+    return listed
+  })
+
+  const rename = Effect.fn("Sessions.rename")(function* (key: SessionKey, title: string | undefined) {
+    const place = { tenant: local, agent: agentOf(key), session: key }
+    const at = yield* Clock.currentTimeMillis
+    return (yield* log.commit({ _tag: "RenameSession", place, title, at })).existed
+  })
+
   const history = Effect.fnUntraced(function* (key: SessionKey, limit: number) {
     const afterOrder = cache.lastOrder(key)
     const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit })
@@ -110,9 +172,12 @@ export const make = Effect.gen(function* () {
   })
 
   return Sessions.of({
-    list: (limit) => log.sessions({ tenant: local, limit }),
+    list,
     find: (key) => Effect.map(log.sessions({ tenant: local, key, limit: 1 }), (rows) => rows[0]),
     messages,
+    messagesBefore,
+    open,
+    rename,
     trace: (id) => log.message({ tenant: local, id }),
     history,
     remove
@@ -120,6 +185,14 @@ export const make = Effect.gen(function* () {
 })
 
 export const layer = Layer.effect(Sessions, make)
+
+/** One line, and no half of a character at its end. */
+const opening = (text: string): string =>
+  text
+    .slice(0, maxOpening)
+    .replace(/[\uD800-\uDBFF]$/, "")
+    .replace(/\s+/g, " ")
+    .trim()
 
 /** Steps that asked for tools, their results and opaque entries are the run's own business. */
 const toMessage = (row: EntryRow): TranscriptMessage | undefined => {

@@ -823,12 +823,50 @@ const reading = (test: Test) => {
 
       const rows = yield* sessions()
       assert.deepStrictEqual(rows, [
-        { place, seq: 2, open: 2, createdAt: 1000, updatedAt: 3000 },
-        { place: placeAt("b"), seq: 1, open: 1, createdAt: 2000, updatedAt: 2000 }
+        { place, title: undefined, seq: 2, open: 2, createdAt: 1000, updatedAt: 3000 },
+        { place: placeAt("b"), title: undefined, seq: 1, open: 1, createdAt: 2000, updatedAt: 2000 }
       ])
       assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("b"), limit: 10 }), rows.slice(1))
       assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("x"), limit: 10 }), [])
       assert.deepStrictEqual(yield* log.sessions({ tenant, limit: 1 }), rows.slice(0, 1))
+    }))
+
+  test("a session has the title it was given last, until it is taken away or the session is deleted", () =>
+    Effect.gen(function* () {
+      const titles = Effect.map(sessions(), (rows) => rows.map((row) => [row.title, row.updatedAt]))
+      const rename = (title: string | undefined, at = place) =>
+        commit({ _tag: "RenameSession", place: at, title, at: 9000 })
+      yield* commit(acceptOf("m1", { time: 1000 }))
+
+      assert.deepStrictEqual(yield* rename("Garden\u0000 \u{1F33B}"), { existed: true })
+      assert.deepStrictEqual(yield* titles, [["Garden\u0000 \u{1F33B}", 1000]])
+      yield* commit(acceptOf("m2", { time: 2000 }))
+      assert.deepStrictEqual(yield* titles, [["Garden\u0000 \u{1F33B}", 2000]])
+      assert.deepStrictEqual(yield* rename(undefined), { existed: true })
+      assert.deepStrictEqual(yield* titles, [[undefined, 2000]])
+
+      assert.deepStrictEqual(yield* rename("No such", placeAt("x")), { existed: false })
+      assert.deepStrictEqual(yield* rename("Not mine", placeAt("a", rival)), { existed: false })
+      yield* rename("Old")
+      yield* commit({ _tag: "DeleteSession", place, at: 3000 })
+      yield* commit(acceptOf("m3", { time: 4000 }))
+      assert.deepStrictEqual(yield* titles, [[undefined, 4000]])
+    }))
+
+  test("entries are read from the end, a page at a time", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      for (const id of ["m1", "m2", "m3", "m4", "m5"]) yield* commit(acceptOf(id))
+      const before = (beforeSeq: number, more: { readonly afterSeq?: number } = {}) =>
+        Effect.map(log.entries({ tenant, session, beforeSeq, limit: 2, ...more }), (rows) =>
+          rows.map(({ seq }) => seq)
+        )
+
+      assert.deepStrictEqual(yield* before(Number.MAX_SAFE_INTEGER), [4, 5])
+      assert.deepStrictEqual(yield* before(4), [2, 3])
+      assert.deepStrictEqual(yield* before(2), [1])
+      assert.deepStrictEqual(yield* before(1), [])
+      assert.deepStrictEqual(yield* before(5, { afterSeq: 3 }), [4])
     }))
 
   test("a message is found by its identity", () =>

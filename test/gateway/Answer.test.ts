@@ -81,6 +81,9 @@ const logOf = (traces: () => ReadonlyArray<MessageTrace>) =>
     list: () => Effect.succeed([]),
     find: () => Effect.succeed(undefined),
     messages: () => Effect.succeed({ messages: [], next: undefined }),
+    messagesBefore: () => Effect.succeed({ messages: [], previous: undefined }),
+    open: () => Effect.succeed(new Set()),
+    rename: () => Effect.succeed(false),
     history: () => Effect.succeed([]),
     remove: () => Effect.succeed(false),
     trace: (id) => Effect.sync(() => traces().find((one) => one.message.id === id))

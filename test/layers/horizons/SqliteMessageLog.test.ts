@@ -331,6 +331,8 @@ describe("SqliteMessageLog", () => {
       yield* log.openSessions({ tenant, limit: 1 })
       yield* log.history({ tenant, session, limit: 1 })
       yield* log.entries({ tenant, session, limit: 1 })
+      yield* log.entries({ tenant, session, beforeSeq: 9, limit: 1 })
+      yield* log.commit({ _tag: "RenameSession", place: placeAt("a"), title: "t", at: 1 })
       yield* log.lookup({ tenant, identity: acceptOf("m1").message.identity })
       for (const query of [
         {},

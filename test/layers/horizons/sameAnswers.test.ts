@@ -27,7 +27,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(11),
+  kind: upTo(12),
   place: upTo(2),
   message: upTo(4),
   run: upTo(3),
@@ -80,6 +80,13 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
       return { _tag: "SendBegun", place: at, deliveryId: delivery, at: time }
     case 10:
       return { _tag: "SendEnded", place: at, deliveryId: delivery, state: sends[draw.pick % 4]!, at: time }
+    case 11:
+      return {
+        _tag: "RenameSession",
+        place: at,
+        title: draw.pick === 0 ? undefined : `title ${index}`,
+        at: time
+      }
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -103,6 +110,7 @@ const everything = (log: MessageLog["Service"]) =>
       log.history({ tenant, session, limit: 5 }),
       log.history({ tenant, session, afterOrder: 2, limit: 3 }),
       log.entries({ tenant, session, limit: 100 }),
+      log.entries({ tenant, session, beforeSeq: 4, limit: 2 }),
       log.undelivered({ tenant, limit: 100 }),
       log.undelivered({ tenant, session, channel: "web", createdAfter: 3000, limit: 3 }),
       log.sessions({ tenant, limit: 100 }),
