@@ -124,7 +124,13 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
   const before = rows.identities.get(identityKey(identity))
   if (before !== undefined) {
     if (before.comparable !== comparable) return Result.fail(new IdReused({ messageId: before.id }))
-    return Result.succeed({ duplicate: true, messageId: before.id, seq: before.seq, outcome: before.outcome })
+    return Result.succeed({
+      duplicate: true,
+      messageId: before.id,
+      seq: before.seq,
+      outcome: before.outcome,
+      started: false
+    })
   }
   if ((rows.sessions.get(place.session)?.open ?? 0) >= unit.cap)
     return Result.fail(new SessionFull({ cap: unit.cap }))
@@ -165,7 +171,17 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     at: unit.at,
     answers: undefined
   })
-  return Result.succeed({ duplicate: false, messageId: unit.messageId, seq: session.seq, outcome: undefined })
+  const started = unit.start !== undefined && session.open === 1
+  const { messageId: accepted, at } = unit
+  if (started)
+    start(rows, { _tag: "Start", place: unit.place, runId: unit.start, messageIds: [accepted], at })
+  return Result.succeed({
+    duplicate: false,
+    messageId: accepted,
+    seq: message.seq,
+    outcome: undefined,
+    started
+  })
 }
 
 /** The message, when it is open and of this session. */

@@ -47,15 +47,15 @@ const findIdentity = `SELECT id, seq, body_hash, outcome FROM messages
 // A session is listed as soon as one of its messages is to be kept. Its time never goes back, and moves with what people see:
 // a message taken in, a run ended.
 const openMessage = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
-  VALUES (?, ?, ?, ?, ?, 1, 0, 1, ?, ?)
+  VALUES (?, ?, ?, ?, ?, 1, ?, 1, ?, ?)
   ON CONFLICT (org, project, session) DO UPDATE SET
-    seq = seq + 1, open = open + 1, ephemeral = min(ephemeral, excluded.ephemeral),
-    updated_at = max(updated_at, excluded.updated_at)
+    seq = seq + 1, ord = ord + iif(open = 0, excluded.ord, 0), open = open + 1,
+    ephemeral = min(ephemeral, excluded.ephemeral), updated_at = max(updated_at, excluded.updated_at)
   WHERE open < ?
-  RETURNING seq`
+  RETURNING seq, ord, open`
 const insertMessage = `INSERT INTO messages (org, project, agent, session, id, seq, channel, account, conversation, thread,
-    external_id, revision, sender, access, ephemeral, body, body_hash, accepted_at)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+    external_id, revision, sender, access, ephemeral, body, body_hash, accepted_at, run_id)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 const insertEntry = `INSERT INTO entries (org, project, agent, session, seq, ord, id, message_id, client_id, run_id,
     entry, usage, answers, at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
@@ -77,33 +77,46 @@ const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
   if (before !== undefined) {
     if (before.body_hash !== hash) return Result.fail(new IdReused({ messageId: before.id }))
     const outcome = before.outcome ?? undefined
-    return Result.succeed({ duplicate: true, messageId: messageId(before.id), seq: before.seq, outcome })
+    const known = { messageId: messageId(before.id), seq: before.seq, outcome }
+    return Result.succeed({ duplicate: true, started: false, ...known })
   }
+  const starts = unit.start === undefined ? 0 : 1
   const counted =
     unit.cap < 1
       ? undefined
-      : db.get<{ seq: number }>(openMessage, [...home(place), message.ephemeral, at, at, unit.cap])
+      : db.get<{ seq: number; ord: number; open: number }>(openMessage, [
+          ...home(place),
+          message.ephemeral,
+          starts,
+          at,
+          at,
+          unit.cap
+        ])
   if (counted === undefined) return Result.fail(new SessionFull({ cap: unit.cap }))
-  const { seq } = counted
-  const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at]
+  const { seq, ord } = counted
+  const run = counted.open === 1 ? (unit.start ?? null) : null
+  const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
   db.run(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
   const entry = { v: 1, kind: "user", text: message.body.text, sender: message.sender }
   // The entry is named like its message: both are one thing a person wrote.
   db.run(insertEntry, [
     ...home(place),
     seq,
-    null,
+    run === null ? null : ord,
     unit.messageId,
     unit.messageId,
     externalId,
-    null,
+    run,
     toJson(entry),
     null,
     null,
     at
   ])
   if (message.cursor !== undefined) db.run(moveCursor, [...home(place), channel, account, message.cursor, at])
-  return Result.succeed({ duplicate: false, messageId: unit.messageId, seq, outcome: undefined })
+  if (run !== null)
+    db.run(insertRun, [...home(place), run, toJson([unit.messageId]), at, toJson(Usages.none)])
+  const started = run !== null
+  return Result.succeed({ duplicate: false, messageId: unit.messageId, seq, outcome: undefined, started })
 }
 
 interface RunState {
@@ -207,11 +220,10 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
 
 const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
   WHERE org = ? AND project = ? AND id = ?`
+const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ? WHERE org = ? AND project = ? AND id = ?`
 const endRun = `INSERT INTO runs
     (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
-  VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)
-  ON CONFLICT (org, project, id) DO UPDATE SET
-    state = 'ended', ended_at = excluded.ended_at, usage = excluded.usage, failure = excluded.failure`
+  VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)`
 const insertDelivery = `INSERT INTO outbox (org, project, agent, session, id, run_id, seq, part, channel, account, conversation, thread,
     text, state, attempts, created_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?)`
@@ -276,10 +288,11 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
     // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
     db.run(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), last.updated_at])
   })
-  const ids = toJson(ending.map((one) => one.ending.messageId))
-  const usage = run === undefined ? toJson(unit.usage) : addUsage(run.usage, unit.usage)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
-  db.run(endRun, [...home(place), runId, ids, at, at, usage, failure])
+  if (run === undefined) {
+    const ids = toJson(ending.map((one) => one.ending.messageId))
+    db.run(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
+  } else db.run(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
   return Result.succeed({ seqs, endings: ending.map((one) => one.ending) })
 }
 

@@ -176,11 +176,13 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
   const take = (job: Job, work: () => void) => {
     const refused = refusal()
     if (refused !== undefined) return job.end(refused)
+    // The first unit of a group has nothing before it to keep, so the transaction itself is its savepoint.
+    const isFirst = !open
     try {
       begin()
-      db.run("SAVEPOINT unit")
+      if (!isFirst) db.run("SAVEPOINT unit")
       work()
-      db.run("RELEASE unit")
+      if (!isFirst) db.run("RELEASE unit")
     } catch (thrown) {
       const failure = failureOf(thrown)
       const undone = open && !database.isTransaction
@@ -189,14 +191,19 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
         waiting = []
         return retryAlone(jobs, thrown)
       }
-      if (database.isTransaction) {
+      if (isFirst && open) {
+        open = false
+        db.run("ROLLBACK")
+      } else if (database.isTransaction) {
         db.run("ROLLBACK TO unit")
         db.run("RELEASE unit")
       }
       if (open) schedule()
-      // A refusal may rest on rows of this very group, so it is told after them.
-      if (thrown instanceof Abandoned)
-        waiting.push({ work: job.work, end: (later) => job.end(later ?? thrown) })
+      // A refusal may rest on rows of this very group, or of one that is not on the disk yet, so it is told after them.
+      const told: Job = { work: job.work, end: (later) => job.end(later ?? thrown) }
+      if (!(thrown instanceof Abandoned)) job.end(thrown)
+      else if (open) waiting.push(told)
+      else if (syncing || unsynced.length > 0) unsynced.push(told)
       else job.end(thrown)
       return
     }

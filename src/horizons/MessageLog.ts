@@ -86,6 +86,11 @@ export interface Accept {
   readonly message: InboundMessage
   /** Most open messages of this session; one more is refused with `SessionFull`. */
   readonly cap: number
+  /**
+   * When the session has no other open message, also begin this run's first attempt, as `Start` would: an idle lane's message
+   * then costs one unit less. `started` tells whether it did. The run's id must be new, as the message's.
+   */
+  readonly start?: RunId
   readonly at: number
 }
 /**
@@ -181,6 +186,8 @@ export interface Committed {
     readonly messageId: MessageId
     readonly seq: number
     readonly outcome: Outcome | undefined
+    /** True when the run that `start` names has begun with it. */
+    readonly started: boolean
   }
   Start: {
     /** 1 for the first. */

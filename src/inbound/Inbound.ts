@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import { Ids, messageId, type MessageId } from "#src/domain/Ids.ts"
+import { Ids, messageId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { agentOf } from "#src/domain/SessionKey.ts"
@@ -116,7 +116,15 @@ export const make = Effect.gen(function* () {
       // What is durable is also told and queued: an impatient caller must not leave a message without its lane.
       return yield* Effect.uninterruptible(
         Effect.map(
-          log.commit({ _tag: "Accept", place, messageId: id, message, cap: queue.get().cap, at }),
+          log.commit({
+            _tag: "Accept",
+            place,
+            messageId: id,
+            message,
+            cap: queue.get().cap,
+            ...(lanes.isFree(message.session) ? { start: runOf(id) } : {}),
+            at
+          }),
           (accepted) => {
             seen.remember(key, true, at)
             if (!accepted.duplicate) {
@@ -127,14 +135,8 @@ export const make = Effect.gen(function* () {
                 seq: accepted.seq,
                 text: message.body.text
               })
-              lanes.send(message.session, {
-                ...message,
-                id,
-                place,
-                seq: accepted.seq,
-                acceptedAt: at,
-                ...unanswered
-              })
+              const row = { ...message, id, place, seq: accepted.seq, acceptedAt: at, ...unanswered }
+              lanes.send(message.session, row, accepted.started)
               failpoint("before-ack")
             }
             return accepted

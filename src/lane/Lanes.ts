@@ -23,6 +23,7 @@ import {
   decide,
   type Ending,
   initial,
+  isFree,
   isIdle,
   type LaneCommand,
   type LaneEvent,
@@ -47,8 +48,13 @@ export interface LaneInfo {
 export class Lanes extends Context.Service<
   Lanes,
   {
-    /** The one door: an accepted message goes to its lane, in this very turn. */
-    readonly send: (key: SessionKey, message: MessageRow) => void
+    /** True when a message of this session would start at once: its accept unit may then begin its run. */
+    readonly isFree: (key: SessionKey) => boolean
+    /**
+     * The one door: an accepted message goes to its lane, in this very turn. `begun`: its accept unit has begun its run
+     * (`runOf` its id).
+     */
+    readonly send: (key: SessionKey, message: MessageRow, begun: boolean) => void
     /** Cancel the waiting messages, then the run. */
     readonly stop: (key: SessionKey, by: string) => Effect.Effect<void, MessageLog.LogError>
     /** Cancel one message: a waiting one leaves the queue, a running one's run is interrupted. False when it has ended. */
@@ -121,12 +127,7 @@ export const make = Effect.gen(function* () {
         })
       case "Settle":
         for (const message of command.messages) {
-          fork(
-            driver.end(
-              RunDriver.activate({ runId: message.runId ?? runOf(message.id), messages: [message] }),
-              command.ending
-            )
-          )
+          fork(driver.end(RunDriver.activate(runAlone(message)), command.ending))
         }
         return
       case "SettleRest":
@@ -199,13 +200,24 @@ export const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const rows = yield* log.open({ tenant: local, session: key, afterSeq, limit: 200 })
       for (const row of rows) {
-        yield* driver.end(RunDriver.activate({ runId: row.runId ?? runOf(row.id), messages: [row] }), ending)
+        yield* driver.end(RunDriver.activate(runAlone(row)), ending)
       }
     }).pipe(
       Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
     )
 
-  const send = (key: SessionKey, message: MessageRow) => post(key, { _tag: "Arrived", message })
+  const send = (key: SessionKey, message: MessageRow, begun: boolean) =>
+    post(key, { _tag: "Arrived", message, begun })
+
+  const isKeyFree = (key: SessionKey): boolean => {
+    const lane = lanes.get(key)
+    // A run that would wait for a permit has not begun, and an attempt is counted when it has.
+    return (
+      !idle.draining &&
+      idle.running < queue.get().max_concurrency &&
+      (lane === undefined || isFree(lane.state))
+    )
+  }
 
   const stop = Effect.fn("Lanes.stop")(function* (key: SessionKey, by: string) {
     if (lanes.has(key)) post(key, { _tag: "Stop", by })
@@ -221,8 +233,7 @@ export const make = Effect.gen(function* () {
         (lane.state.phase._tag !== "Idle" && lane.state.phase.run.messages.some((row) => row.id === message)))
     if (isHeld) post(key, { _tag: "Cancel", messageId: message, by })
     else {
-      const run = { runId: found.message.runId ?? runOf(message), messages: [found.message] }
-      yield* driver.end(RunDriver.activate(run), { outcome: "cancelled", by })
+      yield* driver.end(RunDriver.activate(runAlone(found.message)), { outcome: "cancelled", by })
     }
     return true
   })
@@ -279,7 +290,14 @@ export const make = Effect.gen(function* () {
     return active === undefined ? undefined : RunDriver.progressOf(active)
   }
 
-  return Lanes.of({ send, stop, cancel, list, current, recover: recover(), drain })
+  return Lanes.of({ isFree: isKeyFree, send, stop, cancel, list, current, recover: recover(), drain })
+})
+
+/** A message as a run of its own, to be ended. */
+const runAlone = (message: MessageRow): Run => ({
+  runId: message.runId ?? runOf(message.id),
+  messages: [message],
+  begun: false
 })
 
 const phaseWord = { Idle: "idle", Running: "running", Parked: "parked", Waiting: "waiting" } as const

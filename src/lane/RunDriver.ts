@@ -105,13 +105,7 @@ export const make = Effect.gen(function* () {
     function* (active: ActiveRun) {
       const { run, place } = active
       const messageIds = run.messages.map((message) => message.id)
-      const started = yield* log.commit({
-        _tag: "Start",
-        place,
-        runId: run.runId,
-        messageIds,
-        at: yield* Clock.currentTimeMillis
-      })
+      const started = run.begun ? firstAttempt : yield* begin(active, messageIds)
       active.attempt = started.attempt
       feed.publish(place.session, {
         _tag: "Run",
@@ -141,6 +135,11 @@ export const make = Effect.gen(function* () {
         Effect.ensuring(Effect.sync(() => quiet(active)))
       )
   )
+
+  const begin = (active: ActiveRun, messageIds: MessageLog.Start["messageIds"]) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) =>
+      log.commit({ _tag: "Start", place: active.place, runId: active.run.runId, messageIds, at })
+    )
 
   const prepare = (
     active: ActiveRun,
@@ -473,6 +472,7 @@ interface Earlier {
   readonly pending: ReadonlyArray<ToolCall>
 }
 
+const firstAttempt = { attempt: 1, attemptsWithoutProgress: 1 }
 const nothingEarlier: Earlier = { steps: 0, pending: [] }
 
 const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Earlier => {

@@ -20,6 +20,8 @@ export interface Ending {
 
 export interface Run {
   readonly runId: RunId
+  /** Its first attempt was committed with its message already. */
+  readonly begun: boolean
   /** The messages it answers, oldest first. */
   readonly messages: ReadonlyArray<MessageRow>
 }
@@ -56,7 +58,8 @@ export interface LaneState {
 }
 
 export type LaneEvent =
-  | { readonly _tag: "Arrived"; readonly message: MessageRow }
+  /** `begun`: the accept unit has begun its run, since the lane looked idle. */
+  | { readonly _tag: "Arrived"; readonly message: MessageRow; readonly begun: boolean }
   | { readonly _tag: "Loaded"; readonly messages: ReadonlyArray<MessageRow>; readonly more: boolean }
   /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
   | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
@@ -103,12 +106,14 @@ export const initial = (buffer: number): LaneState => ({
 })
 
 /** True when nothing would be forgotten by dropping the state. */
-export const isIdle = (state: LaneState): boolean =>
+export const isIdle = (state: LaneState): boolean => isFree(state) && state.fenced.length === 0
+
+/** True when a message that arrives starts at once. */
+export const isFree = (state: LaneState): boolean =>
   state.phase._tag === "Idle" &&
   state.queue.length === 0 &&
   !state.beyond &&
   state.loading === "no" &&
-  state.fenced.length === 0 &&
   !state.paused
 
 const nothing: ReadonlyArray<LaneCommand> = []
@@ -117,7 +122,9 @@ const keep = (state: LaneState): Decision => ({ state, commands: nothing })
 export const decide = (state: LaneState, event: LaneEvent): Decision => {
   switch (event._tag) {
     case "Arrived":
-      return next(enqueue(state, event.message))
+      return event.begun && isFree(state) && event.message.seq > state.lastSeq
+        ? begin({ ...state, lastSeq: event.message.seq }, firstRun([event.message], true), 0)
+        : next(enqueue(state, event.message))
     case "Loaded":
       return next(loaded(state, event.messages, event.more))
     case "RunEnded":
@@ -128,7 +135,7 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
         : keep(state)
     case "ApprovalResolved":
       return state.phase._tag === "Parked" && state.phase.approvalId === event.approvalId
-        ? begin(state, state.phase.run, 0)
+        ? begin(state, again(state.phase.run), 0)
         : keep(state)
     case "GraceExpired":
       return isRunning(state, event.runId) && state.phase.ending !== undefined
@@ -136,7 +143,7 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
         : keep(state)
     case "RetryDue":
       return state.phase._tag === "Waiting" && state.phase.run.runId === event.runId
-        ? begin(state, state.phase.run, state.phase.failures)
+        ? begin(state, again(state.phase.run), state.phase.failures)
         : keep(state)
     case "Stop":
       return stop(state, { outcome: "cancelled", by: event.by })
@@ -181,6 +188,9 @@ const begin = (state: LaneState, run: Run, failures: number): Decision => ({
   commands: [{ _tag: "Start", run }]
 })
 
+/** A run that starts again commits that it does. */
+const again = (run: Run): Run => (run.begun ? { ...run, begun: false } : run)
+
 /** Start what can start, and read on when the memory runs low. */
 const next = (state: LaneState): Decision => {
   const commands: Array<LaneCommand> = []
@@ -202,15 +212,15 @@ const next = (state: LaneState): Decision => {
 }
 
 /** followup: one message a run. Messages that a run had taken before a restart stay together. */
-const firstRun = (queue: ReadonlyArray<MessageRow>): Run => {
+const firstRun = (queue: ReadonlyArray<MessageRow>, begun = false): Run => {
   const head = queue[0]!
-  if (head.runId === undefined) return { runId: runOf(head.id), messages: [head] }
+  if (head.runId === undefined) return { runId: runOf(head.id), messages: [head], begun }
   const messages: Array<MessageRow> = []
   for (const message of queue) {
     if (message.runId !== head.runId) break
     messages.push(message)
   }
-  return { runId: head.runId, messages }
+  return { runId: head.runId, messages, begun: false }
 }
 
 const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): Decision => {

@@ -52,6 +52,7 @@ export const acceptOf = (
     readonly ephemeral?: boolean
     readonly identity?: Partial<Identity>
     readonly cursor?: string
+    readonly start?: string
   } = {}
 ): Accept => ({
   _tag: "Accept",
@@ -67,6 +68,7 @@ export const acceptOf = (
     ...(options.cursor === undefined ? {} : { cursor: options.cursor })
   },
   cap: options.cap ?? 20,
+  ...(options.start === undefined ? {} : { start: runId(options.start) }),
   at: options.time ?? 1000
 })
 export const startOf = (run: string, ids: ReadonlyArray<string>, at: Place = place, time = 2000): Start => ({
@@ -202,6 +204,48 @@ export const messageLogContract = <E>(name: string, store: Layer.Layer<MessageLo
 type Test = <A, E>(sentence: string, body: () => Effect.Effect<A, E, MessageLog>) => void
 
 const accepting = (test: Test) => {
+  test("a message to a session without open ones can begin its run in the same unit", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const first = yield* commit(acceptOf("m1", { start: "r1" }))
+      const { tenant, session } = place
+      const history = yield* log.history({ tenant, session, limit: 10 })
+      yield* commit(
+        finishOf("r1", { m1: "answered" }, { attempt: 1, entries: [{ id: "a1", entry: assistant("hi") }] })
+      )
+      const trace = yield* log.message({ tenant, id: messageId("m1") })
+      const next = yield* commit(acceptOf("m2", { start: "r2" }))
+      const resumed = yield* commit(startOf("r2", ["m2"]))
+
+      assert.isTrue(first.started && next.started)
+      assert.deepStrictEqual(
+        history.map((row) => [row.id, row.order, row.runId]),
+        [["m1", 1, runId("r1")]]
+      )
+      assert.strictEqual(trace?.run?.attempt, 1)
+      assert.strictEqual(trace?.message.outcome, "answered")
+      assert.deepStrictEqual(resumed, { attempt: 2, attemptsWithoutProgress: 2 })
+      const orders = (yield* log.history({ tenant, session, limit: 10 })).map((row) => row.order)
+      assert.deepStrictEqual(orders, [1, 2, 3])
+    }))
+
+  test("a message to a session with an open one, and a message that came before, begin no run", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const first = yield* commit(acceptOf("m1"))
+      const second = yield* commit(acceptOf("m2", { start: "r2" }))
+      const again = yield* commit(acceptOf("m1", { start: "r1" }))
+
+      assert.deepStrictEqual([first.started, second.started, again.started], [false, false, false])
+      assert.deepStrictEqual(
+        yield* log.history({ tenant: place.tenant, session: place.session, limit: 10 }),
+        []
+      )
+      const trace = yield* log.message({ tenant: place.tenant, id: messageId("m2") })
+      assert.isUndefined(trace?.message.runId)
+      assert.isUndefined(trace?.run)
+    }))
+
   test("an accepted message has the session's next seq and stands open with all it came with", () =>
     Effect.gen(function* () {
       const body: MessageBody = {
@@ -215,6 +259,7 @@ const accepting = (test: Test) => {
 
       assert.deepStrictEqual(first, {
         duplicate: false,
+        started: false,
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -277,12 +322,14 @@ const accepting = (test: Test) => {
 
       assert.deepStrictEqual(waiting, {
         duplicate: true,
+        started: false,
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
       })
       assert.deepStrictEqual(ended, {
         duplicate: true,
+        started: false,
         messageId: messageId("m1"),
         seq: 1,
         outcome: "answered"
@@ -929,6 +976,7 @@ const forgetting = (test: Test) => {
       assert.deepStrictEqual(yield* commit(deleteOf()), { existed: false, cancelled: [] })
       assert.deepStrictEqual(yield* commit(acceptOf("m1")), {
         duplicate: false,
+        started: false,
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -1074,6 +1122,7 @@ const together = (test: Test) => {
       const twin = yield* commit(acceptOf("m1", { at: theirs, text: "another text", ephemeral: true }))
       assert.deepStrictEqual(twin, {
         duplicate: false,
+        started: false,
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined

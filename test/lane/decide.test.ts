@@ -52,7 +52,7 @@ const play = (events: ReadonlyArray<LaneEvent>, buffer = 4) => {
   }
   return { state, commands, tags: commands.map((command) => command._tag) }
 }
-const arrived = (seq: number): LaneEvent => ({ _tag: "Arrived", message: row(seq) })
+const arrived = (seq: number, begun = false): LaneEvent => ({ _tag: "Arrived", message: row(seq), begun })
 const ended = (seq: number, end: "finished" | "retry" = "finished"): LaneEvent => ({
   _tag: "RunEnded",
   runId: run(seq),
@@ -63,7 +63,19 @@ describe("decide", () => {
   it("starts a message that arrives at an idle lane at once", () => {
     const { commands } = play([arrived(1)])
 
-    assert.deepStrictEqual(commands, [{ _tag: "Start", run: { runId: run(1), messages: [row(1)] } }])
+    assert.deepStrictEqual(commands, [
+      { _tag: "Start", run: { runId: run(1), messages: [row(1)], begun: false } }
+    ])
+  })
+
+  it("takes up a run that began with its message only when the lane is free, and begins it itself when it starts again", () => {
+    const free = play([arrived(1, true), ended(1, "retry"), { _tag: "RetryDue", runId: run(1) }])
+    const busy = play([arrived(1), arrived(2, true), ended(1)])
+
+    const begun = (commands: ReadonlyArray<LaneCommand>) =>
+      commands.flatMap((command) => (command._tag === "Start" ? [command.run.begun] : []))
+    assert.deepStrictEqual(begun(free.commands), [true, false])
+    assert.deepStrictEqual(begun(busy.commands), [false, false])
   })
 
   it("answers waiting messages one by one, in order", () => {
@@ -108,7 +120,7 @@ describe("decide", () => {
     ])
 
     assert.deepStrictEqual(commands, [
-      { _tag: "Start", run: { runId: run(1), messages: [row(1, run(1)), row(2, run(1))] } }
+      { _tag: "Start", run: { runId: run(1), messages: [row(1, run(1)), row(2, run(1))], begun: false } }
     ])
   })
 
@@ -169,7 +181,9 @@ describe("decide", () => {
     assert.lengthOf(parked.state.queue, 1)
 
     const resumed = decide(parked.state, { _tag: "ApprovalResolved", approvalId: "a1" })
-    assert.deepStrictEqual(resumed.commands, [{ _tag: "Start", run: { runId: run(1), messages: [row(1)] } }])
+    assert.deepStrictEqual(resumed.commands, [
+      { _tag: "Start", run: { runId: run(1), messages: [row(1)], begun: false } }
+    ])
   })
 
   it("cancels the approval of a parked run that is stopped", () => {
@@ -298,7 +312,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
     switch (act) {
       case "arrive":
         open.push(++seq)
-        return post(arrived(seq))
+        return post(arrived(seq, pick % 2 === 0))
       case "end":
         return finish()
       case "retry": {

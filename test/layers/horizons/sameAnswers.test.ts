@@ -46,7 +46,8 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
   const time = draw.time * 1000
   const messages =
     draw.pick % 2 === 0 ? [`m${draw.message}`] : [`m${draw.message}`, `m${(draw.message + 1) % 5}`]
-  const run = `r${draw.run}`
+  // Sometimes the run that an accepted message began.
+  const run = draw.attempt === 1 ? `s${draw.run}` : `r${draw.run}`
   const delivery = deliveryId(sent[(draw.message * 8 + draw.pick) % (sent.length || 1)] ?? "none")
   switch (draw.kind) {
     case 0:
@@ -58,7 +59,8 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
         cap: 3,
         ephemeral: draw.pick < 2,
         identity: { externalId: `client-${draw.message}` },
-        text: draw.pick === 7 ? "another text" : "text"
+        text: draw.pick === 7 ? "another text" : "text",
+        ...(draw.attempt === 0 ? { start: `s${index}` } : {})
       })
     case 3:
     case 4:
