@@ -35,6 +35,12 @@ export interface RunInput {
   readonly pending: ReadonlyArray<ToolCall>
   /** Steps that earlier attempts committed; they count against `max_steps`. */
   readonly stepsDone: number
+  /** What people write meanwhile: looked at before each tool and taken before each model call. */
+  readonly steering: {
+    readonly isWaiting: () => boolean
+    /** Hand over what waits, oldest first; it is not given again. */
+    readonly take: () => ReadonlyArray<Model.PromptMessage>
+  }
   /** Most characters of one tool result that go back to the model. */
   readonly cutToolText: (text: string) => string
   /** Tokens of a text, for providers that report no usage. */
@@ -54,6 +60,7 @@ interface Step {
   text: string
   calls: Array<ToolCall>
   usage: Usage.Usage | undefined
+  continuation: object | undefined
   ended: boolean
   withheld: boolean
 }
@@ -99,7 +106,14 @@ export const make = Effect.gen(function* () {
             message: `the agent stopped after ${input.settings.max_steps} steps`
           })
         }
-        const now: Step = { text: "", calls: [], usage: undefined, ended: false, withheld: false }
+        const now: Step = {
+          text: "",
+          calls: [],
+          usage: undefined,
+          continuation: undefined,
+          ended: false,
+          withheld: false
+        }
         progress.partial = ""
         return Stream.concat(
           modelCall(input, specs, messages, now, progress),
@@ -114,7 +128,13 @@ export const make = Effect.gen(function* () {
           return failed({ code: "model", message: "the provider withheld the answer" }, "", usage)
         }
         if (now.calls.length === 0) return Stream.succeed({ _tag: "Answered", text: now.text, usage })
-        messages.push({ role: "assistant", text: now.text, calls: now.calls })
+        const { text, calls, continuation } = now
+        messages.push({
+          role: "assistant",
+          text,
+          calls,
+          ...(continuation === undefined ? {} : { continuation })
+        })
         return Stream.succeed<RunEvent>({
           _tag: "StepFinished",
           text: now.text,
@@ -178,6 +198,7 @@ const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number
       now.ended = true
       now.withheld = event.reason === "filtered"
       now.usage = event.usage
+      now.continuation = event.continuation
       return Result.failVoid
   }
 }

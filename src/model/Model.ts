@@ -15,7 +15,13 @@ import type { Usage } from "#src/domain/Usage.ts"
 export type PromptMessage =
   | { readonly role: "system"; readonly text: string }
   | { readonly role: "user"; readonly text: string }
-  | { readonly role: "assistant"; readonly text: string; readonly calls?: ReadonlyArray<ToolCall> }
+  | {
+      readonly role: "assistant"
+      readonly text: string
+      readonly calls?: ReadonlyArray<ToolCall>
+      /** Of the `End` that closed this step, when the step was taken in the same run. */
+      readonly continuation?: object
+    }
   | { readonly role: "tool"; readonly callId: string; readonly name: string; readonly text: string }
 
 export interface ModelRequest {
@@ -39,6 +45,11 @@ export type ModelEvent =
       readonly reason: "stop" | "calls" | "length" | "filtered"
       /** Absent when the provider reported none. */
       readonly usage?: Usage
+      /**
+       * What this provider wants to see again with the step's calls, such as signed thoughts. Opaque: only the kind that made
+       * it reads it, it is never stored or shown, and a step without it is still a valid step.
+       */
+      readonly continuation?: object
     }
 
 /** No such provider or model is configured. */

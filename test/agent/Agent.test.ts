@@ -56,6 +56,13 @@ const layer = (script: Parameters<typeof ScriptedModel.layer>[0]) =>
     Layer.provideMerge(Layer.merge(ScriptedModel.layer(script), Tools.layer))
   )
 
+const continuation = { thoughts: "signed" }
+const continued: ReadonlyArray<ScriptedModel.Answer> = [
+  [ScriptedModel.call("echo"), { _tag: "End", reason: "calls", continuation }],
+  [ScriptedModel.call("echo")],
+  "done"
+]
+
 const events = (changes: Partial<Agent.RunInput> = {}) =>
   Effect.flatMap(Agent.Agent, (agent) => Stream.runCollect(agent.run({ ...input, ...changes })))
 const tags = (all: ReadonlyArray<RunEvent>) => all.map((event) => event._tag)
@@ -99,6 +106,19 @@ describe("Agent", () => {
         ]
       )
     }).pipe(Effect.provide(layer([[call("echo", { a: 1 }, "c1"), call("echo", { b: 2 }, "c2")], "done"])))
+  )
+
+  it.effect("shows the model within the run what its step's end asked to see again", () =>
+    Effect.gen(function* () {
+      yield* events()
+      const { requests } = yield* ScriptedModel.ModelScript
+
+      assert.strictEqual(
+        requests()[1]?.messages.find((message) => message.role === "assistant")?.continuation,
+        continuation
+      )
+      assert.notProperty(requests()[2]?.messages.at(-2), "continuation")
+    }).pipe(Effect.provide(layer(continued)))
   )
 
   it.effect("starts no tool before its consumer has taken the step", () =>
