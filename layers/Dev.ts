@@ -1,7 +1,7 @@
 /** The system on embedded stores: one process, one data directory, nothing else to start. */
-import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as checks from "#layers/checks.ts"
 import * as FolderPageFiles from "#layers/gateway/FolderPageFiles.ts"
 import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
 import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
@@ -36,11 +36,6 @@ const recovered = Layer.effectDiscard(
   })
 )
 
-/** The page: beside the bundle, or where `npm run build` puts it in a checkout. */
-const pageFolder = fileURLToPath(
-  new URL(import.meta.url.endsWith(".ts") ? "../dist/web" : "./web", import.meta.url)
-)
-
 /** Needs the settings. It listens once this is built. */
 export const layer = NodeServer.layer().pipe(
   Layer.provide(recovered),
@@ -51,7 +46,9 @@ export const layer = NodeServer.layer().pipe(
       adapters,
       NodeGatewaySecrets.layer,
       NodeEventStream.layer,
-      FolderPageFiles.layer(pageFolder)
+      FolderPageFiles.layer(checks.pageFolder),
+      checks.layer,
+      checks.layerDataDir
     )
   ),
   Layer.provideMerge(

@@ -1,35 +1,18 @@
+#!/usr/bin/env node
 /**
  * The program: reads the arguments, picks what to run, and ends with its exit code.
  *
- * What a command needs is loaded only when it is asked for, so that `--version` answers at once.
+ * What a command needs is loaded only when it is asked for, so that `--version` and `--help` answer as fast as Node starts.
  */
+import type { Effect } from "effect/Effect"
 import { readFileSync } from "node:fs"
+import type { CommandFailed } from "#src/gateway/cli/CommandFailed.ts"
+import { completionsOf } from "#src/gateway/cli/completions.ts"
+import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
+import { helpOf, usageOf } from "#src/gateway/cli/help.ts"
+import { type Given, parse } from "#src/gateway/cli/parse.ts"
 
-const usage = `Usage: opencraw COMMAND [--config FILE]
-
-  serve     run the gateway
-  open      print a one-time link to the page of the running gateway
-  version   print the version
-
-Configuration: docs/configuration.md. Exit codes: docs/operations.md.
-`
-
-/** `undefined` when an argument makes no sense; the reason is on stderr then. */
-const readArguments = (args: ReadonlyArray<string>): { readonly config: string | undefined } | undefined => {
-  let config: string | undefined
-  for (let index = 0; index < args.length; index++) {
-    const arg = args[index]!
-    const value = arg.startsWith("--config=") ? arg.slice(9) : arg === "--config" ? args[++index] : undefined
-    if (value === undefined || value === "") {
-      process.stderr.write(
-        arg.startsWith("--config") ? "--config needs a file\n" : `unknown argument ${arg}\n`
-      )
-      return undefined
-    }
-    config = value
-  }
-  return { config }
-}
+const oldestNode = 24
 
 const version = (): string => {
   const source = new URL(
@@ -40,36 +23,108 @@ const version = (): string => {
   return typeof found === "object" && found !== null && "version" in found ? String(found.version) : "unknown"
 }
 
-const usageError = 64
+const say = (text: string) => void process.stdout.write(text)
+const complain = (text: string) => void process.stderr.write(text)
 
-const main = async ([command = "help", ...rest]: ReadonlyArray<string>): Promise<number> => {
-  switch (command) {
-    case "version":
-    case "--version":
-      process.stdout.write(`${version()}\n`)
-      return 0
-    case "help":
-    case "--help":
-      process.stdout.write(usage)
-      return 0
+const showVersion = (given?: Given): number => {
+  const json = given?.values.has("json") === true
+  say(json ? `${JSON.stringify({ version: version(), node: process.versions.node })}\n` : `${version()}\n`)
+  return exitCodes.ok
+}
+
+/** One command, what it needs loaded. */
+const run = async (given: Given): Promise<number> => {
+  const { catchTag, runPromise, sync } = await import("effect/Effect")
+  const program: Effect<number, CommandFailed> = await programOf(given)
+  return runPromise(
+    catchTag(program, "CommandFailed", (error) =>
+      sync(() => {
+        complain(`${error.message}\n`)
+        return error.code
+      })
+    )
+  )
+}
+
+const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> => {
+  const { name } = given.command
+  switch (name) {
     case "serve":
-    case "open": {
-      const given = readArguments(rest)
-      if (given === undefined) return usageError
-      const Effect = await import("effect/Effect")
-      const options = { argvConfig: given.config }
-      const program =
-        command === "serve"
-          ? (await import("#layers/serve.ts")).serve(options)
-          : (await import("#layers/open.ts")).open(options)
-      return Effect.runPromise(program)
+      return (await import("#layers/serve.ts")).serve({ argvConfig: given.values.get("config") })
+    case "doctor":
+      return (await import("#layers/doctor.ts")).doctor(given)
+    case "chat":
+    case "send": {
+      const commands = await import("#layers/gateway/cli/chat.ts")
+      return name === "chat" ? commands.chat(given) : commands.send(given)
+    }
+    case "config init":
+      return (await import("#layers/gateway/cli/init.ts")).init(given)
+    case "config show":
+    case "config check":
+    case "config keys": {
+      const commands = await import("#layers/gateway/cli/config.ts")
+      return name === "config show"
+        ? commands.show(given)
+        : name === "config check"
+          ? commands.check(given)
+          : commands.keys(given)
     }
     default:
-      process.stderr.write(`unknown command ${command}\n\n${usage}`)
-      return usageError
+      return gatewayProgram(given)
   }
 }
 
+const gatewayProgram = async (given: Given): Promise<Effect<number, CommandFailed>> => {
+  const commands = await import("#layers/gateway/cli/sessions.ts")
+  const programs: Readonly<Record<string, (given: Given) => Effect<number, CommandFailed>>> = {
+    open: commands.open,
+    trace: commands.trace,
+    lanes: commands.lanes,
+    "sessions list": commands.list,
+    "sessions show": commands.show,
+    "sessions delete": commands.remove,
+    "sessions export": commands.exportSession
+  }
+  const program = programs[given.command.name]
+  if (program === undefined) throw new Error(`${given.command.name} has no program`)
+  return program(given)
+}
+
+const main = async (args: ReadonlyArray<string>): Promise<number> => {
+  const parsed = parse(args)
+  switch (parsed._tag) {
+    case "Version":
+      return showVersion()
+    case "Help":
+      say(helpOf(parsed.of))
+      return exitCodes.ok
+    case "Wrong":
+      complain(`${parsed.problem}\nHelp: opencraw ${[...parsed.of, "--help"].join(" ")}\n`)
+      return exitCodes.usage
+    case "Run":
+      break
+  }
+  const { given } = parsed
+  if (given.command.name === "version") return showVersion(given)
+  if (given.command.name === "completions") {
+    say(completionsOf(given.values.get("SHELL") ?? "") ?? usageOf(given.command))
+    return exitCodes.ok
+  }
+  if (Number.parseInt(process.versions.node, 10) < oldestNode) {
+    // What is loaded below does not even compile on an older one.
+    complain(
+      `OpenCraw needs Node ${oldestNode} or newer, and this is Node ${process.versions.node} (${process.execPath}).\n` +
+        `Install it from https://nodejs.org/en/download, then run this again.\n`
+    )
+    return exitCodes.machine
+  }
+  return run(given)
+}
+
+// Whoever reads our output may stop early, as `head` does.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1))
 process.exitCode = await main(process.argv.slice(2))
+await new Promise<void>((written) => process.stdout.write("", () => written()))
 // Handles that nobody owns any more (a kept-alive socket) must not hold the process.
 process.exit()

@@ -4,8 +4,6 @@
  * Owns: the order of start and stop, the ready line, and the exit codes.
  * Does not own: what is in the composition (`Dev`).
  */
-import { rmSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -15,9 +13,11 @@ import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Dev from "#layers/Dev.ts"
 import { NodeServer } from "#layers/gateway/NodeServer.ts"
+import * as RunningFile from "#layers/gateway/RunningFile.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
 import * as Settings from "#layers/platform/Settings.ts"
 import { Auth } from "#src/gateway/Auth.ts"
+import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { Shutdown } from "#src/gateway/Shutdown.ts"
 import { modelStatus } from "#src/gateway/probes.ts"
@@ -26,23 +26,11 @@ import { Agents } from "#src/agent/AgentSettings.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 
-/** What a supervisor can rely on; documented in docs/operations.md. */
-export const exitCodes = {
-  stopped: 0,
-  internal: 1,
-  usage: 64,
-  portInUse: 69,
-  dataDir: 73,
-  store: 74,
-  locked: 75,
-  config: 78
-} as const
-
 /** Which failure of the start gives which code. */
-const codeOf: Readonly<Record<string, number>> = {
+export const codeOf: Readonly<Record<string, number>> = {
   ConfigInvalid: exitCodes.config,
-  PortInUse: exitCodes.portInUse,
-  CannotListen: exitCodes.portInUse,
+  PortInUse: exitCodes.unavailable,
+  CannotListen: exitCodes.unavailable,
   DataDirNotDirectory: exitCodes.dataDir,
   DataDirNotWritable: exitCodes.dataDir,
   DataDirOnNetwork: exitCodes.dataDir,
@@ -54,8 +42,8 @@ const codeOf: Readonly<Record<string, number>> = {
   LogError: exitCodes.store
 }
 
-/** Where a running gateway is found by the command line of the same data directory. */
-export const runningFile = (dataDir: string) => join(dataDir, "gateway.json")
+/** How another link is had, as somebody would write it here. */
+const openHint = import.meta.url.endsWith(".ts") ? "npm run opencraw -- open" : "opencraw open"
 
 /** Logs go to stderr: the ready line stands alone on stdout. */
 export const layerLogger = Logger.layer([
@@ -88,8 +76,8 @@ const running = (onReady: Effect.Effect<void>) =>
     const server = yield* NodeServer
     const { path } = yield* DataDir
     const stop = yield* Effect.forkScoped(signalled, { startImmediately: true })
-    writeFileSync(runningFile(path), JSON.stringify({ url: server.url, pid: process.pid }), { mode: 0o600 })
-    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(runningFile(path), { force: true })))
+    RunningFile.write(path, { url: server.url, pid: process.pid })
+    yield* Effect.addFinalizer(() => Effect.sync(() => RunningFile.remove(path)))
     yield* greet
     yield* onReady
     const broken = yield* Effect.raceFirst(Effect.as(Fiber.join(stop), undefined), (yield* MessageLog).broken)
@@ -98,7 +86,7 @@ const running = (onReady: Effect.Effect<void>) =>
       return exitCodes.store
     }
     yield* leave
-    return exitCodes.stopped
+    return exitCodes.ok
   })
 
 const greet = Effect.gen(function* () {
@@ -115,7 +103,7 @@ const greet = Effect.gen(function* () {
   if (process.stdout.isTTY) {
     const code = yield* (yield* Auth).newCode
     process.stdout.write(
-      `\n  Open  ${server.url}/#code=${code}\n  (once, within 10 minutes; another: npm run opencraw -- open)\n\n`
+      `\n  Open  ${server.url}/#code=${code}\n  (once, within 10 minutes; another: ${openHint})\n\n`
     )
   }
 })

@@ -1,5 +1,6 @@
 /**
- * `npm run build`: what is published, in `dist`: the gateway as one file, and the page.
+ * `npm run build`: what is published, in `dist`: the program (a small entry, and chunks that a command loads when it needs them), and
+ * the page.
  *
  * Owns: the bundle's options. Needs no network.
  */
@@ -12,18 +13,32 @@ import { build } from "esbuild"
 import { root, stop } from "./house.mjs"
 import { buildPage } from "./page.mjs"
 
-const out = path.join(root, "dist", "opencraw.mjs")
+const dist = path.join(root, "dist")
+const entry = "opencraw.mjs"
 const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`
 
 // Bundled CommonJS packages call `require` for Node's own modules, which an ES module does not have.
 const banner = `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);`
 
+/** Chunks of an earlier build have other names and would be published too. */
+const removeOld = () => {
+  if (!fs.existsSync(dist)) return
+  for (const name of fs.readdirSync(dist)) if (name.endsWith(".mjs")) fs.rmSync(path.join(dist, name))
+}
+
 const bundleGateway = async () => {
+  removeOld()
   const result = await build({
     absWorkingDir: root,
     entryPoints: ["layers/main.ts"],
-    outfile: out,
+    outdir: dist,
+    outExtension: { ".js": ".mjs" },
+    entryNames: "opencraw",
+    // Beside the entry, since a module finds the page and its version from where it stands.
+    chunkNames: "[name]-[hash]",
     bundle: true,
+    // --version and --help read a few kilobytes; the gateway is loaded by those who need it.
+    splitting: true,
     platform: "node",
     target: "node24",
     format: "esm",
@@ -45,10 +60,14 @@ const bundleGateway = async () => {
 }
 
 const { external } = await bundleGateway().catch(() => stop("The gateway could not be bundled (see above)."))
-const size = fs.statSync(out).size
-process.stdout.write(
-  `dist/opencraw.mjs  ${kilobytes(size)}  (${kilobytes(gzipSync(fs.readFileSync(out)).length)} gzip)\n`
-)
+const parts = fs.readdirSync(dist).filter((name) => name.endsWith(".mjs"))
+fs.chmodSync(path.join(dist, entry), 0o755)
+for (const name of [entry, ...parts.filter((each) => each !== entry).sort()]) {
+  const bytes = fs.readFileSync(path.join(dist, name))
+  process.stdout.write(
+    `dist/${name}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`
+  )
+}
 if (external.size > 0) process.stdout.write(`left outside: ${[...external].sort().join(", ")}\n`)
 
 // What the bundle knows of itself: its version, and that it is a module.

@@ -63,7 +63,8 @@ export interface Options {
   readonly limits?: Partial<Record<keyof typeof limits, number>>
 }
 
-const hosts = { loopback: "127.0.0.1", lan: "0.0.0.0" } as const
+/** The address that `gateway.bind` means. */
+export const hosts = { loopback: "127.0.0.1", lan: "0.0.0.0" } as const
 
 const refuse = (socket: Duplex, decision: Extract<Decision, { _tag: "Refuse" }>): void => {
   const headers = {

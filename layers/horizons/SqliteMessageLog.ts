@@ -11,8 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { statfs } from "node:fs/promises"
-import { dirname, join } from "node:path"
+import { join } from "node:path"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import {
   LogError,
@@ -106,15 +105,7 @@ export const make = Effect.gen(function* () {
   })
 })
 
-const warnBelowMegabytes = 512
-
-const freeMegabytes = (directory: string) =>
-  Effect.tryPromise(async () => {
-    const { bavail, bsize } = await statfs(directory)
-    return Math.floor((bavail * bsize) / 1_000_000)
-  })
-
-/** Can it be read, is it whole, and will it have space tomorrow. */
+/** Can it be read, and can it still be written. */
 const check = Effect.gen(function* () {
   const sqlite = yield* Sqlite
   const run = Effect.gen(function* () {
@@ -122,10 +113,7 @@ const check = Effect.gen(function* () {
     if (broken !== undefined)
       return { status: "failed", message: `the store is broken (${broken}): restart` } satisfies CheckResult
     yield* sqlite.read((db) => db.get("SELECT 1 FROM sessions LIMIT 1"))
-    const free = yield* freeMegabytes(dirname(sqlite.filename))
-    return free < warnBelowMegabytes
-      ? ({ status: "warning", message: `${free} MB of disk left: free some space` } satisfies CheckResult)
-      : ({ status: "ok", message: `${free} MB of disk left` } satisfies CheckResult)
+    return { status: "ok", message: "the log can be read and written" } satisfies CheckResult
   }).pipe(
     Effect.catch((error) =>
       Effect.succeed<CheckResult>({ status: "failed", message: `the store cannot be read: ${error.message}` })

@@ -104,8 +104,9 @@ const statements = (list: ReadonlyArray<string>) =>
 const titles = [`ALTER TABLE sessions ADD COLUMN title TEXT`]
 
 const migrations = { "0001_log": statements(first), "0002_titles": statements(titles) }
-const known = Object.keys(migrations).length
-const table = "log_migrations"
+/** The newest schema of this version. */
+export const known = Object.keys(migrations).length
+export const table = "log_migrations"
 
 /** The newest migration that ran here; 0 for a fresh file. */
 const current = Effect.gen(function* () {

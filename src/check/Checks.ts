@@ -15,36 +15,57 @@ export interface CheckResult {
 
 export interface Check {
   readonly name: string
+  /**
+   * `always`, the default: cheap, so that `/ready` asks it too. `doctor`: only when a person asks. `provider`: costs money or time
+   * at a provider, so that the person may leave it out.
+   */
+  readonly when?: "always" | "doctor" | "provider"
   readonly run: Effect.Effect<CheckResult>
 }
+
+export type NamedResult = CheckResult & { readonly name: string }
 
 export class Checks extends Context.Service<
   Checks,
   {
     readonly register: (check: Check) => Effect.Effect<void>
-    /** Run all checks now, each bounded to 5 s. */
-    readonly run: Effect.Effect<ReadonlyArray<CheckResult & { readonly name: string }>>
+    /** Run the cheap checks now, each bounded to 5 s. */
+    readonly run: Effect.Effect<ReadonlyArray<NamedResult>>
+    /** Run all checks, those of providers only unless `offline`; each bounded to 20 s. */
+    readonly diagnose: (options: { readonly offline: boolean }) => Effect.Effect<ReadonlyArray<NamedResult>>
   }
 >()("opencraw/check/Checks") {}
 
+const isCheap = ({ when = "always" }: Check): boolean => when === "always"
+
 export const layer = Layer.sync(Checks, () => {
   const checks: Array<Check> = []
+  const runEach = (chosen: ReadonlyArray<Check>, seconds: number) =>
+    Effect.forEach(
+      chosen,
+      (check) =>
+        check.run.pipe(
+          Effect.timeoutOrElse({
+            duration: seconds * 1000,
+            orElse: () =>
+              Effect.succeed<CheckResult>({
+                status: "failed",
+                message: `did not answer within ${seconds} s`
+              })
+          }),
+          Effect.map((result) => ({ name: check.name, ...result }))
+        ),
+      { concurrency: "unbounded" }
+    )
   return Checks.of({
     register: (check) => Effect.sync(() => void checks.push(check)),
-    run: Effect.suspend(() =>
-      Effect.forEach(
-        checks,
-        (check) =>
-          check.run.pipe(
-            Effect.timeoutOrElse({
-              duration: "5 seconds",
-              orElse: () =>
-                Effect.succeed<CheckResult>({ status: "failed", message: "did not answer within 5 s" })
-            }),
-            Effect.map((result) => ({ name: check.name, ...result }))
-          ),
-        { concurrency: "unbounded" }
+    run: Effect.suspend(() => runEach(checks.filter(isCheap), 5)),
+    diagnose: ({ offline }) =>
+      Effect.suspend(() =>
+        runEach(
+          checks.filter(({ when }) => !offline || when !== "provider"),
+          20
+        )
       )
-    )
   })
 })

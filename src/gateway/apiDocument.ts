@@ -128,6 +128,18 @@ const os = HttpApiGroup.make("os").add(
     success: Schema.Struct({ channels: Schema.Array(Api.Channel) }),
     error
   }),
+  HttpApiEndpoint.get("lanes", "/api/v1/os/lanes", {
+    success: Schema.Struct({ lanes: Schema.Array(Api.Lane) }),
+    error
+  }).annotate(OpenApi.Description, "Sessions that are at work now. Needs an admin."),
+  HttpApiEndpoint.get("checks", "/api/v1/os/checks", {
+    query: { offline: Schema.optionalKey(count) },
+    success: Schema.Struct({ checks: Schema.Array(Api.Check) }),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Every check with what was found, those that call a provider included unless `offline=1`. Needs an admin."
+  ),
   HttpApiEndpoint.post("newCode", "/api/v1/os/codes", {
     success: Schema.Struct({ code: Schema.String }).pipe(HttpApiSchema.status(201)),
     error

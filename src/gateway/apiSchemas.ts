@@ -87,6 +87,21 @@ export const Channel = Schema.Struct({
   max_chars: Count
 }).annotate({ identifier: "Channel" })
 
+export const Lane = Schema.Struct({
+  session_key: Schema.String,
+  phase: Schema.Literals(["idle", "running", "parked", "waiting"]),
+  /** Messages that wait in memory. */
+  depth: Count,
+  /** Runs that were told to stop and have not. */
+  fenced: Count
+}).annotate({ identifier: "Lane" })
+
+export const Check = Schema.Struct({
+  name: Schema.String,
+  status: Schema.Literals(["ok", "warning", "failed"]),
+  message: Schema.String
+}).annotate({ identifier: "Check" })
+
 export const Me = Schema.Struct({
   principal: Schema.Struct({
     id: Schema.String,

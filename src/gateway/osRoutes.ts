@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Channels } from "#src/channel/Channels.ts"
+import { Checks } from "#src/check/Checks.ts"
 import { Ids, messageId } from "#src/domain/Ids.ts"
 import { agentOf } from "#src/domain/SessionKey.ts"
 import type { LogError } from "#src/horizons/MessageLog.ts"
@@ -59,6 +60,7 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const auth = yield* Auth
   const channels = yield* Channels
+  const checks = yield* Checks
   const settings = yield* Gateway
   const ids = yield* Ids
   const inbound = yield* Inbound
@@ -175,6 +177,23 @@ export const make = Effect.gen(function* () {
     return json({ channels: found })
   })
 
+  const listLanes = Effect.fnUntraced(function* ({ query }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    const found = (yield* lanes.list).map((lane): typeof Api.Lane.Type => ({
+      session_key: lane.session,
+      phase: lane.phase,
+      depth: lane.depth,
+      fenced: lane.fenced
+    }))
+    return json({ lanes: found })
+  })
+
+  const runChecks = Effect.fnUntraced(function* ({ query }: Call) {
+    const given = yield* Effect.fromResult(numbers(query, ["offline"]))
+    const found = yield* checks.diagnose({ offline: (given["offline"] ?? 0) > 0 })
+    return json({ checks: found satisfies ReadonlyArray<typeof Api.Check.Type> })
+  })
+
   const makeCode = Effect.fnUntraced(function* (_: Call) {
     return json({ code: yield* auth.newCode }, 201)
   })
@@ -200,6 +219,8 @@ export const make = Effect.gen(function* () {
     { method: "POST", path: `${os}/messages/send`, access: "principal", handle: sendMessage },
     { method: "GET", path: `${os}/messages/:id`, access: "principal", handle: showMessage },
     { method: "GET", path: `${os}/channels`, access: "principal", handle: listChannels },
+    { method: "GET", path: `${os}/lanes`, access: "admin", handle: listLanes },
+    { method: "GET", path: `${os}/checks`, access: "admin", handle: runChecks },
     { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
     { method: "POST", path: "/auth/code", access: "open", handle: redeem },
     { method: "GET", path: "/auth/me", access: "principal", handle: me }

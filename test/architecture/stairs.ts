@@ -28,7 +28,8 @@ export const steps: ReadonlyMap<string, number> = new Map(
 const topRooms: ReadonlyMap<string, string> = new Map([
   ["Telemetry.ts", "Telemetry"],
   ["System.ts", "System"],
-  ["Config.ts", "System"]
+  ["Config.ts", "System"],
+  ["ConfigKeys.ts", "System"]
 ])
 
 interface Import {

@@ -364,13 +364,12 @@ describe("SqliteMessageLog", () => {
     }).pipe(Effect.provide(inFolder))
   )
 
-  it.effect("its check says how much space is left", () =>
+  it.effect("its check says that it can be used", () =>
     Effect.gen(function* () {
       const [result] = yield* (yield* Checks.Checks).run
 
       assert.strictEqual(result?.name, "store")
-      assert.notStrictEqual(result?.status, "failed")
-      assert.match(result?.message ?? "", /\d+ MB/)
+      assert.strictEqual(result?.status, "ok")
     }).pipe(Effect.provide(inFolder))
   )
 

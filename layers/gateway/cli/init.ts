@@ -1,0 +1,205 @@
+/** `opencraw config init`: asks for what the flags do not say, and writes a file that is known to work. */
+import { existsSync, linkSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { basename, dirname, join, resolve } from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Prompt from "effect/cli/Prompt"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Settings from "#layers/platform/Settings.ts"
+import { CommandFailed } from "#src/gateway/cli/CommandFailed.ts"
+import { type Answers, configText } from "#src/gateway/cli/configText.ts"
+import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
+import type { Given } from "#src/gateway/cli/parse.ts"
+import { builtIn, split } from "#src/model/Models.ts"
+import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
+import { startHint } from "../GatewayClient.ts"
+import { numberOf, print, printJson, readInput, wrong } from "./terminal.ts"
+
+const providers: Readonly<Record<string, ProviderSettings>> = builtIn
+
+const examples: Readonly<Record<string, string>> = {
+  openai: "gpt-5",
+  anthropic: "claude-sonnet-4-5",
+  openrouter: "openai/gpt-5",
+  ollama: "llama3.2"
+}
+
+const cancelled = new CommandFailed({ code: exitCodes.negative, message: "Nothing was written." })
+
+/** Ask a person. Ctrl-C writes nothing. */
+const ask = <A>(prompt: Prompt.Prompt<A>) =>
+  Prompt.run(prompt).pipe(
+    Effect.provide(NodeServices.layer),
+    Effect.mapError(() => cancelled)
+  )
+
+const askModel = Effect.gen(function* () {
+  const provider = yield* ask(
+    Prompt.Select({
+      message: "Which model provider?",
+      choices: [
+        { title: "openai", value: "openai" },
+        { title: "openrouter", value: "openrouter" },
+        { title: "ollama (on this machine)", value: "ollama" },
+        { title: "another one that speaks the OpenAI protocol", value: "other" },
+        { title: "none yet: the built-in demo", value: "demo" }
+      ]
+    })
+  )
+  if (provider === "demo") return { model: "demo/demo", baseUrl: undefined }
+  const name =
+    provider === "other"
+      ? yield* ask(Prompt.String({ message: "A short name for it", default: "mine" }))
+      : provider
+  const baseUrl =
+    provider === "other"
+      ? yield* ask(Prompt.String({ message: "Its address, up to and with /v1", validate: mustBeAddress }))
+      : undefined
+  const model = yield* ask(Prompt.String({ message: "Which model?", default: examples[provider] ?? "" }))
+  return { model: `${name}/${model}`, baseUrl }
+})
+
+const mustBeAddress = (text: string) =>
+  URL.canParse(text) && /^https?:/.test(text) ? Effect.succeed(text) : Effect.fail("an http or https address")
+
+/** The key itself, the variable that holds it, or neither where none is needed. */
+const askKey = Effect.fnUntraced(function* (provider: string) {
+  const variable = providers[provider]?.api_key_env
+  if (provider === "ollama" || provider === "demo") return {}
+  const isSet = variable !== undefined && (process.env[variable] ?? "") !== ""
+  const how = yield* ask(
+    Prompt.Select({
+      message: "Its key?",
+      choices: [
+        ...(variable === undefined
+          ? []
+          : [
+              {
+                title: `from the environment variable ${variable}${isSet ? "" : " (not set here)"}`,
+                value: "env"
+              }
+            ]),
+        { title: "type it now; it is kept in the file", value: "key" },
+        ...(variable === undefined ? [{ title: "it needs none", value: "none" }] : [])
+      ]
+    })
+  )
+  if (how === "none") return {}
+  if (how === "env" && variable !== undefined) return { apiKeyEnv: variable }
+  const key = yield* ask(Prompt.Password({ message: "Key" }))
+  return { apiKey: Redacted.value(key).trim() }
+})
+
+const keyGiven = Effect.fnUntraced(function* ({ values }: Given) {
+  const apiKey = values.get("api-key")
+  const apiKeyEnv = values.get("api-key-env")
+  if (apiKey !== undefined && apiKeyEnv !== undefined) {
+    return yield* wrong("give --api-key or --api-key-env, not both")
+  }
+  if (apiKey !== "-") return { apiKey, apiKeyEnv }
+  const read = (yield* readInput).trim()
+  return read === "" ? yield* wrong("standard input holds no key") : { apiKey: read, apiKeyEnv: undefined }
+})
+
+const answersOf = Effect.fnUntraced(function* (given: Given) {
+  const { values } = given
+  const isAsking = process.stdin.isTTY && process.stdout.isTTY
+  const port = yield* numberOf(given, "port", 0)
+  const key = yield* keyGiven(given)
+  const asked =
+    values.has("model") || !isAsking
+      ? { model: values.get("model"), baseUrl: values.get("base-url") }
+      : yield* askModel
+  const { model, baseUrl } = asked
+  if (model !== undefined && split(model) === undefined) {
+    return yield* wrong("--model must read provider/model, such as openai/gpt-5")
+  }
+  if (model === undefined && (key.apiKey ?? key.apiKeyEnv ?? baseUrl) !== undefined) {
+    return yield* wrong("a key or an address needs --model PROVIDER/MODEL")
+  }
+  const provider = model === undefined ? "demo" : (split(model)?.provider ?? "")
+  const mustAsk = isAsking && key.apiKey === undefined && key.apiKeyEnv === undefined
+  const keyAsked = mustAsk ? yield* askKey(provider) : {}
+  if (isAsking && !values.has("channel")) {
+    yield* ask(
+      Prompt.Select({
+        message: "Where do people write first?",
+        choices: [{ title: "webchat: the gateway's own page and this terminal", value: "webchat" }]
+      })
+    )
+  }
+  return { model, baseUrl, port, ...key, ...keyAsked } satisfies Answers
+})
+
+/** Whether the text can be used where it will stand; a variable that is not set here may well be set for the gateway. */
+const checkText = Effect.fnUntraced(function* (text: string, target: string, answers: Answers) {
+  const folder = mkdtempSync(join(dirname(target), ".opencraw-"))
+  const file = join(folder, basename(target))
+  writeFileSync(file, text, { mode: 0o600 })
+  const variable = answers.apiKeyEnv ?? providers[split(answers.model ?? "")?.provider ?? ""]?.api_key_env
+  const env =
+    variable === undefined || (process.env[variable] ?? "") !== ""
+      ? process.env
+      : { ...process.env, [variable]: "set later" }
+  const loaded = yield* Settings.load({ argvConfig: file, env }).pipe(
+    Effect.mapError((error) => {
+      const told = error.message.replace(file, target)
+      return new CommandFailed({ code: exitCodes.config, message: `${told}\nNothing was written.` })
+    }),
+    Effect.onExit((exit) =>
+      Effect.sync(() => {
+        if (exit._tag === "Failure") rmSync(folder, { recursive: true, force: true })
+      })
+    )
+  )
+  return { loaded, folder, file, isVariableMissing: env === process.env ? undefined : variable }
+})
+
+/** Moves the checked file into place; of two that want to, one wins. */
+const place = (file: string, folder: string, target: string, isForced: boolean) =>
+  Effect.try({
+    try: () => {
+      if (isForced) renameSync(file, target)
+      else linkSync(file, target)
+    },
+    catch: (cause) => notWritten(target, cause)
+  }).pipe(Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true, force: true }))))
+
+const notWritten = (target: string, cause: unknown) => {
+  const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
+  return new CommandFailed({
+    code: exitCodes.dataDir,
+    message:
+      code === "EEXIST"
+        ? `${target} exists already. It was left alone; --force replaces it, --file FILE writes another.`
+        : `${target} cannot be written (${String(code ?? cause)}).`
+  })
+}
+
+export const init = Effect.fn("cli.config.init")(function* (given: Given) {
+  const target = resolve(given.values.get("file") ?? "opencraw.toml")
+  const isForced = given.values.has("force")
+  if (!isForced && existsSync(target)) return yield* notWritten(target, { code: "EEXIST" })
+  const answers = yield* answersOf(given)
+  const text = configText(answers)
+  const { folder, file, isVariableMissing } = yield* checkText(text, target, answers).pipe(
+    Effect.catchDefect((cause) => Effect.fail(notWritten(target, cause)))
+  )
+  yield* place(file, folder, target, isForced)
+  if (given.values.has("json")) {
+    printJson({
+      file: target,
+      ...(isVariableMissing === undefined ? {} : { missing_variable: isVariableMissing })
+    })
+    return exitCodes.ok
+  }
+  print(`Written: ${target} (only you can read it)\n`)
+  if (isVariableMissing !== undefined) {
+    print(`Before the gateway starts, set the environment variable ${isVariableMissing}.\n`)
+  }
+  const isFound = basename(target) === "opencraw.toml" && dirname(target) === process.cwd()
+  print(
+    `Start: ${startHint}${isFound ? "" : `${startHint === "npm start" ? " --" : ""} --config ${target}`}\n`
+  )
+  return exitCodes.ok
+})

@@ -1,0 +1,118 @@
+/**
+ * Every key that a configuration may set, as people are told of it: by `opencraw config keys` and docs/configuration.md.
+ *
+ * Made of the Schemas, so that it is never stale.
+ */
+import * as Result from "effect/Result"
+import * as SchemaAST from "effect/SchemaAST"
+import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
+import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
+import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
+import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
+import { ConfigSchema, resolve } from "./Config.ts"
+
+type Section = keyof typeof ConfigSchema.fields
+
+interface Table {
+  readonly title: string
+  readonly ast: SchemaAST.AST
+  readonly defaults: object
+}
+
+export interface ConfigKey {
+  readonly key: string
+  /** In words: `whole number, at least 1`. Literals stand in backticks. */
+  readonly type: string
+  /** As JSON; undefined without one. */
+  readonly default: string | undefined
+  readonly isRequired: boolean
+  readonly about: string
+}
+
+export interface ConfigSection {
+  readonly name: Section
+  /** `[agents.NAME]`. */
+  readonly title: string
+  readonly about: string
+  readonly keys: ReadonlyArray<ConfigKey>
+}
+
+const { config } = Result.getOrThrow(resolve({}))
+const agent: Table = {
+  title: "[agents.NAME]",
+  ast: AgentSettingsSchema.ast,
+  defaults: { ...config.agents["main"], model: undefined }
+}
+
+// Every section of the Schema must stand here, or this does not compile.
+const tables: Readonly<Record<Section, Table>> = {
+  runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
+  general: { ...agent, title: "[general]" },
+  agents: agent,
+  providers: {
+    title: "[providers.NAME]",
+    ast: ProviderSettingsSchema.ast,
+    defaults: { ...config.providers["demo"], kind: undefined }
+  },
+  gateway: { title: "[gateway]", ast: GatewaySettingsSchema.ast, defaults: config.gateway },
+  queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
+  context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context }
+}
+
+const typeOf = (ast: SchemaAST.AST): string => {
+  switch (ast._tag) {
+    case "Literal":
+      return `\`${String(ast.literal)}\``
+    case "Union":
+      return ast.types.map(typeOf).join(", ")
+    case "Arrays":
+      return `list of ${ast.rest.map(typeOf).join(", ")}`
+    case "Declaration":
+      return "secret text"
+    case "String":
+      return "text"
+    case "Number":
+      return numberOf(ast)
+    default:
+      return ast._tag.toLowerCase()
+  }
+}
+
+const numberOf = (ast: SchemaAST.Number): string => {
+  const limits = (ast.checks ?? []).map((check) => check.annotations?.["expected"])
+  const range = limits
+    .filter((one) => typeof one === "string" && one !== "an integer")
+    .map((one) =>
+      String(one)
+        .replace(/^a value /, "")
+        .replace("greater than or equal to", "at least")
+    )
+  return [limits.includes("an integer") ? "whole number" : "number", ...range].join(", ")
+}
+
+const keysOf = ({ ast, defaults }: Table): ReadonlyArray<ConfigKey> => {
+  if (ast._tag !== "Objects") throw new Error("a section is a table")
+  return ast.propertySignatures.map(({ name, type }) => {
+    const value: unknown = Reflect.get(defaults, name)
+    const about = SchemaAST.resolveDescription(type)
+    if (about === undefined) throw new Error(`${String(name)} has no description`)
+    return {
+      key: String(name),
+      type: typeOf(type),
+      default: value === undefined ? undefined : JSON.stringify(value),
+      isRequired: value === undefined && !SchemaAST.isOptional(type),
+      about
+    }
+  })
+}
+
+/** All sections in the order of the Schema. The keys of `general` are those of `agents`. */
+export const sections = (): ReadonlyArray<ConfigSection> =>
+  (Object.keys(tables) as ReadonlyArray<Section>).map((name) => ({
+    name,
+    title: tables[name].title,
+    about: SchemaAST.resolveDescription(ConfigSchema.fields[name].ast) ?? "",
+    keys: keysOf(tables[name])
+  }))

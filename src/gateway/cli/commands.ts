@@ -1,0 +1,242 @@
+/**
+ * The command line as a table: every command, its arguments, flags and examples.
+ *
+ * Parsing, help, shell completions and docs/cli.md are made of this table, so that they cannot disagree. It imports nothing: what
+ * reads it must answer as fast as Node itself starts.
+ * Does not own: what a command does (`layers`).
+ */
+
+export interface Flag {
+  readonly name: string
+  /** What stands for its value in the help; a flag without one is a switch. */
+  readonly value?: string
+  readonly choices?: ReadonlyArray<string>
+  readonly about: string
+}
+
+export interface Argument {
+  readonly name: string
+  readonly about: string
+  readonly isOptional?: boolean
+  /** Takes all the words that are left. */
+  readonly takesRest?: boolean
+  readonly choices?: ReadonlyArray<string>
+}
+
+export interface Command {
+  /** `sessions list`. */
+  readonly name: string
+  readonly about: string
+  /** More, for its own help. */
+  readonly details?: string
+  readonly arguments: ReadonlyArray<Argument>
+  readonly flags: ReadonlyArray<Flag>
+  readonly examples: ReadonlyArray<{ readonly line: string; readonly about: string }>
+}
+
+/** On every command. */
+export const help: Flag = { name: "help", about: "show this help" }
+const config: Flag = { name: "config", value: "FILE", about: "the configuration file" }
+const json: Flag = { name: "json", about: "print JSON for programs" }
+const session: Flag = {
+  name: "session",
+  value: "KEY",
+  about: "the session, as the page shows it; main without"
+}
+
+const one = (name: string, about: string): Argument => ({ name, about })
+
+export const commands: ReadonlyArray<Command> = [
+  {
+    name: "serve",
+    about: "run the gateway and its page",
+    details:
+      "Logs go to stderr. When it listens it prints one JSON line with its address, and on a terminal a link to the page.",
+    arguments: [],
+    flags: [config],
+    examples: [
+      { line: "opencraw serve", about: "with ./opencraw.toml, or with defaults and the demo model" },
+      { line: "opencraw serve --config /etc/opencraw.toml", about: "with this file" }
+    ]
+  },
+  {
+    name: "open",
+    about: "print a one-time link to the page of the running gateway",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw open", about: "open what it prints in a browser within ten minutes" }]
+  },
+  {
+    name: "send",
+    about: "send one message and print its answer",
+    details:
+      "Without TEXT, or with -, the message is read from standard input. The same --id is the same message: it is sent once.",
+    arguments: [{ name: "TEXT", about: "the message", isOptional: true, takesRest: true }],
+    flags: [
+      session,
+      { name: "id", value: "ID", about: "your own id of the message" },
+      { name: "no-wait", about: "print the message's id once it is durable, and do not wait" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw send What is the time?", about: "to the session main" },
+      { line: "git log -5 | opencraw send --session notes -", about: "from standard input" }
+    ]
+  },
+  {
+    name: "chat",
+    about: "talk in the terminal",
+    details:
+      "Answers stream. While it is away, it connects again and nothing is lost. In it: /stop, /session KEY, /trace, /help, /quit.",
+    arguments: [],
+    flags: [session, config],
+    examples: [
+      { line: "opencraw chat", about: "the session main, which the page shows too" },
+      { line: "opencraw chat --session planning", about: "another session" }
+    ]
+  },
+  {
+    name: "doctor",
+    about: "check everything it depends on, and say how to mend it",
+    details:
+      "Calls the model's provider once, with a question of a few tokens. Works with and without a running gateway. Exit code 2 when something failed.",
+    arguments: [],
+    flags: [{ name: "offline", about: "call no provider" }, config, json],
+    examples: [
+      { line: "opencraw doctor", about: "what is wrong here?" },
+      { line: "opencraw doctor --offline --json", about: "for a supervisor" }
+    ]
+  },
+  {
+    name: "sessions list",
+    about: "list sessions, latest first",
+    arguments: [],
+    flags: [{ name: "limit", value: "N", about: "at most so many; 100 without" }, config, json],
+    examples: [{ line: "opencraw sessions list --limit 10", about: "the latest ten" }]
+  },
+  {
+    name: "sessions show",
+    about: "print a conversation",
+    arguments: [one("KEY", "the session")],
+    flags: [{ name: "last", value: "N", about: "only the newest N messages" }, config, json],
+    examples: [{ line: "opencraw sessions show main --last 20", about: "the newest twenty messages" }]
+  },
+  {
+    name: "sessions delete",
+    about: "stop a session's work and forget it",
+    arguments: [one("KEY", "the session")],
+    flags: [{ name: "yes", about: "do not ask" }, config, json],
+    examples: [{ line: "opencraw sessions delete notes --yes", about: "without asking" }]
+  },
+  {
+    name: "sessions export",
+    about: "write a whole conversation to a file or standard output",
+    arguments: [one("KEY", "the session")],
+    flags: [
+      {
+        name: "format",
+        value: "FORMAT",
+        choices: ["jsonl", "markdown"],
+        about: "one JSON object a line, or text for people; jsonl without"
+      },
+      { name: "output", value: "FILE", about: "a new file, readable by you only" },
+      config
+    ],
+    examples: [
+      {
+        line: "opencraw sessions export main --format markdown --output main.md",
+        about: "for people"
+      }
+    ]
+  },
+  {
+    name: "trace",
+    about: "show what became of a message, and when",
+    arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],
+    flags: [config, json],
+    examples: [{ line: "opencraw trace msg_01J8", about: "accepted, run, steps, tools, sent" }]
+  },
+  {
+    name: "config show",
+    about: "print the configuration in force; secrets are not shown",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw config show", about: "with all defaults" }]
+  },
+  {
+    name: "config check",
+    about: "check the configuration and name every problem",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw config check --config new.toml", about: "before a restart" }]
+  },
+  {
+    name: "config keys",
+    about: "list every key with its type and default",
+    arguments: [{ name: "SECTION", about: "only this section", isOptional: true }],
+    flags: [json],
+    examples: [{ line: "opencraw config keys gateway", about: "the keys of [gateway]" }]
+  },
+  {
+    name: "config init",
+    about: "ask for model, key and first channel, and write a checked file",
+    details:
+      "Asks on a terminal for what the flags do not say. The file is readable by you only. --api-key - reads the key from standard input.",
+    arguments: [],
+    flags: [
+      { name: "model", value: "PROVIDER/MODEL", about: "such as openai/gpt-5, ollama/llama3.2, demo/demo" },
+      { name: "api-key", value: "KEY", about: "the provider's key; - reads it from standard input" },
+      {
+        name: "api-key-env",
+        value: "NAME",
+        about: "the environment variable that holds the key, instead of the key"
+      },
+      { name: "base-url", value: "URL", about: "the provider's address, for one that is not built in" },
+      { name: "channel", value: "CHANNEL", choices: ["webchat"], about: "the first channel people write on" },
+      { name: "port", value: "PORT", about: "the gateway's port; 3000 without" },
+      { name: "file", value: "FILE", about: "where to write it; ./opencraw.toml without" },
+      { name: "force", about: "replace an existing file" },
+      json
+    ],
+    examples: [
+      { line: "opencraw config init", about: "asks" },
+      {
+        line: "opencraw config init --model openai/gpt-5 --api-key-env OPENAI_API_KEY",
+        about: "does not ask"
+      }
+    ]
+  },
+  {
+    name: "lanes",
+    about: "show the sessions that are at work now",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw lanes", about: "running, waiting, and how many messages wait" }]
+  },
+  {
+    name: "completions",
+    about: "print the completions of a shell",
+    arguments: [{ name: "SHELL", about: "bash, zsh or fish", choices: ["bash", "zsh", "fish"] }],
+    flags: [],
+    examples: [
+      { line: 'eval "$(opencraw completions bash)"', about: "in ~/.bashrc" },
+      { line: "opencraw completions fish > ~/.config/fish/completions/opencraw.fish", about: "for fish" }
+    ]
+  },
+  {
+    name: "version",
+    about: "print the version",
+    arguments: [],
+    flags: [json],
+    examples: [{ line: "opencraw --version", about: "the same" }]
+  }
+]
+
+/** The commands that begin with these words: `sessions` has four. */
+export const below = (words: ReadonlyArray<string>): ReadonlyArray<Command> => {
+  const prefix = words.join(" ")
+  return prefix === ""
+    ? commands
+    : commands.filter(({ name }) => name === prefix || name.startsWith(`${prefix} `))
+}

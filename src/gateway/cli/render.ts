@@ -1,0 +1,119 @@
+/** What the command line shows people of the API's answers. Pure; `--json` shows the answers themselves. */
+import type * as Api from "../apiSchemas.ts"
+
+/** Text of others must not steer the terminal: its control characters are shown as marks. */
+export const plain = (text: string): string =>
+  // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+  text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\uFFFD")
+
+/** Columns as wide as their widest cell. */
+export const table = (header: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const all = [header, ...rows]
+  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)))
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+        .join("  ")
+        .trimEnd()
+    )
+    .map((line) => `${line}\n`)
+    .join("")
+}
+
+const units = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000],
+  ["s", 1000]
+] as const
+
+/** `3 min ago`. */
+export const ago = (at: number, now: number): string => {
+  const passed = Math.max(0, now - at)
+  const unit = units.find(([, millis]) => passed >= millis)
+  return unit === undefined ? "now" : `${Math.floor(passed / unit[1])} ${unit[0]} ago`
+}
+
+export const sessions = (list: ReadonlyArray<typeof Api.Session.Type>, now: number): string =>
+  list.length === 0
+    ? "No sessions yet.\n"
+    : table(
+        ["SESSION", "ENTRIES", "OPEN", "LAST"],
+        list.map((one) => [one.session_key, String(one.seq), String(one.open), ago(one.updated_at, now)])
+      )
+
+const speakers = { user: "you", assistant: "agent", system: "gateway" } as const
+
+export const transcript = (messages: ReadonlyArray<typeof Api.TranscriptMessage.Type>): string =>
+  messages
+    .map((message) => {
+      const cut = message.partial === undefined ? "" : ` (${message.partial})`
+      const time = new Date(message.created_at).toISOString().slice(0, 19).replace("T", " ")
+      return `${time}Z  ${speakers[message.role]}${cut}  [${message.id}]\n${plain(message.content).trimEnd()}\n`
+    })
+    .join("\n")
+
+/** A transcript for people to keep. */
+export const markdown = (key: string, messages: ReadonlyArray<typeof Api.TranscriptMessage.Type>): string =>
+  [
+    `# ${key}`,
+    ...messages.map(
+      (message) =>
+        `\n**${speakers[message.role]}**, ${new Date(message.created_at).toISOString()}${
+          message.partial === undefined ? "" : ` (${message.partial})`
+        }\n\n${message.content.trimEnd()}`
+    ),
+    ""
+  ].join("\n")
+
+export const trace = (status: typeof Api.MessageStatus.Type): string => {
+  const end =
+    status.outcome === undefined
+      ? status.state
+      : `${status.outcome}${status.by === undefined ? "" : ` by ${status.by}`}`
+  const head = `${status.id}  ${status.session_key}  ${end}${
+    status.attempts > 1 ? `, ${status.attempts} attempts` : ""
+  }\n`
+  const failure = status.failure === undefined ? "" : `  ${plain(status.failure.message)}\n`
+  const steps = status.timeline.map((step) => {
+    const tokens =
+      step.tokens === undefined
+        ? ""
+        : `${step.tokens.input} tokens in, ${step.tokens.output} out${step.tokens.estimated ? " (estimated)" : ""}`
+    return [
+      `  +${Math.round(step.ms)} ms`,
+      step.step.replace("_", " "),
+      [step.name ?? "", step.status ?? "", tokens].filter((word) => word !== "").join(", ")
+    ]
+  })
+  return head + failure + table(["  AFTER", "STEP", ""], steps)
+}
+
+export const lanes = (list: ReadonlyArray<typeof Api.Lane.Type>): string =>
+  list.length === 0
+    ? "No session is at work.\n"
+    : table(
+        ["SESSION", "PHASE", "WAITING", "FENCED"],
+        list.map((lane) => [lane.session_key, lane.phase, String(lane.depth), String(lane.fenced)])
+      )
+
+const marks = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const
+
+/** Checks, the failed ones last, where the eye is. */
+export const checks = (list: ReadonlyArray<typeof Api.Check.Type>): string => {
+  const order = { ok: 0, warning: 1, failed: 2 } as const
+  const sorted = list.toSorted((a, b) => order[a.status] - order[b.status])
+  const width = Math.max(0, ...list.map(({ name }) => name.length))
+  const failed = list.filter(({ status }) => status === "failed").length
+  const warned = list.filter(({ status }) => status === "warning").length
+  const indent = " ".repeat(width + 8)
+  return [
+    ...sorted.map(
+      ({ name, status, message }) =>
+        `${marks[status]}  ${name.padEnd(width)}  ${plain(message).replaceAll("\n", `\n${indent}`)}`
+    ),
+    `${list.length - failed - warned} ok, ${warned} to look at, ${failed} failed`,
+    ""
+  ].join("\n")
+}
