@@ -6,6 +6,7 @@
  */
 import type { ModelRequest, PromptMessage } from "#src/model/Model.ts"
 import type { ToolNames } from "#src/model/toolNames.ts"
+import { objectText } from "./json.ts"
 
 /** `usesNewLimit`: OpenAI itself has renamed the output limit and refuses the old word; others only know the old one. */
 export const encodeRequest = (
@@ -72,19 +73,8 @@ const encodeMessage = (message: PromptMessage, names: ToolNames): unknown => {
         tool_calls: message.calls.map((call) => ({
           id: call.id,
           type: "function",
-          function: { name: names.toWire(call.name), arguments: jsonObject(call.arguments) }
+          function: { name: names.toWire(call.name), arguments: objectText(call.arguments) }
         }))
       }
   }
-}
-
-/** Providers refuse a history whose arguments are not a JSON object, so what a model once garbled is wrapped in one. */
-const jsonObject = (text: string): string => {
-  try {
-    const value: unknown = JSON.parse(text)
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return text
-  } catch {
-    if (text.trim() === "") return "{}"
-  }
-  return JSON.stringify({ malformed: text })
 }

@@ -1,9 +1,50 @@
 /**
  * What any provider that is reached over HTTP needs said about an answer that is none.
  *
- * Owns: headers that matter, how long a limited caller is to wait, and failure texts without secrets.
+ * Owns: addresses, headers that matter, how long a limited caller is to wait, the reason of a status or an error, and failure
+ * texts without secrets.
  */
-import { errorText } from "./OpenAiChatDecoder.ts"
+import {
+  type ModelError,
+  ModelRateLimited,
+  ModelRejected,
+  ModelUnauthorized,
+  ModelUnavailable
+} from "#src/model/Model.ts"
+import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
+import * as Redacted from "effect/Redacted"
+import { isRecord, parse } from "./json.ts"
+
+export type Reason = ModelError["reason"]
+
+/** Where a provider is, and its key; `path` ends with no slash. `undefined` for what is no web address. */
+export interface Address {
+  readonly origin: string
+  readonly hostname: string
+  readonly path: string
+  readonly search: string
+  readonly key: string
+}
+
+export const addressOf = (settings: ProviderSettings): Address | undefined => {
+  const base = settings.base_url ?? ""
+  const url = URL.canParse(base) ? new URL(base) : undefined
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined
+  return {
+    origin: url.origin,
+    hostname: url.hostname,
+    path: url.pathname.replace(/\/+$/, ""),
+    search: url.search,
+    key: settings.api_key === undefined ? "" : Redacted.value(settings.api_key).trim()
+  }
+}
+
+/** Sent with each request, whatever the protocol. */
+export const standardHeaders = {
+  "content-type": "application/json",
+  accept: "text/event-stream",
+  "user-agent": "opencraw"
+} as const
 
 export type Headers = Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
 
@@ -34,6 +75,20 @@ export const retryAfter = (headers: Headers): number | undefined => {
   return Number.isFinite(wait) ? Math.min(Math.max(Math.ceil(wait), 0), dayMillis) : undefined
 }
 
+/** How providers word that a prompt does not fit the model. */
+const tooLong = /prompt is too long|context[ _-]?(?:length|window|limit)|maximum context/i
+
+/** The reason of an HTTP status that is not 2xx. */
+export const statusReason = (status: number, detail: string, retryAfterMillis?: number): Reason => {
+  if (status === 401 || status === 403) return new ModelUnauthorized({ status })
+  if (status === 429) {
+    return new ModelRateLimited(retryAfterMillis === undefined ? {} : { retryAfterMillis })
+  }
+  if (status >= 500 || status === 408) return new ModelUnavailable({ status, detail })
+  const isTooLong = status === 413 || (status < 500 && tooLong.test(detail))
+  return new ModelRejected({ status, detail, ...(isTooLong ? { problem: "prompt_too_long" as const } : {}) })
+}
+
 /** One bounded line without the key or anything that looks like one. */
 export const safeDetail = (text: string, key: string): string => {
   const bare = key.length < 4 ? text : text.replaceAll(key, "[key]")
@@ -45,14 +100,22 @@ export const safeDetail = (text: string, key: string): string => {
     .slice(0, 500)
 }
 
+/** What a provider's error object or body says, in one line. */
+export const errorText = (error: unknown): string => {
+  if (typeof error === "string") return error
+  if (isRecord(error)) {
+    if (typeof error["message"] === "string") return error["message"]
+    if (error["error"] !== undefined) return errorText(error["error"])
+    if (typeof error["detail"] === "string") return error["detail"]
+  }
+  return JSON.stringify(error) ?? ""
+}
+
 /** What a failure's body says: its error message, or the words of a web page. */
 export const bodyDetail = (body: string, detail: (text: string) => string): string => {
   if (body.trimStart().startsWith("<")) return detail(`a web page: ${body.replace(/<[^>]*>/g, " ")}`)
-  try {
-    return detail(errorText(JSON.parse(body)))
-  } catch {
-    return detail(body)
-  }
+  const said = parse(body)
+  return detail(said === undefined ? body : errorText(said))
 }
 
 /** A connection's failure. */

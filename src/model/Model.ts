@@ -77,13 +77,16 @@ export class ModelRateLimited extends Schema.TaggedError<ModelRateLimited>()("Mo
   }
   readonly isRetryable = true
 }
-/** The provider rejected the request itself (4xx). `detail` is for the operator's log, never for a chat. */
+/** The provider rejected the request itself (4xx), `problem` when it is a known one. `detail` is for the operator's log, never for a chat. */
 export class ModelRejected extends Schema.TaggedError<ModelRejected>()("ModelRejected", {
   status: Schema.Number,
-  detail: Schema.String
+  detail: Schema.String,
+  problem: Schema.optionalKey(Schema.Literal("prompt_too_long"))
 }) {
   override get message() {
-    return `the provider rejected the request (${this.status})`
+    return this.problem === undefined
+      ? `the provider rejected the request (${this.status})`
+      : "the conversation is too long for this model"
   }
   readonly isRetryable = false
 }

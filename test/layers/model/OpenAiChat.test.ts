@@ -281,6 +281,22 @@ describe("OpenAiChat", () => {
     })
   )
 
+  it.effect("says in words for a chat that the conversation is too long for the model", () =>
+    Effect.gen(function* () {
+      const message =
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens."
+      const fake = yield* answering(
+        400,
+        JSON.stringify({ error: { message, code: "context_length_exceeded" } })
+      )
+
+      const reason = yield* Fake.askReason(fake.url)
+
+      assert.deepInclude(reason, { _tag: "ModelRejected", status: 400, problem: "prompt_too_long" })
+      assert.strictEqual(reason.message, "the conversation is too long for this model")
+    })
+  )
+
   it.effect("calls a provider that fails unavailable, also when it answers with a web page", () =>
     Effect.gen(function* () {
       const fake = yield* answering(502, "<html><body>Bad   gateway</body></html>", {
