@@ -12,7 +12,7 @@ import { AgentSettingsSchema, type AgentSettings } from "#src/agent/AgentSetting
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
-import { QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
@@ -41,6 +41,11 @@ export const ConfigSchema = Schema.Struct({
   ),
   gateway: withDefault(GatewaySettingsSchema, {}, "The one port and who may use it"),
   queue: withDefault(QueueSettingsSchema, {}, "How a lane takes messages, and how many runs go at once"),
+  inbound: withDefault(
+    InboundSettingsSchema,
+    {},
+    "How messages that one person sends in parts are taken as one; commands never wait"
+  ),
   context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given")
 })
 
@@ -239,13 +244,24 @@ type Decoded = typeof ConfigSchema.Type
 type ProviderMap = Readonly<Record<string, ProviderSettings>>
 type Agents = Readonly<Record<string, AgentSettings>>
 
-const notBuiltYet = ({ queue, runtime, gateway }: Config, agents: Agents): ReadonlyArray<Problem> => {
+const notBuiltYet = (
+  { queue, inbound, runtime, gateway }: Config,
+  agents: Agents
+): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   if (queue.mode !== "followup") {
     problems.push({ path: "queue.mode", problem: `${queue.mode} is not built yet`, hint: "use followup" })
   }
   if (queue.drop !== "new") {
     problems.push({ path: "queue.drop", problem: `${queue.drop} is not built yet`, hint: "use new" })
+  }
+  for (const [channel, mode] of Object.entries(queue.by_channel)) {
+    if (mode === "followup") continue
+    const path = pathOf(["queue", "by_channel", channel])
+    problems.push({ path, problem: `${mode} is not built yet`, hint: "use followup" })
+  }
+  for (const [path, millis] of inboundWaits(inbound)) {
+    if (millis > 0) problems.push({ path, problem: "joining parts is not built yet", hint: "use 0" })
   }
   if (runtime.mode === "dev") return problems
   problems.push({
@@ -267,6 +283,14 @@ const notBuiltYet = ({ queue, runtime, gateway }: Config, agents: Agents): Reado
   }
   return problems
 }
+
+const inboundWaits = ({ debounce_ms, by_channel }: Config["inbound"]): ReadonlyArray<[string, number]> => [
+  ["inbound.debounce_ms", debounce_ms],
+  ...Object.entries(by_channel).map(([channel, millis]): [string, number] => [
+    pathOf(["inbound", "by_channel", channel]),
+    millis
+  ])
+]
 
 // Where the model of an agent was written, for a message that points there.
 const modelPath = (name: string, raw: Table) =>

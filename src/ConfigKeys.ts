@@ -8,7 +8,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
-import { QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
 import { ConfigSchema, resolve } from "./Config.ts"
@@ -58,6 +58,7 @@ const tables: Readonly<Record<Section, Table>> = {
   },
   gateway: { title: "[gateway]", ast: GatewaySettingsSchema.ast, defaults: config.gateway },
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
+  inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
   context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context }
 }
 
@@ -69,6 +70,8 @@ const typeOf = (ast: SchemaAST.AST): string => {
       return ast.types.map(typeOf).join(", ")
     case "Arrays":
       return `list of ${ast.rest.map(typeOf).join(", ")}`
+    case "Objects":
+      return `table of ${ast.indexSignatures.map(({ type }) => typeOf(type)).join(", ")}`
     case "Declaration":
       return "secret text"
     case "String":

@@ -20,7 +20,7 @@ import { Agents } from "#src/agent/AgentSettings.ts"
 import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Config.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
-import { Queue } from "#src/lane/QueueSettings.ts"
+import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
 import type { Problem } from "#src/setting/Problem.ts"
 import { Runtime } from "#src/setting/RuntimeSettings.ts"
@@ -158,6 +158,7 @@ export const fromConfig = (config: Config) => {
     Context.add(Providers, fixed(config.providers)),
     Context.add(Gateway, fixed(config.gateway)),
     Context.add(Queue, fixed(config.queue)),
+    Context.add(InboundWindow, fixed(config.inbound)),
     Context.add(ContextWindow, fixed(config.context))
   )
   return Layer.succeedContext(context)

@@ -1,0 +1,141 @@
+/**
+ * Which messages become one run, and what that run is told.
+ *
+ * Owns: what may join, what a busy lane runs next in collect mode, which messages give way to a cap, and the words of all these.
+ * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), nor outcomes (`RunDriver`). All of it is pure.
+ */
+import type { DropPolicy } from "#src/domain/Queue.ts"
+import type { MessageRow } from "#src/horizons/MessageLog.ts"
+
+/** Equal for messages of one channel, account, conversation and thread, and only for those. */
+export const routeKey = ({ identity }: MessageRow): string =>
+  JSON.stringify([identity.channel, identity.account, identity.conversation, identity.thread])
+
+/**
+ * True when two messages may share a run: the same route and thread, equal access, and nothing that holds for one of them only (its
+ * caller's system text, sampling wishes or own history, a run that had taken it before).
+ */
+export const mayJoin = (a: MessageRow, b: MessageRow): boolean =>
+  a.access === b.access &&
+  a.runId === b.runId &&
+  a.body.prior === undefined &&
+  b.body.prior === undefined &&
+  routeKey(a) === routeKey(b) &&
+  wishesOf(a) === wishesOf(b)
+
+const wishesOf = ({ body }: MessageRow): string => {
+  const params = body.params ?? {}
+  const given = Object.entries(params).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return JSON.stringify([body.system ?? "", given])
+}
+
+/** The next run of a lane that collects. */
+export interface Next {
+  readonly messages: ReadonlyArray<MessageRow>
+  /** Messages up to this seq run singly: they waited together and could not be joined. Hand it in again. */
+  readonly singlyUpTo: number
+}
+
+/**
+ * The next run out of what waits, by seq: all of it when all may join, otherwise the oldest alone, and so on until everything that
+ * waited beside it has run. Undefined when nothing waits.
+ */
+export const nextRun = (waiting: ReadonlyArray<MessageRow>, singlyUpTo = 0): Next | undefined => {
+  const head = waiting[0]
+  if (head === undefined) return undefined
+  if (head.seq <= singlyUpTo) return { messages: [head], singlyUpTo }
+  return waiting.every((row) => mayJoin(head, row))
+    ? { messages: waiting, singlyUpTo }
+    : { messages: [head], singlyUpTo: Math.max(...waiting.map(({ seq }) => seq)) }
+}
+
+/** All the runs that what waits becomes, when nothing more arrives. */
+export const drainPlan = (waiting: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
+  const runs: Array<ReadonlyArray<MessageRow>> = []
+  let rest = waiting
+  let singlyUpTo = 0
+  for (let next = nextRun(rest); next !== undefined; next = nextRun(rest, singlyUpTo)) {
+    runs.push(next.messages)
+    rest = rest.slice(next.messages.length)
+    singlyUpTo = next.singlyUpTo
+  }
+  return runs
+}
+
+/** What a cap makes of a newcomer. */
+export interface Admission<A> {
+  readonly accepted: boolean
+  /** What waits now, oldest first. */
+  readonly waiting: ReadonlyArray<A>
+  /** What gave way, oldest first. */
+  readonly dropped: ReadonlyArray<A>
+}
+
+/** Let a newcomer in beside what waits. A cap under 1 is none. */
+export const admit = <A>(
+  waiting: ReadonlyArray<A>,
+  newcomer: A,
+  { cap, drop }: { readonly cap: number; readonly drop: DropPolicy }
+): Admission<A> => {
+  if (cap < 1 || waiting.length < cap) {
+    return { accepted: true, waiting: [...waiting, newcomer], dropped: [] }
+  }
+  if (drop === "new") return { accepted: false, waiting, dropped: [] }
+  const kept = waiting.length - cap + 1
+  return { accepted: true, waiting: [...waiting.slice(kept), newcomer], dropped: waiting.slice(0, kept) }
+}
+
+/** Longest line of a summary, in characters. */
+const longestLine = 160
+
+/** A text as one line: whitespace squeezed, at most 160 characters, the last being … when something was cut. */
+export const summaryLine = (text: string): string => {
+  const characters = Array.from(text.replace(/\s+/g, " ").trim())
+  if (characters.length <= longestLine) return characters.join("")
+  return `${characters
+    .slice(0, longestLine - 1)
+    .join("")
+    .trimEnd()}…`
+}
+
+/**
+ * What the next run is told about messages that gave way since the last one: how many, and the newest of them in a line each, at most
+ * `limit`. Undefined when none did.
+ */
+export const overflowNote = (
+  droppedLines: ReadonlyArray<string>,
+  count: number,
+  limit = droppedLines.length
+): string | undefined => {
+  if (count <= 0) return undefined
+  const lines = newest(droppedLines, limit)
+  const many = count === 1 ? "1 older message was" : `${count} older messages were`
+  const head = `[${many} dropped, because more were waiting than this session keeps]`
+  if (lines.length === 0) return head
+  const title = lines.length < count ? "The last of them, in short:" : "In short:"
+  return [head, title, ...lines.map((line) => `- ${line}`)].join("\n")
+}
+
+const newest = <A>(list: ReadonlyArray<A>, limit: number): ReadonlyArray<A> =>
+  limit <= 0 ? [] : list.slice(-limit)
+
+/**
+ * The one user text of a run that answers several messages: each whole and apart, by name when several people wrote, behind a note
+ * about those that gave way. A single message is its own text, behind the note.
+ */
+export const collectedPrompt = (messages: ReadonlyArray<MessageRow>, note?: string): string => {
+  const first = messages[0]
+  if (first === undefined) return note ?? ""
+  if (messages.length === 1) return note === undefined ? first.body.text : `${note}\n\n${first.body.text}`
+  const areSeveral = messages.some(({ sender }) => sender !== first.sender)
+  const parts = messages.map(
+    ({ body, sender }, index) =>
+      `=== ${index + 1} of ${messages.length}${areSeveral ? `, from ${summaryLine(sender)}` : ""} ===\n${body.text}`
+  )
+  const title = `[${messages.length} messages came while you were busy; answer them together]`
+  return [title, ...(note === undefined ? [] : [note]), ...parts].join("\n\n")
+}
+
+/** The text of a message that its sender sent in parts. */
+export const joinParts = (parts: ReadonlyArray<MessageRow>): string =>
+  parts.map(({ body }) => body.text).join("\n")
