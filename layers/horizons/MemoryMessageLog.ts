@@ -245,6 +245,33 @@ const write = (session: Session, row: Omit<EntryRow, "seq" | "order" | "messageI
   return session.seq
 }
 
+/** Bring waiting messages into the run's part of the model's order, and end them as steered. Gives those that were still open. */
+const join = (
+  rows: Rows,
+  place: Place,
+  session: Session,
+  run: RunId,
+  { steering, at }: Append | Finish
+): ReadonlyArray<Ending> => {
+  const found = new Set((steering?.messageIds ?? []).map((one) => openMessage(rows, place, one)))
+  const endings: Array<Ending> = []
+  for (const message of found) {
+    if (message === undefined || steering === undefined) continue
+    const entry = session.entries[message.seq - 1]
+    if (entry !== undefined) {
+      entry.runId = run
+      entry.order ??= ++session.order
+    }
+    message.runId = run
+    message.outcome = "steered"
+    message.outcomeBy = storable(steering.by)
+    message.endedAt = at
+    session.open -= 1
+    endings.push({ messageId: message.id, outcome: "steered", by: steering.by })
+  }
+  return endings
+}
+
 const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   const place = placeOf(unit.place)
   const run = rows.runs.get(id.run(unit.runId))
@@ -252,6 +279,7 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   if (run === undefined || session === undefined || run.session !== place.session) return fenced()
   if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
   const { entry, usage, at } = unit
+  const steered = join(rows, place, session, run.id, unit).map(({ messageId }) => messageId)
   const seq = write(session, {
     id: storable(unit.entryId),
     runId: run.id,
@@ -262,7 +290,7 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   })
   run.stalled = 0
   run.usage = Usages.add(run.usage, usage)
-  return Result.succeed({ seq })
+  return Result.succeed({ seq, steered })
 }
 
 const isOver = (run: Run | undefined, place: Place, unit: Finish): boolean =>
@@ -301,6 +329,20 @@ const deliver = (rows: Rows, place: Place, unit: Finish, seq: number, createdAt:
     })
   })
 
+/** Client ids that the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
+const joinedClients = (
+  session: Session,
+  run: RunId,
+  ending: ReadonlyArray<{ readonly ending: Ending; readonly message: Message }>
+): ReadonlyArray<string> => {
+  const unanswered = new Set(
+    ending.filter((one) => !isAnswered(one.ending)).map(({ message }) => message.seq)
+  )
+  return session.entries
+    .filter((row) => row.runId === run && row.messageId !== undefined && !unanswered.has(row.seq))
+    .flatMap((row) => row.clientId ?? [])
+}
+
 const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
   const place = placeOf(unit.place)
   const name = id.run(unit.runId)
@@ -311,13 +353,17 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
   if (ending.length === 0 && unit.endings.length > 0) return fenced()
 
   const { at } = unit
+  const steered = join(rows, place, session, name, unit)
   session.updatedAt = Math.max(session.updatedAt, at)
   session.open -= ending.length
   const answer = answerIndex(unit.entries)
-  const answered = ending
-    .filter((one) => isAnswered(one.ending))
-    .toSorted((a, b) => a.message.seq - b.message.seq)
-    .map(({ message }) => message.identity.externalId)
+  const isJoined = steered.length > 0 || unit.steeredBefore === true
+  const answered = isJoined
+    ? joinedClients(session, name, ending)
+    : ending
+        .filter((one) => isAnswered(one.ending))
+        .toSorted((a, b) => a.message.seq - b.message.seq)
+        .map(({ message }) => message.identity.externalId)
   const seqs = unit.entries.map((one, index) => {
     const isAnswer = index === answer
     const usage = isAnswer ? unit.usage : undefined
@@ -343,7 +389,7 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     usage: Usages.add(run?.usage ?? Usages.none, unit.usage),
     failure: unit.failure === undefined ? undefined : copied(unit.failure)
   })
-  return Result.succeed({ seqs, endings: ending.map((one) => one.ending) })
+  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered] })
 }
 
 const sendBegun = (rows: Rows, unit: SendBegun): Answer<"SendBegun"> => {

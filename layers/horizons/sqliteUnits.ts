@@ -6,7 +6,7 @@
  */
 import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
-import type { MessageId } from "#src/domain/Ids.ts"
+import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import { messageId } from "#src/domain/Ids.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { Usage } from "#src/domain/Usage.ts"
@@ -26,6 +26,7 @@ import {
   type SendEnded,
   SessionFull,
   type Start,
+  type Steering,
   type Unit
 } from "#src/horizons/MessageLog.ts"
 import type { Db } from "#layers/platform/SqliteClient.ts"
@@ -181,6 +182,37 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
 }
 
+const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
+  WHERE org = ? AND project = ? AND id = ?`
+const joinSession = `UPDATE sessions SET ord = ord + ?, open = open - ? WHERE org = ? AND project = ? AND session = ? RETURNING ord`
+
+/** Bring waiting messages into the run's part of the model's order, and end them as steered. Gives those that were still open. */
+const join = (
+  db: Db,
+  place: Place,
+  runId: RunId,
+  steering: Steering | undefined,
+  at: number
+): ReadonlyArray<Ending> => {
+  if (steering === undefined) return []
+  const open = [...new Set(steering.messageIds)].flatMap((id) => {
+    const row = db.get<{ seq: number; ord: number | null }>(waitingMessage, [
+      ...named(place, id),
+      place.session
+    ])
+    return row === undefined ? [] : [{ id, ...row }]
+  })
+  const fresh = open.filter(({ ord }) => ord === null).length
+  const last = db.get<{ ord: number }>(joinSession, [fresh, open.length, ...scope(place)])?.ord ?? 0
+  let next = last - fresh
+  return open.map(({ id, seq, ord }) => {
+    db.run(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
+    db.run(assignRun, [runId, ...named(place, id)])
+    db.run(endMessage, ["steered", steering.by, at, runId, ...named(place, id)])
+    return { messageId: id, outcome: "steered", by: steering.by }
+  })
+}
+
 const reserveEntry = `UPDATE sessions SET seq = seq + 1, ord = ord + 1 WHERE org = ? AND project = ? AND session = ?
   RETURNING seq, ord, updated_at`
 const reserveEntries = `UPDATE sessions SET seq = seq + ?, ord = ord + ?, open = open - ?, updated_at = max(updated_at, ?)
@@ -197,7 +229,9 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
   const { place, runId, at } = unit
   const run = runState(db, place, runId)
   if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
-  const next = run.here === 0 ? undefined : db.get<Counters>(reserveEntry, scope(place))
+  if (run.here === 0) return fenced()
+  const steered = join(db, place, runId, unit.steering, at).map(({ messageId }) => messageId)
+  const next = db.get<Counters>(reserveEntry, scope(place))
   if (next === undefined) return fenced()
   const { seq, ord } = next
   const usage = toJson(unit.usage)
@@ -215,11 +249,9 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
     at
   ])
   db.run(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
-  return Result.succeed({ seq })
+  return Result.succeed({ seq, steered })
 }
 
-const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
-  WHERE org = ? AND project = ? AND id = ?`
 const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ? WHERE org = ? AND project = ? AND id = ?`
 const endRun = `INSERT INTO runs
     (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
@@ -239,6 +271,24 @@ const effective = (db: Db, { place, endings }: Finish) => {
   return [...found.values()]
 }
 
+const clientsOfRun = `SELECT seq, client_id FROM entries WHERE org = ? AND project = ? AND run_id = ? AND session = ? AND message_id IS NOT NULL
+  ORDER BY seq`
+
+/** Client ids that the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
+const joinedClients = (
+  db: Db,
+  { place, runId }: Finish,
+  ending: ReadonlyArray<{ readonly ending: Ending; readonly message: MessageState }>
+): ReadonlyArray<string> => {
+  const unanswered = new Set(
+    ending.filter((one) => !isAnswered(one.ending)).map(({ message }) => message.seq)
+  )
+  return db
+    .all<{ seq: number; client_id: string }>(clientsOfRun, [...named(place, runId), place.session])
+    .filter(({ seq }) => !unanswered.has(seq))
+    .map(({ client_id }) => client_id)
+}
+
 /** True when the run itself may not end any more. */
 const isOver = (run: RunState | undefined, unit: Finish): boolean =>
   run === undefined
@@ -251,15 +301,19 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
   if (isOver(run, unit)) return fenced()
   const ending = effective(db, unit)
   if (ending.length === 0 && unit.endings.length > 0) return fenced()
+  const steered = join(db, place, runId, unit.steering, at)
   const count = entries.length
   const last = db.get<Counters>(reserveEntries, [count, count, ending.length, at, ...scope(place)])
   if (last === undefined) return fenced()
 
   const answer = answerIndex(entries)
-  const answered = ending
-    .filter((one) => isAnswered(one.ending))
-    .sort((a, b) => a.message.seq - b.message.seq)
-    .map(({ message }) => message.external_id)
+  const answered =
+    steered.length > 0 || unit.steeredBefore === true
+      ? joinedClients(db, unit, ending)
+      : ending
+          .filter((one) => isAnswered(one.ending))
+          .sort((a, b) => a.message.seq - b.message.seq)
+          .map(({ message }) => message.external_id)
   const seqs = entries.map((_, index) => last.seq - count + index + 1)
   entries.forEach(({ id, entry }, index) => {
     const isAnswer = index === answer
@@ -293,7 +347,7 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
     const ids = toJson(ending.map((one) => one.ending.messageId))
     db.run(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else db.run(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
-  return Result.succeed({ seqs, endings: ending.map((one) => one.ending) })
+  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered] })
 }
 
 const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1

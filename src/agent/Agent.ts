@@ -106,6 +106,7 @@ export const make = Effect.gen(function* () {
             message: `the agent stopped after ${input.settings.max_steps} steps`
           })
         }
+        messages.push(...input.steering.take())
         const now: Step = {
           text: "",
           calls: [],
@@ -203,33 +204,37 @@ const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number
   }
 }
 
-/** The calls of a step, one after the other, each with its one result. */
+/**
+ * The calls of a step, one after the other, each with its one result. When somebody writes meanwhile, the running tool ends and
+ * those that have not started are skipped, so that the model can think again.
+ */
 const runCalls = (
   input: RunInput,
   usable: ReadonlyArray<Tools.Tool>,
   calls: ReadonlyArray<ToolCall>,
   messages: Array<Model.PromptMessage>,
   isRecovery: boolean
-): Stream.Stream<RunEvent> =>
-  Stream.fromIterable(calls).pipe(
+): Stream.Stream<RunEvent> => {
+  const finished = (call: ToolCall, result: ToolResult): RunEvent => {
+    messages.push({ role: "tool", callId: call.id, name: call.name, text: input.cutToolText(result.text) })
+    return { _tag: "ToolFinished", result }
+  }
+  return Stream.fromIterable(calls).pipe(
     Stream.rechunk(1),
     Stream.flatMap((call) =>
-      Stream.concat(
-        Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
-        Stream.fromEffect(
-          Effect.map(callTool(input, usable, call, isRecovery), (result): RunEvent => {
-            messages.push({
-              role: "tool",
-              callId: call.id,
-              name: call.name,
-              text: input.cutToolText(result.text)
-            })
-            return { _tag: "ToolFinished", result }
-          })
-        )
-      )
+      !isRecovery && input.steering.isWaiting()
+        ? Stream.succeed(finished(call, { callId: call.id, name: call.name, ...skipped }))
+        : Stream.concat(
+            Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
+            Stream.fromEffect(
+              Effect.map(callTool(input, usable, call, isRecovery), (result) => finished(call, result))
+            )
+          )
     )
   )
+}
+
+const skipped = { status: "skipped", text: "Skipped: a newer message came in. Nothing was done." } as const
 
 /** After a restart: what may run twice runs again, and what may not is told to the model as uncertain. */
 const recover = (

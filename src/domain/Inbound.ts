@@ -5,6 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import { AssistantEntry, UserEntry } from "./Entry.ts"
+import { QueueMode } from "./Queue.ts"
 import type { SessionKey } from "./SessionKey.ts"
 
 /** How much a sender may do; only messages of equal access are ever joined. */
@@ -47,6 +48,13 @@ export const MessageBody = Schema.Struct({
   /** The client's own system text: appended to the agent's, never replacing it. */
   system: Schema.optionalKey(Schema.String),
   params: Schema.optionalKey(ModelParams),
+  /** How the session's lane takes it, as settled when it was accepted. Not part of what makes it the same message. */
+  queue: Schema.optionalKey(
+    Schema.Struct({
+      mode: QueueMode,
+      /** Quiet time before a busy lane drains in collect mode, ms. */ debounceMs: Schema.Number
+    })
+  ),
   /** An ephemeral session's history, as the caller sent it, oldest first. */
   prior: Schema.optionalKey(Schema.Array(Schema.Union([UserEntry, AssistantEntry])))
 })

@@ -105,6 +105,14 @@ export interface Start {
   readonly messageIds: ReadonlyArray<MessageId>
   readonly at: number
 }
+/**
+ * Waiting messages that a step has read beside its own: they enter the model's order before the unit's entries, belong to the
+ * run, and end as steered by `by`. Those that have ended already are left as they are.
+ */
+export interface Steering {
+  readonly messageIds: ReadonlyArray<MessageId>
+  readonly by: MessageId
+}
 /** A model call that asked for tools (an assistant entry with calls), or one tool's result (a tool entry). */
 export interface Append {
   readonly _tag: "Append"
@@ -114,6 +122,7 @@ export interface Append {
   readonly entryId: string
   readonly entry: NewEntry
   readonly usage: Usage
+  readonly steering?: Steering
   readonly at: number
 }
 /** One outbox row to create. */
@@ -143,6 +152,9 @@ export interface Finish {
   readonly deliveries: ReadonlyArray<NewDelivery>
   readonly usage: Usage
   readonly failure?: Failure
+  readonly steering?: Steering
+  /** True when messages were steered into the run before: the answer answers them too. */
+  readonly steeredBefore?: boolean
   readonly at: number
 }
 /** A send begins: durable before the channel is called. Fenced when the delivery is no longer pending or sending. */
@@ -195,8 +207,9 @@ export interface Committed {
     /** Attempts, this one included, since the run last committed an entry. 1 right after progress or at the start. */
     readonly attemptsWithoutProgress: number
   }
-  Append: { readonly seq: number }
-  /** `seqs` are those of `entries`, in order; `endings` are those that took effect. */
+  /** `steered` are those of `steering` that were still open. */
+  Append: { readonly seq: number; readonly steered: ReadonlyArray<MessageId> }
+  /** `seqs` are those of `entries`, in order; `endings` are those that took effect, steered ones included. */
   Finish: { readonly seqs: ReadonlyArray<number>; readonly endings: ReadonlyArray<Ending> }
   SendBegun: { readonly attempts: number }
   /** `changed`: the delivery exists and was not in a final state before. */

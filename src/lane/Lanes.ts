@@ -125,13 +125,25 @@ export const make = Effect.gen(function* () {
           _tag: "RetryDue",
           runId: command.runId
         })
+      case "Inject":
+        if (lane.active?.run.runId === command.runId) {
+          lane.active.inbox = [...lane.active.inbox, ...command.messages]
+        }
+        return
+      case "Withdraw":
+        if (lane.active?.run.runId === command.runId) {
+          lane.active.inbox = lane.active.inbox.filter((row) => !command.messageIds.includes(row.id))
+        }
+        return
+      case "ArmQuiet":
+        return later(lane, command.millis, { _tag: "QuietOver", generation: command.generation })
       case "Settle":
         for (const message of command.messages) {
           fork(driver.end(RunDriver.activate(runAlone(message)), command.ending))
         }
         return
       case "SettleRest":
-        fork(settleRest(lane.key, command.afterSeq, command.ending))
+        fork(settleRest(lane.key, command.afterSeq, command.toSeq, command.ending))
         return
       case "Load":
         fork(load(lane.key, command.afterSeq, command.limit))
@@ -145,7 +157,9 @@ export const make = Effect.gen(function* () {
   const start = (lane: Lane, run: Run): void => {
     // While draining the run stays open in the log: the next process takes it up.
     if (idle.draining) return
-    const active = RunDriver.activate(run)
+    const active = RunDriver.activate(run, (messageIds) =>
+      post(lane.key, { _tag: "Steered", runId: run.runId, messageIds })
+    )
     lane.active = active
     idle.running++
     let end: "finished" | "retry" = "finished"
@@ -196,10 +210,16 @@ export const make = Effect.gen(function* () {
       Effect.orDie
     )
 
-  const settleRest = (key: SessionKey, afterSeq: number, ending: Ending): Effect.Effect<void> =>
+  const settleRest = (
+    key: SessionKey,
+    afterSeq: number,
+    toSeq: number,
+    ending: Ending
+  ): Effect.Effect<void> =>
     Effect.gen(function* () {
-      const rows = yield* log.open({ tenant: local, session: key, afterSeq, limit: 200 })
+      const rows = yield* log.open({ tenant: local, session: key, afterSeq, limit: 1000 })
       for (const row of rows) {
+        if (row.seq > toSeq) return
         yield* driver.end(RunDriver.activate(runAlone(row)), ending)
       }
     }).pipe(

@@ -17,7 +17,7 @@ import { ContextWindow } from "#src/context/ContextSettings.ts"
 import * as window from "#src/context/window.ts"
 import type { NewEntry } from "#src/domain/Entry.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import { deliveryId, Ids, type RunId } from "#src/domain/Ids.ts"
+import { deliveryId, Ids, type MessageId, type RunId } from "#src/domain/Ids.ts"
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
@@ -50,6 +50,12 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** Steering: offered by the lane, then read by the step under way, then committed with it. */
+  inbox: ReadonlyArray<MessageLog.MessageRow>
+  taken: ReadonlyArray<MessageLog.MessageRow>
+  steered: ReadonlyArray<MessageLog.MessageRow>
+  /** Told of messages whose steering is committed. */
+  readonly onSteered: (ids: ReadonlyArray<MessageId>) => void
 }
 
 /** What an onlooker who comes late has missed of a run. */
@@ -68,7 +74,7 @@ export const progressOf = (active: ActiveRun): Progress | undefined =>
     ? undefined
     : { runId: active.run.runId, attempt: active.attempt, text: active.partial, tools: active.pending }
 
-export const activate = (run: Run): ActiveRun => ({
+export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {}): ActiveRun => ({
   run,
   place: run.messages[0]!.place,
   attempt: 0,
@@ -76,7 +82,11 @@ export const activate = (run: Run): ActiveRun => ({
   ending: false,
   partial: "",
   pending: [],
-  usage: Usage.none
+  usage: Usage.none,
+  inbox: [],
+  taken: [],
+  steered: [],
+  onSteered
 })
 
 export class RunDriver extends Context.Service<
@@ -166,6 +176,16 @@ export const make = Effect.gen(function* () {
       params: newest.body.params ?? {},
       pending: active.pending,
       stepsDone: earlier.steps,
+      steering: {
+        isWaiting: () => active.inbox.length > 0,
+        take: () => {
+          if (active.inbox.length === 0) return []
+          const messages = active.inbox
+          active.inbox = []
+          active.taken = [...active.taken, ...messages]
+          return messages.map((message) => ({ role: "user", text: message.body.text }))
+        }
+      },
       cutToolText: (text) => window.cutToolText(text, limits.max_tool_chars),
       estimateTokens: window.estimateTokens
     }
@@ -233,7 +253,7 @@ export const make = Effect.gen(function* () {
   const append = (active: ActiveRun, entry: NewEntry, usage: Usage.Usage) =>
     Effect.flatMap(Clock.currentTimeMillis, (at) => {
       active.usage = Usage.add(active.usage, usage)
-      return log.commit({
+      const unit = {
         _tag: "Append",
         place: active.place,
         runId: active.run.runId,
@@ -241,9 +261,33 @@ export const make = Effect.gen(function* () {
         entryId: ids.next("ent"),
         entry,
         usage,
+        ...steeringOf(active),
         at
-      })
+      } as const
+      return Effect.uninterruptible(
+        Effect.map(log.commit(unit), ({ steered }) => tellSteered(active, steered))
+      )
     })
+
+  /** What the committed step has read: told once, and not the lane's to start any more. */
+  const tellSteered = (active: ActiveRun, steered: ReadonlyArray<MessageId>) => {
+    if (active.taken.length === 0) return
+    const by = active.run.messages.at(-1)!.id
+    for (const message of active.taken) {
+      if (!steered.includes(message.id)) continue
+      feed.publish(active.place.session, {
+        _tag: "Outcome",
+        messageId: message.id,
+        clientId: message.identity.externalId,
+        outcome: "steered",
+        by
+      })
+    }
+    const told = active.taken
+    active.taken = []
+    active.steered = [...active.steered, ...told.filter((message) => steered.includes(message.id))]
+    active.onSteered(told.map((message) => message.id))
+  }
 
   const answer = Effect.fnUntraced(function* (active: ActiveRun, text: string, usage: Usage.Usage) {
     const newest = active.run.messages.at(-1)!
@@ -251,6 +295,7 @@ export const make = Effect.gen(function* () {
     const isSilent = text.trim() === ""
     yield* finish(active, {
       attempt: active.attempt,
+      isAnswer: true,
       entries: [{ id, entry: { v: 1, kind: "assistant", text } }],
       endings: active.run.messages.map((message) =>
         message === newest
@@ -273,6 +318,7 @@ export const make = Effect.gen(function* () {
     )
     yield* finish(active, {
       attempt: active.attempt,
+      isAnswer: false,
       entries: [
         ...cutOff(active, "failed"),
         { id, entry: { v: 1, kind: "failure", code: failure.code, text: failure.message } }
@@ -288,6 +334,7 @@ export const make = Effect.gen(function* () {
     function* (active: ActiveRun, ending: Ending) {
       active.closed = true
       yield* finish(active, {
+        isAnswer: false,
         entries: cutOff(active, ending.outcome),
         endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
         told: undefined,
@@ -330,6 +377,8 @@ export const make = Effect.gen(function* () {
 
   interface Closing {
     readonly attempt?: number
+    /** The run ends by its own answer: what its last step has read is answered with it. */
+    readonly isAnswer: boolean
     readonly entries: MessageLog.Finish["entries"]
     readonly endings: ReadonlyArray<MessageLog.Ending>
     /** What the person is sent, and the entry it is the text of. */
@@ -350,10 +399,13 @@ export const make = Effect.gen(function* () {
         const route = routeOf(run)
         const deliveries = closing.told === undefined ? [] : parcels(route, closing.told)
         const total = Usage.add(active.usage, closing.usage)
+        const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
           _tag: "Finish",
           place,
           runId: run.runId,
+          ...steering,
+          ...(active.steered.length > 0 || active.attempt > 1 ? { steeredBefore: true } : {}),
           ...(closing.attempt === undefined ? {} : { attempt: closing.attempt }),
           entries: closing.entries,
           endings: closing.endings,
@@ -364,14 +416,21 @@ export const make = Effect.gen(function* () {
         })
         failpoint("after-final")
         const seq = committed.seqs.at(-1) ?? 0
+        if (closing.isAnswer) {
+          tellSteered(
+            active,
+            committed.endings.filter(({ outcome }) => outcome === "steered").map(({ messageId }) => messageId)
+          )
+        }
+        const answered = bySeq([...run.messages, ...active.steered])
         if (closing.told !== undefined && !closing.told.isFailure) {
           feed.publish(place.session, {
             _tag: "Message",
             id: closing.told.entryId,
             runId: run.runId,
             seq,
-            answers: run.messages.map((message) => message.identity.externalId),
-            messageIds: run.messages.map((message) => message.id),
+            answers: answered.map((message) => message.identity.externalId),
+            messageIds: answered.map((message) => message.id),
             text: closing.told.text,
             usage: total
           })
@@ -465,6 +524,20 @@ const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity
   return { channel, account, conversation, thread }
 }
+
+const bySeq = (messages: ReadonlyArray<MessageLog.MessageRow>): ReadonlyArray<MessageLog.MessageRow> =>
+  messages.toSorted((a, b) => a.seq - b.seq)
+
+/** What the step under way has read beside the run's own messages, for the unit that commits it. */
+const steeringOf = (active: ActiveRun): { readonly steering?: MessageLog.Steering } =>
+  active.taken.length === 0
+    ? {}
+    : {
+        steering: {
+          messageIds: active.taken.map((message) => message.id),
+          by: active.run.messages.at(-1)!.id
+        }
+      }
 
 /** What earlier attempts of a run committed: how many steps, and the calls of the last one that have no result. */
 interface Earlier {

@@ -9,7 +9,9 @@
  */
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import { runOf } from "#src/domain/Ids.ts"
+import type { QueueMode } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
+import { mayJoin, nextRun } from "./collect.ts"
 
 /** How a run or a waiting message is ended from outside. */
 export interface Ending {
@@ -28,12 +30,16 @@ export interface Run {
 
 export type Phase =
   | { readonly _tag: "Idle" }
-  /** `ending` is set once the run was told to stop; `failures` counts its starts that the store refused. */
+  /**
+   * `ending` is set once the run was told to stop; `failures` counts its starts that the store refused. `steering` was handed to
+   * the run and not taken by a committed step yet: what is left of it when the run ends becomes the next run.
+   */
   | {
       readonly _tag: "Running"
       readonly run: Run
       readonly ending: Ending | undefined
       readonly failures: number
+      readonly steering: ReadonlyArray<MessageRow>
     }
   /** The run waits for a person's decision: it has committed, and holds no fiber and no permit. */
   | { readonly _tag: "Parked"; readonly run: Run; readonly approvalId: string }
@@ -48,8 +54,16 @@ export interface LaneState {
   readonly beyond: boolean
   /** A page is being read; `again` when something arrived meanwhile that it may have missed. */
   readonly loading: "no" | "yes" | "again"
-  /** Highest seq that was queued, run or cancelled; the log is read after it. */
+  /** Highest seq that was queued, run or ended; the log is read after it. */
   readonly lastSeq: number
+  /** Highest seq that ever arrived, also of messages left in the log. */
+  readonly seenSeq: number
+  /** The quiet window of a collect lane that has become idle with messages waiting. `arms` bounds how often it is prolonged. */
+  readonly quiet: { readonly generation: number; readonly arms: number } | undefined
+  /** Collected messages up to this seq could not be joined and run singly. */
+  readonly singlyUpTo: number
+  /** Counts quiet windows, so that a timer of an earlier one is known as such. */
+  readonly generation: number
   /** Runs that were told to stop, did not within the grace time, and still hold a permit. */
   readonly fenced: ReadonlyArray<RunId>
   readonly paused: boolean
@@ -63,6 +77,12 @@ export type LaneEvent =
   | { readonly _tag: "Loaded"; readonly messages: ReadonlyArray<MessageRow>; readonly more: boolean }
   /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
   | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
+  /** A step that holds these messages is committed: they are steered into the run for good. */
+  | { readonly _tag: "Steered"; readonly runId: RunId; readonly messageIds: ReadonlyArray<MessageId> }
+  /** The log has dropped these waiting messages to make room. */
+  | { readonly _tag: "Dropped"; readonly messageIds: ReadonlyArray<MessageId> }
+  /** Nothing came for the quiet time of this window. */
+  | { readonly _tag: "QuietOver"; readonly generation: number }
   | { readonly _tag: "RunParked"; readonly runId: RunId; readonly approvalId: string }
   /** Approved, denied or expired: the run resumes and reads the decision. */
   | { readonly _tag: "ApprovalResolved"; readonly approvalId: string }
@@ -81,10 +101,21 @@ export type LaneCommand =
   | { readonly _tag: "ArmGrace"; readonly runId: RunId }
   /** Send `RetryDue` after a pause that grows with `failures`. */
   | { readonly _tag: "ArmRetry"; readonly runId: RunId; readonly failures: number }
+  /** Offer these to the running agent at its next model or tool boundary. */
+  | { readonly _tag: "Inject"; readonly runId: RunId; readonly messages: ReadonlyArray<MessageRow> }
+  /** Do not offer these any more. */
+  | { readonly _tag: "Withdraw"; readonly runId: RunId; readonly messageIds: ReadonlyArray<MessageId> }
+  /** Send `QuietOver` after this time. */
+  | { readonly _tag: "ArmQuiet"; readonly generation: number; readonly millis: number }
   /** Give waiting messages their outcome. */
   | { readonly _tag: "Settle"; readonly messages: ReadonlyArray<MessageRow>; readonly ending: Ending }
-  /** The same for those that are still in the log only, after `afterSeq`. */
-  | { readonly _tag: "SettleRest"; readonly afterSeq: number; readonly ending: Ending }
+  /** The same for those that are still in the log only: after `afterSeq`, up to and with `toSeq`. */
+  | {
+      readonly _tag: "SettleRest"
+      readonly afterSeq: number
+      readonly toSeq: number
+      readonly ending: Ending
+    }
   /** Read open messages after `afterSeq`, at most `limit`, and send `Loaded`. */
   | { readonly _tag: "Load"; readonly afterSeq: number; readonly limit: number }
   | { readonly _tag: "CancelApproval"; readonly approvalId: string; readonly ending: Ending }
@@ -100,6 +131,10 @@ export const initial = (buffer: number): LaneState => ({
   beyond: false,
   loading: "no",
   lastSeq: 0,
+  seenSeq: 0,
+  quiet: undefined,
+  singlyUpTo: 0,
+  generation: 0,
   fenced: [],
   paused: false,
   buffer
@@ -118,20 +153,26 @@ export const isFree = (state: LaneState): boolean =>
 
 const nothing: ReadonlyArray<LaneCommand> = []
 const keep = (state: LaneState): Decision => ({ state, commands: nothing })
+const before = (commands: ReadonlyArray<LaneCommand>, decision: Decision): Decision =>
+  commands.length === 0 ? decision : { state: decision.state, commands: [...commands, ...decision.commands] }
 
 export const decide = (state: LaneState, event: LaneEvent): Decision => {
   switch (event._tag) {
     case "Arrived":
-      return event.begun && isFree(state) && event.message.seq > state.lastSeq
-        ? begin({ ...state, lastSeq: event.message.seq }, firstRun([event.message], true), 0)
-        : next(enqueue(state, event.message))
+      return arrived(state, event.message, event.begun)
     case "Loaded":
-      return next(loaded(state, event.messages, event.more))
+      return loaded(state, event.messages, event.more)
     case "RunEnded":
       return runEnded(state, event.runId, event.end)
+    case "Steered":
+      return isRunning(state, event.runId) ? keep(withoutSteering(state, event.messageIds)) : keep(state)
+    case "Dropped":
+      return dropped(state, event.messageIds)
+    case "QuietOver":
+      return state.quiet?.generation === event.generation ? next({ ...state, quiet: undefined }) : keep(state)
     case "RunParked":
       return isRunning(state, event.runId) && state.phase.ending === undefined
-        ? keep({ ...state, phase: { _tag: "Parked", run: state.phase.run, approvalId: event.approvalId } })
+        ? parked(state, state.phase, event.approvalId)
         : keep(state)
     case "ApprovalResolved":
       return state.phase._tag === "Parked" && state.phase.approvalId === event.approvalId
@@ -139,7 +180,7 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
         : keep(state)
     case "GraceExpired":
       return isRunning(state, event.runId) && state.phase.ending !== undefined
-        ? next({ ...state, phase: { _tag: "Idle" }, fenced: [...state.fenced, event.runId] })
+        ? settleDown({ ...idle(state), fenced: [...state.fenced, event.runId] })
         : keep(state)
     case "RetryDue":
       return state.phase._tag === "Waiting" && state.phase.run.runId === event.runId
@@ -156,53 +197,124 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
   }
 }
 
-const isRunning = (
-  state: LaneState,
-  runId: RunId
-): state is LaneState & { readonly phase: Extract<Phase, { _tag: "Running" }> } =>
+type Running = Extract<Phase, { _tag: "Running" }>
+
+const isRunning = (state: LaneState, runId: RunId): state is LaneState & { readonly phase: Running } =>
   state.phase._tag === "Running" && state.phase.run.runId === runId
 
-/** A message that is known already (it was loaded and arrives late) is not queued twice. */
+const modeOf = (row: MessageRow): QueueMode => row.body.queue?.mode ?? "followup"
+const quietOf = (row: MessageRow): number => row.body.queue?.debounceMs ?? 0
+
+/** How often arrivals may prolong a quiet window: a chatty sender must not keep the others waiting for ever. */
+const maxArms = 10
+
+const arrived = (state: LaneState, message: MessageRow, begun: boolean): Decision => {
+  // It was loaded and arrives late.
+  if (message.seq <= state.lastSeq) return keep(state)
+  const seen = { ...state, seenSeq: Math.max(state.seenSeq, message.seq) }
+  if (begun && isFree(seen)) {
+    return begin(
+      { ...seen, lastSeq: message.seq },
+      { runId: runOf(message.id), messages: [message], begun },
+      0
+    )
+  }
+  switch (modeOf(message)) {
+    case "interrupt":
+      return interruptFor(seen, message)
+    case "steer":
+      if (canSteer(seen, message)) return inject(holdsLog(seen) ? seen : { ...seen, lastSeq: message.seq }, [message])
+      // With nothing running there is nothing to steer: what waited for quiet runs now, and this goes into it.
+      return next({ ...enqueue(seen, message), quiet: undefined })
+    case "collect":
+      return prolong(enqueue(seen, message), message)
+    case "followup":
+      return next(enqueue(seen, message))
+  }
+}
+
+/** True when the log may hold messages that were never in memory: then `lastSeq` stays before them. */
+const holdsLog = (state: LaneState): boolean => state.beyond || state.loading !== "no"
+
 const enqueue = (state: LaneState, message: MessageRow): LaneState => {
-  if (message.seq <= state.lastSeq) return state
   // What lies in the log before this message comes first: once anything was left there, later arrivals stay there too.
-  if (state.beyond || state.loading !== "no" || state.queue.length >= state.buffer) {
+  if (holdsLog(state) || state.queue.length >= state.buffer) {
     return { ...state, beyond: true, loading: state.loading === "no" ? "no" : "again" }
   }
   return { ...state, queue: [...state.queue, message], lastSeq: message.seq }
 }
 
-const loaded = (state: LaneState, messages: ReadonlyArray<MessageRow>, more: boolean): LaneState => {
-  const fresh = messages.filter((message) => message.seq > state.lastSeq)
-  return {
+const prolong = (state: LaneState, message: MessageRow): Decision =>
+  state.quiet === undefined || state.quiet.arms >= maxArms ? next(state) : armQuiet(state, quietOf(message))
+
+const armQuiet = (state: LaneState, millis: number): Decision => {
+  const generation = state.generation + 1
+  const arms = (state.quiet?.arms ?? 0) + 1
+  return before(
+    [{ _tag: "ArmQuiet", generation, millis }],
+    next({ ...state, generation, quiet: { generation, arms } })
+  )
+}
+
+const loaded = (state: LaneState, messages: ReadonlyArray<MessageRow>, more: boolean): Decision => {
+  // What was steered past the log's messages is in memory already.
+  const known = new Set(waitingOf(state).map((row) => row.id))
+  const fresh = messages.filter((message) => message.seq > state.lastSeq && !known.has(message.id))
+  const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0)
+  const now: LaneState = {
     ...state,
-    queue: [...state.queue, ...fresh],
-    lastSeq: fresh.at(-1)?.seq ?? state.lastSeq,
+    lastSeq,
+    seenSeq: Math.max(state.seenSeq, lastSeq),
     beyond: more || state.loading === "again",
     loading: "no"
   }
+  const newest = fresh.findLastIndex((message) => modeOf(message) === "interrupt")
+  if (newest <= 0) return next({ ...now, queue: [...state.queue, ...fresh] })
+  // An earlier process had not come to it: the newest interrupts what was before it.
+  const ending: Ending = { outcome: "interrupted", by: fresh[newest]!.id }
+  return before(
+    [{ _tag: "Settle", messages: [...state.queue, ...fresh.slice(0, newest)], ending }],
+    next({ ...now, queue: fresh.slice(newest) })
+  )
 }
 
-const begin = (state: LaneState, run: Run, failures: number): Decision => ({
-  state: { ...state, phase: { _tag: "Running", run, ending: undefined, failures } },
-  commands: [{ _tag: "Start", run }]
-})
+const idle = (state: LaneState): LaneState => {
+  const left = state.phase._tag === "Running" ? state.phase.steering : []
+  return {
+    ...state,
+    phase: { _tag: "Idle" },
+    queue: left.length === 0 ? state.queue : [...left, ...state.queue]
+  }
+}
+
+const begin = (state: LaneState, run: Run, failures: number): Decision => {
+  const { now, commands } = injectWaiting({
+    ...state,
+    phase: { _tag: "Running", run, ending: undefined, failures, steering: [] }
+  })
+  return { state: now, commands: [{ _tag: "Start", run }, ...commands] }
+}
 
 /** A run that starts again commits that it does. */
 const again = (run: Run): Run => (run.begun ? { ...run, begun: false } : run)
+
+/** A busy lane has become idle: what it collected waits for a quiet moment first. */
+const settleDown = (state: LaneState): Decision => {
+  const head = state.queue[0]
+  if (head === undefined || head.runId !== undefined || modeOf(head) !== "collect") return next(state)
+  const millis = quietOf(state.queue.findLast((row) => modeOf(row) === "collect") ?? head)
+  return millis === 0 || state.paused ? next(state) : armQuiet({ ...state, quiet: undefined }, millis)
+}
 
 /** Start what can start, and read on when the memory runs low. */
 const next = (state: LaneState): Decision => {
   const commands: Array<LaneCommand> = []
   let now = state
-  if (now.phase._tag === "Idle" && !now.paused && now.queue.length > 0) {
-    const run = firstRun(now.queue)
-    now = {
-      ...now,
-      phase: { _tag: "Running", run, ending: undefined, failures: 0 },
-      queue: now.queue.slice(run.messages.length)
-    }
-    commands.push({ _tag: "Start", run })
+  if (now.phase._tag === "Idle" && !now.paused && now.quiet === undefined && now.queue.length > 0) {
+    const { run, singlyUpTo } = firstRun(now.queue, now.singlyUpTo)
+    const begun = begin({ ...now, singlyUpTo, queue: now.queue.slice(run.messages.length) }, run, 0)
+    now = begun.state
+    commands.push(...begun.commands)
   }
   if (now.beyond && now.loading === "no" && now.queue.length * 2 <= now.buffer) {
     commands.push({ _tag: "Load", afterSeq: now.lastSeq, limit: now.buffer - now.queue.length })
@@ -211,29 +323,108 @@ const next = (state: LaneState): Decision => {
   return { state: now, commands }
 }
 
-/** followup: one message a run. Messages that a run had taken before a restart stay together. */
-const firstRun = (queue: ReadonlyArray<MessageRow>, begun = false): Run => {
+/** The next run: what the head's mode makes of the queue. Messages that a run had taken before a restart stay together. */
+const firstRun = (
+  queue: ReadonlyArray<MessageRow>,
+  singlyUpTo: number
+): { readonly run: Run; readonly singlyUpTo: number } => {
   const head = queue[0]!
-  if (head.runId === undefined) return { runId: runOf(head.id), messages: [head], begun }
-  const messages: Array<MessageRow> = []
-  for (const message of queue) {
-    if (message.runId !== head.runId) break
-    messages.push(message)
+  if (head.runId !== undefined) {
+    const messages = takeWhile(queue, (row) => row.runId === head.runId)
+    return { run: { runId: head.runId, messages, begun: false }, singlyUpTo }
   }
-  return { runId: head.runId, messages, begun: false }
+  const alike = takeWhile(queue, (row) => row.runId === undefined && modeOf(row) === modeOf(head))
+  const run = (messages: ReadonlyArray<MessageRow>): Run => ({
+    runId: runOf(head.id),
+    messages,
+    begun: false
+  })
+  switch (modeOf(head)) {
+    case "collect": {
+      const next = nextRun(alike, singlyUpTo)
+      return { run: run(next?.messages ?? [head]), singlyUpTo: next?.singlyUpTo ?? singlyUpTo }
+    }
+    case "steer":
+      return { run: run(takeWhile(alike, (row) => mayJoin(head, row))), singlyUpTo }
+    case "followup":
+    case "interrupt":
+      return { run: run([head]), singlyUpTo }
+  }
 }
+
+const takeWhile = (
+  rows: ReadonlyArray<MessageRow>,
+  holds: (row: MessageRow) => boolean
+): ReadonlyArray<MessageRow> => {
+  const end = rows.findIndex((row) => !holds(row))
+  return end < 0 ? rows : rows.slice(0, end)
+}
+
+const canSteer = (state: LaneState, message: MessageRow): boolean =>
+  state.phase._tag === "Running" &&
+  state.phase.ending === undefined &&
+  mayJoin(state.phase.run.messages.at(-1)!, message)
+
+const inject = (state: LaneState, messages: ReadonlyArray<MessageRow>): Decision => {
+  const { phase } = state
+  if (phase._tag !== "Running") return keep(state)
+  return {
+    state: { ...state, phase: { ...phase, steering: [...phase.steering, ...messages] } },
+    commands: [{ _tag: "Inject", runId: phase.run.runId, messages }]
+  }
+}
+
+/** Steering messages at the queue's head go into the run that has just begun. */
+const injectWaiting = (
+  state: LaneState
+): { readonly now: LaneState; readonly commands: ReadonlyArray<LaneCommand> } => {
+  const waiting = takeWhile(
+    state.queue,
+    (row) => row.runId === undefined && modeOf(row) === "steer" && canSteer(state, row)
+  )
+  if (waiting.length === 0) return { now: state, commands: nothing }
+  const decision = inject({ ...state, queue: state.queue.slice(waiting.length) }, waiting)
+  return { now: decision.state, commands: decision.commands }
+}
+
+const withoutSteering = (state: LaneState, ids: ReadonlyArray<MessageId>): LaneState =>
+  state.phase._tag === "Running"
+    ? {
+        ...state,
+        phase: { ...state.phase, steering: state.phase.steering.filter((row) => !ids.includes(row.id)) }
+      }
+    : state
+
+const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
+  const queue = state.queue.filter((row) => !ids.includes(row.id))
+  const { phase } = state
+  const offered =
+    phase._tag === "Running" ? phase.steering.filter((row) => ids.includes(row.id)).map((row) => row.id) : []
+  const commands: ReadonlyArray<LaneCommand> =
+    phase._tag === "Running" && offered.length > 0
+      ? [{ _tag: "Withdraw", runId: phase.run.runId, messageIds: offered }]
+      : nothing
+  const now = { ...withoutSteering(state, ids), queue }
+  return before(commands, next(queue.length === 0 ? { ...now, quiet: undefined } : now))
+}
+
+const parked = (state: LaneState, phase: Running, approvalId: string): Decision =>
+  // What was to be steered into it waits: it goes in when the run resumes.
+  keep({
+    ...state,
+    phase: { _tag: "Parked", run: phase.run, approvalId },
+    queue: [...phase.steering, ...state.queue]
+  })
 
 const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): Decision => {
   if (state.fenced.includes(runId)) {
     return keep({ ...state, fenced: state.fenced.filter((id) => id !== runId) })
   }
   if (!isRunning(state, runId)) return keep(state)
-  if (end === "finished" || state.phase.ending !== undefined) {
-    return next({ ...state, phase: { _tag: "Idle" } })
-  }
+  if (end === "finished" || state.phase.ending !== undefined) return settleDown(idle(state))
   const failures = state.phase.failures + 1
   return {
-    state: { ...state, phase: { _tag: "Waiting", run: state.phase.run, failures } },
+    state: { ...idle(state), phase: { _tag: "Waiting", run: state.phase.run, failures } },
     commands: [{ _tag: "ArmRetry", runId, failures }]
   }
 }
@@ -242,7 +433,7 @@ const interruptRun = (state: LaneState, ending: Ending): Decision => {
   const { phase } = state
   switch (phase._tag) {
     case "Idle":
-      return keep(state)
+      return next(state)
     case "Running":
       return phase.ending !== undefined
         ? keep(state)
@@ -253,46 +444,70 @@ const interruptRun = (state: LaneState, ending: Ending): Decision => {
               { _tag: "ArmGrace", runId: phase.run.runId }
             ]
           }
-    case "Parked": {
-      const after = next({ ...state, phase: { _tag: "Idle" } })
-      return {
-        state: after.state,
-        commands: [
+    case "Parked":
+      return before(
+        [
           { _tag: "CancelApproval", approvalId: phase.approvalId, ending },
-          { _tag: "Interrupt", run: phase.run, ending },
-          ...after.commands
-        ]
-      }
-    }
-    case "Waiting": {
-      const after = next({ ...state, phase: { _tag: "Idle" } })
-      return {
-        state: after.state,
-        commands: [{ _tag: "Interrupt", run: phase.run, ending }, ...after.commands]
-      }
-    }
+          { _tag: "Interrupt", run: phase.run, ending }
+        ],
+        next(idle(state))
+      )
+    case "Waiting":
+      return before([{ _tag: "Interrupt", run: phase.run, ending }], next(idle(state)))
   }
+}
+
+/** What waits in memory and what was offered to the run, by seq. */
+const waitingOf = (state: LaneState): ReadonlyArray<MessageRow> =>
+  state.phase._tag === "Running" ? [...state.phase.steering, ...state.queue] : state.queue
+
+/** End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. */
+const endWaiting = (
+  state: LaneState,
+  ending: Ending,
+  toSeq: number
+): { readonly now: LaneState; readonly commands: ReadonlyArray<LaneCommand> } => {
+  const commands: Array<LaneCommand> = []
+  const messages = waitingOf(state)
+  const { phase } = state
+  if (phase._tag === "Running" && phase.steering.length > 0) {
+    const messageIds = phase.steering.map((row) => row.id)
+    commands.push({ _tag: "Withdraw", runId: phase.run.runId, messageIds })
+  }
+  if (messages.length > 0) commands.push({ _tag: "Settle", messages, ending })
+  if (state.beyond || state.loading !== "no") {
+    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, ending })
+  }
+  return {
+    now: {
+      ...state,
+      phase: phase._tag === "Running" ? { ...phase, steering: [] } : phase,
+      queue: [],
+      beyond: false,
+      quiet: undefined,
+      lastSeq: Math.max(state.lastSeq, toSeq)
+    },
+    commands
+  }
+}
+
+/** The newest runs; what ran and what waited is interrupted by it. */
+const interruptFor = (state: LaneState, message: MessageRow): Decision => {
+  const ending: Ending = { outcome: "interrupted", by: message.id }
+  const { now, commands } = endWaiting(state, ending, message.seq - 1)
+  return before(commands, interruptRun({ ...now, queue: [message], lastSeq: message.seq }, ending))
 }
 
 /** Waiting messages first, then the run. */
 const stop = (state: LaneState, ending: Ending): Decision => {
-  const commands: Array<LaneCommand> = []
-  if (state.queue.length > 0) commands.push({ _tag: "Settle", messages: state.queue, ending })
-  if (state.beyond || state.loading !== "no") {
-    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, ending })
-  }
-  const after = interruptRun({ ...state, queue: [], beyond: false }, ending)
-  return { state: after.state, commands: [...commands, ...after.commands] }
+  const { now, commands } = endWaiting(state, ending, state.seenSeq)
+  return before(commands, interruptRun(now, ending))
 }
 
 const cancel = (state: LaneState, messageId: MessageId, ending: Ending): Decision => {
-  const waiting = state.queue.find((message) => message.id === messageId)
+  const waiting = waitingOf(state).find((message) => message.id === messageId)
   if (waiting !== undefined) {
-    const after = next({ ...state, queue: state.queue.filter((message) => message !== waiting) })
-    return {
-      state: after.state,
-      commands: [{ _tag: "Settle", messages: [waiting], ending }, ...after.commands]
-    }
+    return before([{ _tag: "Settle", messages: [waiting], ending }], dropped(state, [messageId]))
   }
   const { phase } = state
   return phase._tag !== "Idle" && phase.run.messages.some((message) => message.id === messageId)

@@ -30,6 +30,7 @@ const input: Agent.RunInput = {
   params: {},
   pending: [],
   stepsDone: 0,
+  steering: { isWaiting: () => false, take: () => [] },
   cutToolText: (text) => text.slice(0, 100),
   estimateTokens: (text) => text.length
 }
@@ -284,6 +285,47 @@ describe("Agent", () => {
       assert.lengthOf(told, 2)
       assert.strictEqual(told[0]!.text, '{"a":1}')
     }).pipe(Effect.provide(layer(["done"])))
+  )
+
+  it.effect(
+    "reads what people write meanwhile before its next model call, and skips tools that have not started",
+    () =>
+      Effect.gen(function* () {
+        const written: Array<string> = []
+        const steering = {
+          isWaiting: () => written.length > 0,
+          take: () => written.splice(0).map((one) => ({ role: "user" as const, text: one }))
+        }
+        const agent = yield* Agent.Agent
+        const all: Array<RunEvent> = []
+        yield* agent.run({ ...input, steering }).pipe(
+          Stream.runForEach((event) =>
+            Effect.sync(() => {
+              all.push(event)
+              if (event._tag === "ToolStarted") written.push("wait, use the other one")
+            })
+          )
+        )
+
+        assert.deepStrictEqual(
+          results(all).map(({ callId, status }) => [callId, status]),
+          [
+            ["1", "ok"],
+            ["2", "skipped"]
+          ]
+        )
+        const { requests } = yield* ScriptedModel.ModelScript
+        assert.deepStrictEqual(
+          requests()[1]!
+            .messages.slice(2)
+            .map((one) => [one.role, one.text.slice(0, 8)]),
+          [
+            ["tool", "{}"],
+            ["tool", "Skipped:"],
+            ["user", "wait, us"]
+          ]
+        )
+      }).pipe(Effect.provide(layer([[call("echo", {}, "1"), call("echo", {}, "2")], "done"])))
   )
 
   it.effect("estimates tokens when the provider reports none", () =>

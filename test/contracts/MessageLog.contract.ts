@@ -229,6 +229,68 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(orders, [1, 2, 3])
     }))
 
+  test("messages that a step has read join its run before the step, end as steered, and are answered with it", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { tenant, session } = place
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(acceptOf("m2"))
+      yield* commit(acceptOf("m3"))
+      const step = yield* commit({
+        ...appendOf("r1", 1, "e1"),
+        steering: { messageIds: [messageId("m2")], by: messageId("m1") }
+      })
+      yield* commit(appendOf("r1", 1, "e2", toolResult("c1")))
+      const end = yield* commit({
+        ...finishOf(
+          "r1",
+          { m1: "answered" },
+          { attempt: 1, entries: [{ id: "a1", entry: assistant("hi") }] }
+        ),
+        steering: {
+          messageIds: [messageId("m3"), messageId("m2"), messageId("nobody")],
+          by: messageId("m1")
+        },
+        steeredBefore: true
+      })
+
+      assert.deepStrictEqual(step.steered, [messageId("m2")])
+      assert.deepStrictEqual(
+        end.endings.map(({ messageId: id, outcome, by }) => [id, outcome, by]),
+        [
+          ["m1", "answered", undefined],
+          ["m3", "steered", "m1"]
+        ]
+      )
+      const history = yield* log.history({ tenant, session, limit: 10 })
+      assert.deepStrictEqual(
+        history.map((row) => row.id),
+        ["m1", "m2", "e1", "e2", "m3", "a1"]
+      )
+      assert.isTrue(history.every((row) => row.runId === runId("r1")))
+      assert.deepStrictEqual(history.at(-1)?.answers, ["client-m1", "client-m2", "client-m3"])
+      assert.deepStrictEqual(yield* log.open({ tenant, limit: 10 }), [])
+      assert.deepStrictEqual(yield* log.openSessions({ tenant, limit: 10 }), [])
+    }))
+
+  test("a fenced step steers nobody", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(acceptOf("m2"))
+      yield* commit(finishOf("r1", { m1: "cancelled" }))
+      const refused = yield* Effect.flip(
+        log.commit({
+          ...appendOf("r1", 1, "e1"),
+          steering: { messageIds: [messageId("m2")], by: messageId("m1") }
+        })
+      )
+
+      assert.strictEqual(refused.reason._tag, "Fenced")
+      const trace = yield* log.message({ tenant: place.tenant, id: messageId("m2") })
+      assert.isUndefined(trace?.message.outcome)
+    }))
+
   test("a message to a session with an open one, and a message that came before, begin no run", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog

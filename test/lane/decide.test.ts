@@ -2,13 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { messageId, runOf } from "#src/domain/Ids.ts"
+import { messageId, type RunId, runOf } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
   decide,
   initial,
+  isFree,
   isIdle,
   type LaneCommand,
   type LaneEvent,
@@ -17,7 +18,14 @@ import {
 
 const session = "agent:main:main" as SessionKey
 
-const row = (seq: number, runId?: MessageRow["runId"]): MessageRow => ({
+type Mode = "collect" | "followup" | "steer" | "interrupt"
+
+const row = (
+  seq: number,
+  runId?: MessageRow["runId"],
+  mode: Mode = "followup",
+  guest = false
+): MessageRow => ({
   id: messageId(`msg_${seq}`),
   place: { tenant: local, agent: "main", session },
   seq,
@@ -30,9 +38,9 @@ const row = (seq: number, runId?: MessageRow["runId"]): MessageRow => ({
     revision: 1
   },
   sender: "ada",
-  access: "owner",
+  access: guest ? "guest" : "owner",
   ephemeral: false,
-  body: { text: `text ${seq}` },
+  body: { text: `text ${seq}`, ...(mode === "followup" ? {} : { queue: { mode, debounceMs: 1000 } }) },
   acceptedAt: 0,
   runId,
   outcome: undefined,
@@ -207,8 +215,154 @@ describe("decide", () => {
   })
 })
 
+describe("decide, by mode", () => {
+  const comes = (seq: number, mode: Mode, guest = false): LaneEvent => ({
+    _tag: "Arrived",
+    message: row(seq, undefined, mode, guest),
+    begun: false
+  })
+  const started = (commands: ReadonlyArray<LaneCommand>) =>
+    commands.flatMap((command) =>
+      command._tag === "Start" ? [command.run.messages.map((message) => message.seq)] : []
+    )
+  const quiet = (generation: number): LaneEvent => ({ _tag: "QuietOver", generation })
+
+  it("collect: what comes while a run goes becomes one run after a quiet window, which each arrival prolongs", () => {
+    const busy = play([comes(1, "collect"), comes(2, "collect"), ended(1), comes(3, "collect")])
+    assert.deepStrictEqual(started(busy.commands), [[1]])
+    assert.deepStrictEqual(busy.tags, ["Start", "ArmQuiet", "ArmQuiet"])
+
+    const early = decide(busy.state, quiet(1))
+    assert.deepStrictEqual(early.commands, [])
+    assert.deepStrictEqual(started(decide(busy.state, quiet(2)).commands), [[2, 3]])
+  })
+
+  it("collect: a quiet window is not prolonged for ever", () => {
+    const { tags } = play(
+      [
+        comes(1, "collect"),
+        comes(2, "collect"),
+        ended(1),
+        ...Array.from({ length: 30 }, (_, n) => comes(3 + n, "collect"))
+      ],
+      64
+    )
+
+    assert.lengthOf(
+      tags.filter((tag) => tag === "ArmQuiet"),
+      10
+    )
+  })
+
+  it("collect: messages of unequal access run one after the other", () => {
+    const { state, commands } = play([
+      comes(1, "collect"),
+      comes(2, "collect"),
+      comes(3, "collect", true),
+      ended(1),
+      quiet(1),
+      ended(2)
+    ])
+
+    assert.deepStrictEqual(started(commands), [[1], [2]])
+    assert.strictEqual(state.queue[0]?.seq, 3)
+  })
+
+  it("steer: is offered to the run, and counts when a step with it is committed", () => {
+    const { commands, state } = play([comes(1, "steer"), comes(2, "steer")])
+    assert.deepInclude(commands, { _tag: "Inject", runId: run(1), messages: [row(2, undefined, "steer")] })
+
+    const counted = decide(state, { _tag: "Steered", runId: run(1), messageIds: [row(2).id] })
+    assert.deepStrictEqual(started(decide(counted.state, ended(1)).commands), [])
+  })
+
+  it("steer: several that met no boundary become one next run", () => {
+    const { commands } = play([comes(1, "steer"), comes(2, "steer"), comes(3, "steer"), ended(1)])
+
+    assert.deepStrictEqual(started(commands), [[1], [2, 3]])
+  })
+
+  it("steer: a stranger's message never goes into an owner's run", () => {
+    const { tags } = play([comes(1, "steer"), comes(2, "steer", true)])
+
+    assert.deepStrictEqual(tags, ["Start"])
+  })
+
+  it("steer: ends a quiet window and goes into the run that was collected", () => {
+    const { commands, tags } = play([comes(1, "collect"), comes(2, "collect"), ended(1), comes(3, "steer")])
+
+    assert.deepStrictEqual(started(commands), [[1], [2]])
+    assert.strictEqual(tags.at(-1), "Inject")
+  })
+
+  it("interrupt: the newest runs; what ran and what waited is interrupted by it", () => {
+    const { commands, tags } = play([
+      comes(1, "followup"),
+      comes(2, "followup"),
+      comes(3, "interrupt"),
+      ended(1)
+    ])
+
+    assert.deepStrictEqual(tags, ["Start", "Settle", "Interrupt", "ArmGrace", "Start"])
+    assert.deepStrictEqual(started(commands), [[1], [3]])
+    const ending = { outcome: "interrupted", by: row(3).id }
+    assert.deepInclude(commands[1] as object, { ending })
+  })
+
+  it("interrupt: also what it never read from the log, but nothing newer", () => {
+    const { commands } = play(
+      [
+        comes(1, "followup"),
+        comes(2, "followup"),
+        comes(3, "followup"),
+        comes(4, "followup"),
+        comes(5, "interrupt")
+      ],
+      2
+    )
+
+    assert.deepInclude(
+      commands.find((command) => command._tag === "SettleRest"),
+      { afterSeq: 3, toSeq: 4 }
+    )
+  })
+
+  it("interrupt: after a restart the newest of those that were open runs", () => {
+    const { commands } = play([
+      {
+        _tag: "Loaded",
+        messages: [
+          row(1, run(1), "interrupt"),
+          row(2, undefined, "interrupt"),
+          row(3, undefined, "interrupt")
+        ],
+        more: false
+      }
+    ])
+
+    assert.deepStrictEqual(started(commands), [[3]])
+  })
+
+  it("forgets what the log has dropped, also when it was offered to the run", () => {
+    const dropped = (...seqs: ReadonlyArray<number>): LaneEvent => ({
+      _tag: "Dropped",
+      messageIds: seqs.map((seq) => row(seq).id)
+    })
+    const { tags, state } = play([comes(1, "steer"), comes(2, "steer"), comes(3, "followup"), dropped(2, 3)])
+
+    assert.deepStrictEqual(tags, ["Start", "Inject", "Withdraw"])
+    assert.isTrue(isIdle(decide(state, ended(1)).state))
+  })
+})
+
 type Act =
-  | "arrive"
+  | "followup"
+  | "collect"
+  | "steer"
+  | "interrupt"
+  | "step"
+  | "quiet"
+  | "drop"
   | "end"
   | "retry"
   | "due"
@@ -222,8 +376,17 @@ type Act =
 
 /** What may happen to a lane, arrivals and ends most often, so that lanes run full and empty again. */
 const deck: ReadonlyArray<Act> = [
-  ...Array.from({ length: 10 }, (): Act => "arrive"),
-  ...Array.from({ length: 6 }, (): Act => "end"),
+  ...Array.from({ length: 5 }, (): Act => "followup"),
+  ...Array.from({ length: 5 }, (): Act => "collect"),
+  ...Array.from({ length: 5 }, (): Act => "steer"),
+  ...Array.from({ length: 8 }, (): Act => "end"),
+  "interrupt",
+  "step",
+  "step",
+  "step",
+  "quiet",
+  "quiet",
+  "drop",
   "load",
   "load",
   "load",
@@ -245,112 +408,194 @@ const Card = Schema.Struct({
 })
 const Hand = Schema.Array(Card).check(Schema.isBetweenLength(1, 80))
 
+interface Current {
+  readonly runId: RunId
+  readonly seqs: ReadonlyArray<number>
+  isEnding: boolean
+  offered: ReadonlyArray<number>
+}
+
 /**
- * A naive world around the lane: a list of open messages, the run under way, the pages it asked for.
- * It keeps the promises of the interpreter and checks those of the lane.
+ * A naive world around the lane: the open messages, the run under way, what was offered to it, the pages and timers asked for.
+ * It keeps the promises of the interpreter and of the log, and checks those of the lane.
  */
 const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   let state: LaneState = initial(3)
   let seq = 0
-  const open: Array<number> = []
-  const started: Array<number> = []
+  const rows = new Map<number, MessageRow>()
+  const open = new Set<number>()
   const settled = new Set<number>()
-  let current: { seq: number; isEnding: boolean } | undefined
-  let stuck: Array<number> = []
+  const started: Array<number> = []
+  let current: Current | undefined
+  const stuck: Array<Current> = []
   // A page may have been read before or after what arrives meanwhile.
   let page: { afterSeq: number; limit: number; read: ReadonlyArray<number> | undefined } | undefined
-  let retry: number | undefined
+  let retry: RunId | undefined
+  let quiet: number | undefined
+
   const settle = (one: number) => {
     assert.isFalse(settled.has(one), `message ${one} ended twice`)
     settled.add(one)
-    open.splice(open.indexOf(one), 1)
+    open.delete(one)
+  }
+  // The log refuses to end a message again; the first commit wins.
+  const settleOpen = (seqs: Iterable<number>) => {
+    for (const one of seqs) if (open.has(one)) settle(one)
+  }
+  const start = (command: Extract<LaneCommand, { _tag: "Start" }>) => {
+    assert.isUndefined(current, "two unfenced runs at once")
+    const seqs = command.run.messages.map((message) => message.seq)
+    const access = new Set(command.run.messages.map((message) => message.access))
+    assert.strictEqual(access.size, 1, "unequal access in one run")
+    const mode = command.run.messages[0]!.body.queue?.mode ?? "followup"
+    if (mode === "followup" || mode === "interrupt")
+      assert.lengthOf(seqs, 1, `a run of several in ${mode} mode`)
+    for (const one of seqs) {
+      if (!open.has(one) || started.includes(one)) continue
+      const isSteer = mode === "steer"
+      const before = [...open].filter(
+        (other) => other < one && !started.includes(other) && !seqs.includes(other)
+      )
+      // Only steering may overtake what waits.
+      if (!isSteer) assert.deepStrictEqual(before, [], `message ${one} overtook ${before.join()}`)
+      started.push(one)
+    }
+    current = { runId: command.run.runId, seqs, isEnding: false, offered: [] }
   }
   const post = (event: LaneEvent) => {
     const decision = decide(state, event)
     state = decision.state
     for (const command of decision.commands) {
-      if (command._tag === "Start") {
-        assert.isUndefined(current, "two unfenced runs at once")
-        const one = command.run.messages[0]!.seq
-        if (open.includes(one)) {
-          assert.strictEqual(one, open[0], "out of order")
-          if (!started.includes(one)) started.push(one)
-        }
-        current = { seq: one, isEnding: false }
-      } else if (command._tag === "Interrupt") {
-        if (open.includes(command.run.messages[0]!.seq)) settle(command.run.messages[0]!.seq)
-        if (current !== undefined) current.isEnding = true
-        retry = undefined
-      } else if (command._tag === "Settle") {
-        // A page read before a stop may bring back what the stop ended: the log refuses to end it again.
-        for (const message of command.messages) if (open.includes(message.seq)) settle(message.seq)
-      } else if (command._tag === "SettleRest") {
-        for (const one of open.filter((candidate) => candidate > command.afterSeq)) settle(one)
-      } else if (command._tag === "Load") {
-        assert.isUndefined(page, "two pages asked for at once")
-        page = { ...command, read: seq % 2 === 0 ? [...open] : undefined }
-      } else if (command._tag === "ArmRetry") {
-        retry = current?.seq
+      switch (command._tag) {
+        case "Start":
+          start(command)
+          break
+        case "Interrupt":
+          settleOpen(command.run.messages.map((message) => message.seq))
+          if (current?.runId === command.run.runId) current.isEnding = true
+          retry = undefined
+          break
+        case "Inject":
+          assert.strictEqual(current?.runId, command.runId)
+          current!.offered = [...current!.offered, ...command.messages.map((message) => message.seq)]
+          assert.isTrue(
+            command.messages.every((message) => message.access === rows.get(current!.seqs[0]!)!.access),
+            "a stranger steered an owner's run"
+          )
+          break
+        case "Withdraw":
+          if (current?.runId === command.runId) {
+            current.offered = current.offered.filter((one) => !command.messageIds.includes(row(one).id))
+          }
+          break
+        case "Settle":
+          settleOpen(command.messages.map((message) => message.seq))
+          break
+        case "SettleRest":
+          settleOpen([...open].filter((one) => one > command.afterSeq && one <= command.toSeq))
+          break
+        case "Load":
+          assert.isUndefined(page, "two pages asked for at once")
+          page = { ...command, read: seq % 2 === 0 ? [...open] : undefined }
+          break
+        case "ArmRetry":
+          retry = command.runId
+          break
+        case "ArmQuiet":
+          quiet = command.generation
+          break
+        case "ArmGrace":
+        case "CancelApproval":
+          break
       }
     }
   }
-  const finish = () => {
+  const arrive = (mode: Mode, pick: number) => {
+    const message = row(++seq, undefined, mode, pick === 5)
+    rows.set(seq, message)
+    const begun = open.size === 0 && isFree(state)
+    open.add(seq)
+    post({ _tag: "Arrived", message, begun })
+  }
+  const ending = (end: "finished" | "retry") => {
     if (current === undefined) return
-    const { seq: one, isEnding } = current
+    const { seqs, runId, isEnding } = current
     current = undefined
-    if (!isEnding && open.includes(one)) settle(one)
-    post({ _tag: "RunEnded", runId: run(one), end: "finished" })
+    if (end === "finished" && !isEnding) settleOpen(seqs)
+    post({ _tag: "RunEnded", runId, end })
   }
   const answerPage = () => {
     if (page === undefined) return
     const { afterSeq, limit, read } = page
     page = undefined
-    const rows = (read ?? open).filter((one) => one > afterSeq)
-    post({ _tag: "Loaded", messages: rows.slice(0, limit).map((one) => row(one)), more: rows.length > limit })
+    const found = (read ?? [...open]).filter(
+      (one) => one > afterSeq && !(current?.offered.includes(one) ?? false)
+    )
+    post({
+      _tag: "Loaded",
+      messages: found.slice(0, limit).map((one) => rows.get(one)!),
+      more: found.length > limit
+    })
   }
-  const perform = (act: Act, pick: number) => {
+  const perform = (act: Act, pick: number): void => {
     switch (act) {
-      case "arrive":
-        open.push(++seq)
-        return post(arrived(seq, pick % 2 === 0))
-      case "end":
-        return finish()
-      case "retry": {
+      case "followup":
+      case "collect":
+      case "steer":
+      case "interrupt":
+        return arrive(act, pick)
+      case "step": {
         if (current === undefined || current.isEnding) return
-        const one = current.seq
-        const decision = decide(state, { _tag: "RunEnded", runId: run(one), end: "retry" })
-        state = decision.state
-        current = undefined
-        retry = one
-        return
+        const steered = current.offered.filter((one) => open.has(one))
+        current.offered = []
+        settleOpen(steered)
+        return post({ _tag: "Steered", runId: current.runId, messageIds: steered.map((one) => row(one).id) })
       }
+      case "quiet":
+        if (quiet !== undefined) post({ _tag: "QuietOver", generation: quiet })
+        return
+      case "drop": {
+        const victim = [...open].find((one) => !started.includes(one))
+        if (victim === undefined) return
+        settle(victim)
+        return post({ _tag: "Dropped", messageIds: [row(victim).id] })
+      }
+      case "end":
+        return ending("finished")
+      case "retry":
+        return current?.isEnding === true ? undefined : ending("retry")
       case "due":
-        if (retry === undefined) return
-        return post({ _tag: "RetryDue", runId: run(retry) })
+        if (retry !== undefined) post({ _tag: "RetryDue", runId: retry })
+        return
       case "load":
         return answerPage()
       case "stop":
         return post({ _tag: "Stop", by })
       case "cancel": {
-        const one = open[pick]
-        // The interpreter ends by itself what the lane does not hold.
+        const one = [...open][pick]
         if (one === undefined) return
-        const isHeld =
-          state.queue.some((message) => message.seq === one) ||
-          (state.phase._tag !== "Idle" && state.phase.run.messages[0]!.seq === one)
-        return isHeld ? post({ _tag: "Cancel", messageId: row(one).id, by }) : settle(one)
+        // The interpreter ends by itself what the lane does not hold.
+        const { phase } = state
+        const held = [
+          ...state.queue,
+          ...(phase._tag === "Idle" ? [] : phase.run.messages),
+          ...(phase._tag === "Running" ? phase.steering : [])
+        ]
+        return held.some((message) => message.seq === one)
+          ? post({ _tag: "Cancel", messageId: row(one).id, by })
+          : settle(one)
       }
       case "grace":
         if (current?.isEnding === true) {
-          const one = current.seq
-          stuck.push(one)
+          const { runId } = current
+          stuck.push(current)
           current = undefined
-          post({ _tag: "GraceExpired", runId: run(one) })
+          post({ _tag: "GraceExpired", runId })
         }
         return
       case "bury": {
-        const one = stuck.shift()
-        if (one !== undefined) post({ _tag: "RunEnded", runId: run(one), end: "finished" })
+        const dead = stuck.shift()
+        if (dead !== undefined) post({ _tag: "RunEnded", runId: dead.runId, end: "finished" })
         return
       }
       case "pause":
@@ -359,34 +604,22 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         return post({ _tag: "Resumed" })
     }
   }
-  for (const { card, pick } of hand) {
-    perform(deck[card]!, pick)
-    assert.isAtMost(state.queue.length, 3 + 1, "memory beyond its buffer")
-  }
+  for (const { card, pick } of hand) perform(deck[card]!, pick)
   // Let everything end: then no message may be left without an outcome, and the lane is forgotten.
   post({ _tag: "Resumed" })
   for (let turn = 0; turn < 4 * (seq + 4); turn++) {
-    perform("due", 0)
-    perform("load", 0)
-    perform("end", 0)
-    perform("bury", 0)
+    for (const act of ["due", "load", "quiet", "end", "bury"] as const) perform(act, 0)
   }
-  assert.deepStrictEqual(open, [], "a message was lost")
+  assert.deepStrictEqual([...open], [], "a message was lost")
   assert.strictEqual(settled.size, seq)
-  assert.deepStrictEqual(
-    [...started].sort((a, b) => a - b),
-    started,
-    "runs out of order"
-  )
   assert.isTrue(isIdle(state), JSON.stringify(state))
-  stuck = []
 }
 
 describe("decide, against a naive world", () => {
   it.effect.prop(
-    "keeps order, loses nothing, ends each message once and holds one run at a time",
+    "keeps order, loses nothing, ends each message once and holds one run at a time, in every mode",
     { hand: Arbitrary.schema(Hand) },
     ({ hand }) => Effect.sync(() => live(hand)),
-    { arbitrary: { runs: 1000, size: 100 } }
+    { arbitrary: { runs: 2000, size: 100 } }
   )
 })

@@ -48,6 +48,8 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
     draw.pick % 2 === 0 ? [`m${draw.message}`] : [`m${draw.message}`, `m${(draw.message + 1) % 5}`]
   // Sometimes the run that an accepted message began.
   const run = draw.attempt === 1 ? `s${draw.run}` : `r${draw.run}`
+  const other = messageId(`m${(draw.message + 2) % 5}`)
+  const steering = draw.pick < 3 ? { steering: { messageIds: [other], by: messageId("m0") } } : {}
   const delivery = deliveryId(sent[(draw.message * 8 + draw.pick) % (sent.length || 1)] ?? "none")
   switch (draw.kind) {
     case 0:
@@ -67,10 +69,10 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
       return startOf(run, messages, at, time)
     case 5:
     case 6:
-      return { ...appendOf(run, draw.attempt, `e${index}`), place: at, at: time }
+      return { ...appendOf(run, draw.attempt, `e${index}`), place: at, at: time, ...steering }
     case 7:
-    case 8:
-      return finishOf(run, Object.fromEntries(messages.map((id) => [id, outcomes[draw.pick % 4]!])), {
+    case 8: {
+      const finish = finishOf(run, Object.fromEntries(messages.map((id) => [id, outcomes[draw.pick % 4]!])), {
         at,
         time,
         ...(draw.attempt === 0 ? {} : { attempt: draw.attempt }),
@@ -78,6 +80,8 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
         // An id is used once in a tenant, as in life.
         deliveries: draw.pick > 3 ? [`d${draw.pick}-${index}`, `x${draw.pick}-${index}`] : []
       })
+      return { ...finish, ...steering, ...(draw.pick === 3 ? { steeredBefore: true } : {}) }
+    }
     case 9:
       return { _tag: "SendBegun", place: at, deliveryId: delivery, at: time }
     case 10:
