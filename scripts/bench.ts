@@ -31,7 +31,7 @@ const measures: Readonly<Record<string, Measure>> = {
 }
 
 const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openclaw]
-       bench profile [--quick]
+       bench profile [--quick] [--sessions N]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
@@ -41,6 +41,8 @@ interface Arguments {
   readonly hasPeer: boolean
   /** What is measured. */
   readonly only: ReadonlyArray<string>
+  /** At once, in a profile. */
+  readonly sessions: number
 }
 
 const readArguments = ([name, ...rest]: ReadonlyArray<string>): Arguments | undefined => {
@@ -48,13 +50,18 @@ const readArguments = ([name, ...rest]: ReadonlyArray<string>): Arguments | unde
   let isQuick = false
   let hasPeer = false
   let only = Object.keys(measures)
+  let sessions = 32
   for (let at = 0; at < rest.length; at++) {
     if (rest[at] === "--quick") isQuick = true
     else if (name === "gateway" && rest[at] === "--peer" && rest[++at] === "openclaw") hasPeer = true
     else if (name === "gateway" && rest[at] === "--only") only = (rest[++at] ?? "").split(",")
+    else if (name === "profile" && rest[at] === "--sessions") sessions = Number(rest[++at])
     else return undefined
   }
-  return only.every((one) => Object.hasOwn(measures, one)) ? { name, isQuick, hasPeer, only } : undefined
+  if (!Number.isInteger(sessions) || sessions < 1 || sessions > 1000) return undefined
+  return only.every((one) => Object.hasOwn(measures, one))
+    ? { name, isQuick, hasPeer, only, sessions }
+    : undefined
 }
 
 const commit = (): string | undefined => {
@@ -111,7 +118,9 @@ const main = async (): Promise<number> => {
     })
   }
   try {
-    return await (args.name === "gateway" ? benchGateway(lab, args) : profile(lab, args.isQuick))
+    return await (args.name === "gateway"
+      ? benchGateway(lab, args)
+      : profile(lab, args.sessions, args.isQuick ? 320 : 1920))
   } finally {
     await lab.close()
   }

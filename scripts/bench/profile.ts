@@ -87,8 +87,8 @@ const print = (title: string, shares: ReadonlyArray<Share>, most: number) => {
   }
 }
 
-/** Profiles a gateway under load and prints where its time went; the result is the exit code. */
-export const profile = async (lab: Lab, isQuick: boolean): Promise<number> => {
+/** Profiles a gateway under load, `messages` plain and as many streamed, and prints where its time went; the result is the exit code. */
+export const profile = async (lab: Lab, sessions: number, messages: number): Promise<number> => {
   const folder = lab.makeFolder("profile")
   const provider = await lab.startProvider()
   const gateway = await lab.startGateway({
@@ -96,7 +96,7 @@ export const profile = async (lab: Lab, isQuick: boolean): Promise<number> => {
     provider,
     nodeFlags: ["--cpu-prof", `--cpu-prof-dir=${folder}`, "--cpu-prof-interval=200"]
   })
-  const load: LoadOptions = { sessions: 32, messages: isQuick ? 10 : 60 }
+  const load: LoadOptions = { sessions, messages: Math.ceil(messages / sessions) }
   await lab.load(gateway, [provider], { ...load, stream: true })
   const from = steadyMicros()
   const plain = await lab.load(gateway, [provider], load)
@@ -108,15 +108,16 @@ export const profile = async (lab: Lab, isQuick: boolean): Promise<number> => {
   if (file === undefined) throw new Error("the gateway left no CPU profile")
   const recorded: CpuProfile = JSON.parse(readFileSync(join(folder, file), "utf8"))
   const { functions, packages, busySeconds } = sharesOf(recorded, from, to)
-  const messages = plain.ok + streamed.ok
+  const answered = plain.ok + streamed.ok
   print("share of the CPU time, by package", packages, 25)
   print("functions with most time of their own", functions, 45)
   process.stdout.write(
     `${JSON.stringify({
       bench: "profile",
-      messages,
+      sessions,
+      messages: answered,
       busy_s: busySeconds,
-      ms_per_message: (busySeconds * 1000) / messages,
+      ms_per_message: (busySeconds * 1000) / answered,
       packages: Object.fromEntries(packages.map(({ name, percent }) => [name, Number(percent.toFixed(2))])),
       functions: functions
         .slice(0, 45)
