@@ -7,6 +7,7 @@ import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
 import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import * as Anthropic from "#layers/model/Anthropic.ts"
 import * as Demo from "#layers/model/Demo.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
@@ -20,7 +21,7 @@ import * as Outbound from "#src/outbound/Outbound.ts"
 import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
-  Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Demo.layer))),
+  Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Demo.layer))),
   SqliteMessageLog.layer,
   FileSystemTools.layer
 )

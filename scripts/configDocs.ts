@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from "node:fs"
 import { variables } from "#src/Config.ts"
 import { type ConfigKey, type ConfigSection, sections } from "#src/ConfigKeys.ts"
+import { defaultMaxTokens } from "#layers/model/anthropicRequest.ts"
 import { builtIn } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 
@@ -59,6 +60,10 @@ const render = (): string =>
     "| name | kind | base_url | key from |",
     "|---|---|---|---|",
     ...providerRows,
+    "",
+    "Kind `anthropic` is the Messages API; its address may end with `/v1` or not, or with `/messages`. An answer has at most",
+    `${defaultMaxTokens} tokens unless the request says otherwise. The request's \`seed\` and penalties have no word there and are left out.`,
+    "The provider's prompt cache is used: tools, system text and the conversation so far are marked for it.",
     "",
     "## Environment variables",
     "",

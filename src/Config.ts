@@ -327,7 +327,7 @@ const modelProblems = (providers: ProviderMap, agents: Agents, raw: Table): Read
             {
               path: pathOf([...section, "kind"]),
               problem: `${detail} is not built yet`,
-              hint: "use openai-chat"
+              hint: "use openai-chat or anthropic"
             }
           ]
         case "no_address":

@@ -66,6 +66,7 @@ export const withBuiltIn = (configured: ProviderMap): ProviderMap => {
 /** Kinds that have an adapter today. */
 const builtKinds: ReadonlySet<ProviderSettings["kind"]> = new Set<ProviderSettings["kind"]>([
   "openai-chat",
+  "anthropic",
   "demo"
 ])
 
@@ -98,7 +99,7 @@ export class ModelUnusable extends Schema.TaggedError<ModelUnusable>()("ModelUnu
       case "unknown_provider":
         return `model "${this.model}": there is no provider "${this.provider}"; add [providers.${this.provider}]`
       case "not_built_yet":
-        return `model "${this.model}": providers of kind "${this.detail}" are not built yet; use one of kind "openai-chat"`
+        return `model "${this.model}": providers of kind "${this.detail}" are not built yet; use one of kind "openai-chat" or "anthropic"`
       case "no_address":
         return `model "${this.model}": set providers.${this.provider}.base_url`
       case "bad_address":

@@ -9,7 +9,7 @@ export const ProviderSettingsSchema = Schema.Struct({
     description: "The protocol it speaks"
   }),
   base_url: Schema.optionalKey(Schema.String).annotate({
-    description: "Where it is reached, up to and without /chat/completions"
+    description: "Where it is reached, up to and without /chat/completions or /messages"
   }),
   api_key: Schema.optionalKey(secret("api_key")).annotate({
     description: "Its key"

@@ -77,7 +77,11 @@ describe("Models", () => {
       "unknown_provider",
       "unknown_provider"
     ])
-    assert.deepStrictEqual(problems({}, "anthropic/claude"), ["not_built_yet"])
+    assert.deepStrictEqual(problems({}, "anthropic/claude"), ["no_key"])
+    assert.deepStrictEqual(
+      problems({ anthropic: section({ kind: "anthropic", api_key: key }) }, "anthropic/claude"),
+      []
+    )
     assert.deepStrictEqual(problems({ r: section({ kind: "openai-responses" }) }, "r/x"), ["not_built_yet"])
     assert.deepStrictEqual(problems({}, "openai/gpt"), ["no_key"])
     assert.deepStrictEqual(problems({ openai: section({ api_key: key }) }, "openai/gpt"), [])
@@ -93,7 +97,7 @@ describe("Models", () => {
   })
 
   it("says in its error what to do", () => {
-    const [problem] = Models.unusable({}, ["anthropic/claude"])
+    const [problem] = Models.unusable({ r: section({ kind: "openai-responses" }) }, ["r/x"])
 
     assert.include(problem?.message, "not built yet")
     assert.include(Models.unusable({}, ["openai/gpt"])[0]?.message, "OPENAI_API_KEY")

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
+import * as Anthropic from "#layers/model/Anthropic.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import { Model, type ModelRequest } from "#src/model/Model.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
@@ -94,9 +95,9 @@ export const request = (over: Partial<ModelRequest> = {}): ModelRequest => ({
 export const layerProviders = (providers: Readonly<Record<string, ProviderSettings>>) =>
   Layer.succeed(Providers, { get: () => providers, changes: Stream.succeed(providers) })
 
-/** `Model` with `openai-chat` and one provider, `fake`. */
+/** `Model` with the kinds that speak HTTP and one provider, `fake`, of kind `openai-chat` unless told otherwise. */
 export const layerModel = (url: string, settings: Partial<ProviderSettings> = {}) =>
-  Layer.provideMerge(Models.layer, OpenAiChat.layer).pipe(
+  Layer.provideMerge(Models.layer, Layer.merge(OpenAiChat.layer, Anthropic.layer)).pipe(
     Layer.provide(ModelKinds.layer),
     Layer.provide(
       layerProviders({

@@ -195,7 +195,10 @@ describe("Settings", () => {
         "providers.openai.api_key: is missing (or set OPENAI_API_KEY)"
       ])
       assert.deepStrictEqual(yield* using("anthropic/x"), [
-        "providers.anthropic.kind: anthropic is not built yet (use openai-chat)"
+        "providers.anthropic.api_key: is missing (or set ANTHROPIC_API_KEY)"
+      ])
+      assert.deepStrictEqual(yield* using("r/x", '[providers.r]\nkind = "openai-responses"'), [
+        "providers.r.kind: openai-responses is not built yet (use openai-chat or anthropic)"
       ])
       assert.deepStrictEqual(yield* using("fake/x", '[providers.fake]\nkind = "openai-chat"'), [
         "providers.fake.base_url: is missing"
