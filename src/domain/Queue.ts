@@ -216,8 +216,10 @@ export const parseDirective = (text: string): QueueDirective => {
 }
 
 const joined = (before: string, after: string): string => {
-  const gap = /\n\s*$/.test(before) || /^\s*\n/.test(after) ? "\n" : " "
-  return `${before.trimEnd()}${gap}${after.trimStart()}`.trim()
+  const left = before.trimEnd()
+  const right = after.trimStart()
+  const gap = before.slice(left.length) + after.slice(0, after.length - right.length)
+  return `${left}${gap.includes("\n") ? "\n" : " "}${right}`.trim()
 }
 
 const readWords = (text: string, from: number) => {

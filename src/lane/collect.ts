@@ -85,17 +85,17 @@ export const admit = <A>(
   return { accepted: true, waiting: [...waiting.slice(kept), newcomer], dropped: waiting.slice(0, kept) }
 }
 
-/** Longest line of a summary, in characters. */
+/** Longest line of a summary, UTF-16 units. */
 const longestLine = 160
 
-/** A text as one line: whitespace squeezed, at most 160 characters, the last being … when something was cut. */
+/** A text as one line: whitespace squeezed, at most 160 long, the last being … when something was cut. Characters stay whole. */
 export const summaryLine = (text: string): string => {
-  const characters = Array.from(text.replace(/\s+/g, " ").trim())
-  if (characters.length <= longestLine) return characters.join("")
-  return `${characters
-    .slice(0, longestLine - 1)
-    .join("")
-    .trimEnd()}…`
+  const line = text.replace(/\s+/g, " ").trim()
+  if (line.length <= longestLine) return line
+  const cut = line.slice(0, longestLine - 1)
+  const last = cut.charCodeAt(cut.length - 1)
+  const isTorn = last >= 0xd800 && last <= 0xdbff
+  return `${(isTorn ? cut.slice(0, -1) : cut).trimEnd()}…`
 }
 
 /**
