@@ -249,16 +249,8 @@ const notBuiltYet = (
   agents: Agents
 ): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
-  if (queue.mode !== "followup") {
-    problems.push({ path: "queue.mode", problem: `${queue.mode} is not built yet`, hint: "use followup" })
-  }
   if (queue.drop !== "new") {
     problems.push({ path: "queue.drop", problem: `${queue.drop} is not built yet`, hint: "use new" })
-  }
-  for (const [channel, mode] of Object.entries(queue.by_channel)) {
-    if (mode === "followup") continue
-    const path = pathOf(["queue", "by_channel", channel])
-    problems.push({ path, problem: `${mode} is not built yet`, hint: "use followup" })
   }
   for (const [path, millis] of inboundWaits(inbound)) {
     if (millis > 0) problems.push({ path, problem: "joining parts is not built yet", hint: "use 0" })

@@ -14,11 +14,12 @@ import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, messageId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
+import { resolve } from "#src/domain/Queue.ts"
 import { agentOf } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
-import { Queue } from "#src/lane/QueueSettings.ts"
+import { Queue, queueConfig } from "#src/lane/QueueSettings.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { DedupeCache } from "./DedupeCache.ts"
 
@@ -96,8 +97,12 @@ export const make = Effect.gen(function* () {
   })
 
   const submit = Effect.fnUntraced(
-    function* (message: InboundMessage) {
+    function* (received: InboundMessage) {
       if (stopped) return yield* new NotAccepting({ code: "shutting_down", retryAfterMillis: 2000 })
+      const settings = queue.get()
+      const { mode, debounceMs, cap } = resolve(queueConfig(settings), received.identity.channel)
+      // The mode is settled here and stored, so that a restart does not change what was promised.
+      const message = { ...received, body: { ...received.body, queue: { mode, debounceMs } } }
       const agent = agentOf(message.session)
       if (agents.get()[agent] === undefined) {
         return yield* new MessageRejected({ param: "session", detail: `there is no agent ${agent}` })
@@ -121,7 +126,7 @@ export const make = Effect.gen(function* () {
             place,
             messageId: id,
             message,
-            cap: queue.get().cap,
+            cap,
             ...(lanes.isFree(message.session) ? { start: runOf(id) } : {}),
             at
           }),

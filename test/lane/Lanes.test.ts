@@ -416,6 +416,239 @@ describe("Lanes", () => {
   )
 })
 
+describe("Lanes, by queue mode", () => {
+  const inMode = (mode: string, script: TestSystem.Options["script"] = []) =>
+    TestSystem.layer({ script, config: { queue: { mode, debounce_ms: 1000 } } })
+  const trace = (id: string) =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog.MessageLog
+      const row = yield* log.lookup({ tenant: local, identity: message(id).identity })
+      const outcome: string | undefined = row?.outcome
+      return { outcome, by: row?.outcomeBy }
+    })
+
+  it.effect("collect: what came while a run went is answered together, after a quiet second", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { push, requests } = yield* ScriptedModel.ModelScript
+      push([...text("one"), wait(gate)], "two and three")
+      const events = yield* listen()
+      yield* submit("1")
+      yield* settle
+      const second = yield* submit("2")
+      const third = yield* submit("3")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      assert.lengthOf(requests(), 1)
+      yield* TestClock.adjust("2 seconds")
+      yield* settle
+
+      assert.deepStrictEqual((yield* said()).slice(3), ["assistant: one", "assistant: two and three"])
+      assert.deepStrictEqual(
+        requests()[1]!
+          .messages.slice(1)
+          .map((one) => one.text),
+        ["say 1", "one", "say 2", "say 3"]
+      )
+      assert.deepInclude(yield* trace("2"), { outcome: "merged", by: third.messageId })
+      assert.deepInclude(yield* trace("3"), { outcome: "answered" })
+      const answer = events.findLast((event) => event._tag === "Message")
+      assert.deepInclude(answer, { answers: ["2", "3"], messageIds: [second.messageId, third.messageId] })
+      const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
+      assert.deepStrictEqual(parcels, ["one", "two and three"])
+    }).pipe(Effect.provide(inMode("collect")))
+  )
+
+  it.effect("collect: a stranger's text is never answered with an owner's", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { push } = yield* ScriptedModel.ModelScript
+      push([...text("one"), wait(gate)], "two", "three")
+      yield* submit("1")
+      yield* settle
+      yield* submit("2")
+      yield* submit("3", { access: "guest", sender: "eve" })
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      yield* settle
+
+      assert.deepStrictEqual((yield* said()).slice(3), [
+        "assistant: one",
+        "assistant: two",
+        "assistant: three"
+      ])
+    }).pipe(Effect.provide(inMode("collect")))
+  )
+
+  it.effect("steer: is read by the running agent at its next model call and answered with it", () =>
+    Effect.gen(function* () {
+      const { push, requests } = yield* ScriptedModel.ModelScript
+      const gate = yield* Deferred.make<void>()
+      push([wait(gate), call("time.now", {}, "t1")], "both answered")
+      const events = yield* listen()
+      const first = yield* submit("1")
+      yield* settle
+      yield* submit("2")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+
+      assert.deepStrictEqual(
+        requests()[1]!
+          .messages.slice(1)
+          .map((one) => [one.role, one.text.slice(0, 8)]),
+        [
+          ["user", "say 1"],
+          ["assistant", ""],
+          ["tool", "Skipped:"],
+          ["user", "say 2"]
+        ]
+      )
+      assert.deepInclude(yield* trace("2"), { outcome: "steered", by: first.messageId })
+      assert.deepInclude(
+        events.find((event) => event._tag === "Message"),
+        { answers: ["1", "2"] }
+      )
+      assert.deepInclude(
+        events.find((event) => event._tag === "Outcome" && event.clientId === "2"),
+        { outcome: "steered", by: first.messageId }
+      )
+      const { messages } = yield* (yield* Sessions.Sessions).messages(ada, { limit: 10 })
+      assert.deepStrictEqual(messages.at(-1)?.answers, ["1", "2"])
+      assert.deepStrictEqual(yield* (yield* Lanes.Lanes).list, [])
+    }).pipe(Effect.provide(inMode("steer")))
+  )
+
+  it.effect("steer: the next turn's prompt begins byte for byte as this one's", () =>
+    Effect.gen(function* () {
+      const { push, requests } = yield* ScriptedModel.ModelScript
+      const gate = yield* Deferred.make<void>()
+      push([wait(gate), call("time.now", {}, "t1")], "both answered", "next")
+      yield* submit("1")
+      yield* settle
+      yield* submit("2")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      yield* submit("3")
+      yield* settle
+
+      const before = requests()[1]!.messages
+      assert.deepStrictEqual(requests()[2]!.messages.slice(0, before.length), [...before])
+    }).pipe(Effect.provide(inMode("steer")))
+  )
+
+  it.effect("steer: what met no boundary any more is answered by one next run", () =>
+    Effect.gen(function* () {
+      const { push } = yield* ScriptedModel.ModelScript
+      const gate = yield* Deferred.make<void>()
+      push([...text("one"), wait(gate)], "the rest")
+      yield* submit("1")
+      yield* settle
+      yield* submit("2")
+      yield* submit("3")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+
+      assert.deepStrictEqual((yield* said()).slice(3), ["assistant: one", "assistant: the rest"])
+      assert.deepStrictEqual(
+        [(yield* trace("2")).outcome, (yield* trace("3")).outcome],
+        ["merged", "answered"]
+      )
+    }).pipe(Effect.provide(inMode("steer")))
+  )
+
+  it.effect("steer: what a failed run had read is still answered", () =>
+    Effect.gen(function* () {
+      const { push } = yield* ScriptedModel.ModelScript
+      const gate = yield* Deferred.make<void>()
+      push(
+        [wait(gate), call("time.now")],
+        [fail(new ModelUnavailable({ status: 500, detail: "" }))],
+        "after all"
+      )
+      yield* submit("1")
+      yield* settle
+      yield* submit("2")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+
+      assert.deepStrictEqual(
+        [(yield* trace("1")).outcome, (yield* trace("2")).outcome],
+        ["failed", "answered"]
+      )
+      assert.strictEqual((yield* said()).at(-1), "assistant: after all")
+    }).pipe(Effect.provide(inMode("steer")))
+  )
+
+  it.effect("interrupt: the newest runs at once, the text so far stays, marked", () =>
+    Effect.gen(function* () {
+      const { push, interrupted } = yield* ScriptedModel.ModelScript
+      push([...text("long story"), hang], "new topic")
+      yield* submit("1")
+      yield* settle
+      const second = yield* submit("2")
+      yield* settle
+
+      assert.strictEqual(interrupted(), 1)
+      assert.deepInclude(yield* trace("1"), { outcome: "interrupted", by: second.messageId })
+      const { messages } = yield* (yield* Sessions.Sessions).messages(ada, { limit: 10 })
+      assert.deepInclude(
+        messages.find((one) => one.content === "long story"),
+        { partial: "interrupted" }
+      )
+      assert.strictEqual(messages.at(-1)?.content, "new topic")
+    }).pipe(Effect.provide(inMode("interrupt")))
+  )
+
+  it.effect(
+    "interrupt: of many that come at once the last is answered and each of the others is interrupted",
+    () =>
+      Effect.gen(function* () {
+        for (let count = 1; count <= 8; count++) yield* submit(String(count))
+        yield* Effect.repeat(settle, { times: 3 })
+
+        const outcomes = yield* Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (one) => trace(String(one)))
+        assert.deepStrictEqual(
+          outcomes.map((one) => one.outcome),
+          [...Array.from({ length: 7 }, () => "interrupted"), "answered"]
+        )
+      }).pipe(Effect.provide(inMode("interrupt", (request) => `to ${request.messages.at(-1)!.text}`)))
+  )
+
+  for (const mode of ["collect", "followup", "steer", "interrupt"]) {
+    it.effect(`${mode}: a restart keeps what was promised to each message`, () =>
+      Effect.gen(function* () {
+        const log = yield* Effect.gen(function* () {
+          for (const id of ["1", "2", "3"]) yield* submit(id)
+          yield* settle
+          return yield* MessageLog.MessageLog
+        }).pipe(Effect.provide(inMode(mode, () => [hang])))
+
+        yield* Effect.gen(function* () {
+          yield* (yield* Lanes.Lanes).recover
+          for (let second = 0; second < 5; second++) {
+            yield* settle
+            yield* TestClock.adjust("1 second")
+          }
+          yield* settle
+          const outcomes = yield* Effect.forEach(["1", "2", "3"], (id) =>
+            Effect.map(trace(id), (one) => one.outcome)
+          )
+          const expected = {
+            collect: ["answered", "merged", "answered"],
+            followup: ["answered", "answered", "answered"],
+            steer: ["answered", "merged", "answered"],
+            interrupt: ["interrupted", "interrupted", "answered"]
+          }
+          assert.deepStrictEqual(outcomes, expected[mode as "collect"])
+        }).pipe(on(log, { script: () => "done", config: { queue: { mode } } }))
+      })
+    )
+  }
+})
+
 describe("Outbound", () => {
   it.effect("tries a transient failure again, in order, and sends nothing twice", () =>
     Effect.gen(function* () {

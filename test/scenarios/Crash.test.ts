@@ -3,6 +3,7 @@ import { afterEach, assert, describe, it } from "vitest"
 import {
   Client,
   configure,
+  outcomeOf,
   type Gateway,
   type Reply,
   startGateway,
@@ -37,7 +38,7 @@ const track = (gateway: Gateway): Gateway => {
 /** Every acknowledged message: once in the transcript, answered by exactly one answer there, and that one delivered. */
 const check = async (gateway: Gateway, session: string, client: Client) => {
   const lines = await transcript(gateway, session)
-  for (const id of client.acked) {
+  for (const id of client.acked.keys()) {
     assert.lengthOf(
       lines.filter((line) => line.client_id === id),
       1,
@@ -125,6 +126,72 @@ describe("a gateway that is killed", () => {
       assert.strictEqual(client.acked.size, 3)
       await check(second, "point", client)
     })
+  }
+
+  for (const mode of ["collect", "steer", "interrupt"]) {
+    it(
+      `in ${mode} mode gives every acknowledged message its one end: 60 messages, 6 kills`,
+      { timeout: 120_000 },
+      async () => {
+        const { url } = await provider()
+        const { config } = configure(url, `[queue]\nmode = "${mode}"\ndebounce_ms = 100\ncap = 100\n`)
+        const random = lcg(11)
+        const clients = Array.from(
+          { length: 4 },
+          (_, index) => [`${mode}-${index}`, new Client(`${mode}-${index}`)] as const
+        )
+        cleanups.push(() => clients.forEach(([, client]) => client.close()))
+        let sent = 0
+        const accepted = () => clients.flatMap(([, client]) => [...client.acked])
+
+        let gateway = track(await startGateway(config))
+        for (let kill = 0; kill < 6; kill++) {
+          for (const [, client] of clients) client.connect(gateway)
+          for (let count = 0; count < 10; count++) {
+            const [session, client] = clients[Math.floor(random() * clients.length)]!
+            const id = `${session}-${kill}-${count}${random() < 0.3 ? "-tool" : ""}`
+            sent++
+            client.send(id, id)
+            await new Promise((done) => setTimeout(done, random() * 12))
+          }
+          gateway.child.kill("SIGKILL")
+          await gateway.exited
+          gateway = track(await startGateway(config))
+          for (const [, client] of clients) client.connect(gateway)
+          await until("every acknowledgement", () => accepted().length === sent)
+          await until("every end", async () =>
+            (await Promise.all(accepted().map(([, messageId]) => outcomeOf(gateway, messageId)))).every(
+              (outcome) => outcome !== undefined
+            )
+          )
+        }
+        for (const [session, client] of clients) {
+          const lines = await transcript(gateway, session)
+          for (const [id, messageId] of client.acked) {
+            const outcome = await outcomeOf(gateway, messageId)
+            const answers = lines.filter(
+              (line) => line.role === "assistant" && line.answers?.includes(id) === true
+            )
+            assert.lengthOf(
+              lines.filter((line) => line.client_id === id),
+              1,
+              `${id} in the transcript`
+            )
+            if (outcome === "interrupted") assert.lengthOf(answers, 0, `${id} was interrupted`)
+            else {
+              assert.include(["answered", "merged", "steered"], outcome, id)
+              assert.lengthOf(answers, 1, `answers to ${id}`)
+              await until("its delivery", () => client.answers.has(id))
+              assert.deepStrictEqual(
+                [...(client.answers.get(id) ?? [])],
+                [answers[0]!.id],
+                `deliveries for ${id}`
+              )
+            }
+          }
+        }
+      }
+    )
   }
 
   it("answers what it had acknowledged although nobody comes back for it", { timeout: 60_000 }, async () => {

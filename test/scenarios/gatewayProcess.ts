@@ -135,8 +135,15 @@ export const transcript = async (gateway: Gateway, session: string): Promise<Rea
     : ((await response.json()) as { messages: ReadonlyArray<Line> }).messages
 }
 
+/** How a message ended, by the id it was accepted under; undefined while it is open. */
+export const outcomeOf = async (gateway: Gateway, messageId: string): Promise<string | undefined> => {
+  const response = await api(gateway, `/api/v1/os/messages/${messageId}`)
+  return ((await response.json()) as { readonly outcome?: string }).outcome
+}
+
 interface Frame {
   readonly type: string
+  readonly message_id?: string
   readonly id?: string
   readonly seq?: number
   readonly answers?: ReadonlyArray<string>
@@ -149,7 +156,8 @@ interface Frame {
  * acknowledged, and confirms every message.
  */
 export class Client {
-  readonly acked = new Set<string>()
+  /** Client id -> the id it was accepted under. */
+  readonly acked = new Map<string, string>()
   /** Client id -> ids of the distinct answers it was given. */
   readonly answers = new Map<string, Set<string>>()
   readonly outcomes = new Map<string, string>()
@@ -198,7 +206,7 @@ export class Client {
 
   #read(frame: Frame): void {
     if (frame.type === "ack" && frame.id !== undefined) {
-      this.acked.add(frame.id)
+      this.acked.set(frame.id, frame.message_id ?? "")
       this.#unsent.delete(frame.id)
     } else if (frame.type === "outcome" && frame.id !== undefined && frame.outcome !== undefined) {
       this.outcomes.set(frame.id, frame.outcome)

@@ -154,7 +154,6 @@ describe("Settings", () => {
         'agents."My Agent".max_step: unknown key (did you mean max_steps?)',
         "gateway.port: must be between 0 and 65535 (set by OPENCRAW_PORT)",
         "queue.cap: must be greater than or equal to 1",
-        "queue.mode: collect is not built yet (use followup)",
         'agents."My Agent": an agent\'s name is of lower-case letters, digits, _ and - (my-agent would be one)',
         "agents.main.model: no provider named opnai is built in or configured (did you mean openai?)",
         "providers.fake.api_key: api_key_env is set as well (keep one of the two)"
