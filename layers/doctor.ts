@@ -77,7 +77,8 @@ const withoutGateway = Effect.fnUntraced(function* (loaded: Settings.LoadedConfi
   return found
 })
 
-const examine = Effect.fnUntraced(function* (options: Settings.LoadOptions, offline: boolean) {
+/** Every check and what it found. `offline` calls no provider. */
+export const examine = Effect.fnUntraced(function* (options: Settings.LoadOptions, offline: boolean) {
   const node: Checks.NamedResult = { name: "node", ...judgeNode(process.versions.node) }
   const loaded = yield* Effect.result(Settings.load(options))
   if (loaded._tag === "Failure") {
