@@ -1,46 +1,85 @@
 /**
- * The chat page.
+ * The page: the list of conversations, and one of them.
  *
- * Owns: what is on the screen. Every text reaches it as text, never as markup.
- * Does not own: the protocol (`state.ts`, `client.ts`).
+ * Owns: which conversation is on the screen, and what surrounds it. Every text reaches the screen as text, never as markup.
+ * Does not own: the protocol (`state.ts`, `client.ts`), the list (`sessions.ts`), a line's looks (`Lines.tsx`).
  */
-import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks"
-import { type Client, connect, sessionName } from "./client.ts"
-import { type Line, type Me, type State, type UserLine, initial, isBusy, reduce, textOf } from "./state.ts"
+import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks"
+import { type Client, connect, newSessionName, sessionName, unsentSessions } from "./client.ts"
+import { Composer } from "./Composer.tsx"
+import { Dialog } from "./Dialog.tsx"
+import type { Asks } from "./Lines.tsx"
+import { Log } from "./Log.tsx"
+import { type Listed, type SessionList, isNamed, remove, rename, titleOf, useSessions } from "./sessions.ts"
+import { Sidebar } from "./Sidebar.tsx"
+import { type Me, type State, initial, reduce } from "./state.ts"
 
-/** Lines on the screen at first, and how many more each time the reader asks. */
-const SHOWN = 200
-/** Nearer to the bottom than this, the reader is following along. */
-const FOLLOWING_PX = 80
+/** Shortest time between two drawings of arriving text, ms. */
+const FRAME_MS = 16
 
-const useClient = (): readonly [State, Client | undefined, () => void] => {
+/** Talk for `session`; another session begins with an empty state and what is known of the person. */
+const useClient = (session: string): readonly [State, Client | undefined, () => void] => {
   const [, refresh] = useReducer((count: number) => count + 1, 0)
-  const state = useRef(initial)
+  const held = useRef({ session, state: initial })
   const client = useRef<Client | undefined>(undefined)
+  if (held.current.session !== session) {
+    const { me, access } = held.current.state
+    held.current = { session, state: { ...initial, me, access } }
+    client.current = undefined
+  }
   useEffect(() => {
     let asked = false
+    let isOver = false
+    let drawing = 0
+    const mine = held.current
+    const draw = () => {
+      asked = false
+      if (isOver) return
+      const began = performance.now()
+      refresh(undefined)
+      // Drawing happens after this turn. What it took decides how soon it may be done again, so that a long answer on a slow
+      // machine leaves time for everything else.
+      setTimeout(() => (drawing = performance.now() - began), 0)
+    }
     const opened = connect(
-      sessionName(),
-      () => state.current,
+      session,
+      () => mine.state,
       (action) => {
-        state.current = reduce(state.current, action)
+        if (isOver) return
+        mine.state = reduce(mine.state, action)
         if (asked) return
-        // Many tokens arrive between two frames of the screen.
+        // Many pieces arrive between two frames of the screen.
         asked = true
-        setTimeout(() => {
-          asked = false
-          refresh(undefined)
-        }, 16)
+        setTimeout(draw, Math.min(500, Math.max(FRAME_MS, drawing * 2)))
       }
     )
     client.current = opened
-    return opened.close
-  }, [])
+    return () => {
+      isOver = true
+      opened.close()
+    }
+  }, [session])
   const dismiss = () => {
-    state.current = reduce(state.current, { type: "dismiss" })
+    held.current.state = reduce(held.current.state, { type: "dismiss" })
     refresh(undefined)
   }
-  return [state.current, client.current, dismiss]
+  return [held.current.state, client.current, dismiss]
+}
+
+/** The session in the address bar, and how to go to another. */
+const useSession = (): readonly [string, (name: string) => void] => {
+  const [session, setSession] = useState(sessionName)
+  useEffect(() => {
+    const onBack = () => setSession(sessionName())
+    addEventListener("popstate", onBack)
+    return () => removeEventListener("popstate", onBack)
+  }, [])
+  const go = (name: string) => {
+    if (name === session) return
+    history.pushState(undefined, "", name === "main" ? "/" : `/?session=${encodeURIComponent(name)}`)
+    setSession(name)
+  }
+  return [session, go]
 }
 
 const connectionWords = {
@@ -73,174 +112,174 @@ const Demo = ({ me }: { me: Me }) => (
   </aside>
 )
 
-const userStatus = (line: UserLine, online: boolean): string | undefined => {
-  if (line.status === "refused") return `Not accepted: ${line.note ?? "refused"}`
-  if (line.status === "unsent") return online ? "Sending …" : "Not sent yet; it will be once connected"
-  return line.note
-}
+type Question = "rename" | "delete"
 
-const UserItem = ({ line, online, retry }: { line: UserLine; online: boolean; retry: () => void }) => {
-  const status = userStatus(line, online)
-  return (
-    <article class={`line user ${line.status}`}>
-      <span class="unseen">You wrote: </span>
-      <p>{line.text}</p>
-      {status !== undefined && (
-        <footer>
-          {status}
-          {line.status === "refused" && (
-            <button type="button" class="plain" onClick={retry}>
-              Try again
-            </button>
-          )}
-        </footer>
-      )}
-    </article>
-  )
-}
-
-const Item = ({ line, online, retry }: { line: Line; online: boolean; retry: (line: UserLine) => void }) => {
-  if (line.kind === "user") return <UserItem line={line} online={online} retry={() => retry(line)} />
-  return (
-    <article class={`line ${line.kind}`}>
-      <span class="unseen">{line.kind === "assistant" ? "Answer: " : "Note: "}</span>
-      <p>{line.text}</p>
-      {line.cutOff !== undefined && <footer>Cut off: {line.cutOff}</footer>}
-    </article>
-  )
-}
-
-/** The answer being written. Hidden from screen readers until it is final: they would read each token. */
-const Writing = ({ state }: { state: State }) => {
-  const { activity, draft, typing, running } = state
-  if (draft === undefined && activity === undefined && !typing && !running) return null
-  return (
-    <article class="line assistant writing" aria-hidden="true">
-      {draft?.earlier.map((text, index) => (
-        <p class="earlier" key={index}>
-          {text}
-        </p>
-      ))}
-      {draft !== undefined && draft.text !== "" && <p data-testid="draft">{textOf(draft)}</p>}
-      {activity !== undefined && <p class="activity">{activity}</p>}
-      <span class="dots">
-        <i />
-        <i />
-        <i />
-      </span>
-    </article>
-  )
-}
-
-const Composer = ({ state, client }: { state: State; client: Client | undefined }) => {
-  const [text, setText] = useState("")
-  const box = useRef<HTMLTextAreaElement>(null)
-  // The box grows with its text, up to what its style allows. Done with rows, which needs no inline style.
-  const rows = Math.min(8, text.split("\n").length)
-  const send = () => {
-    if (text.trim() === "" || client === undefined) return
-    client.send(text)
-    setText("")
-    box.current?.focus()
-  }
-  const onKeyDown = (event: KeyboardEvent) => {
-    // Enter that ends a composition (Japanese, Chinese) chooses a word; it does not send.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return
-    event.preventDefault()
-    send()
+const RenameDialog = ({
+  listed,
+  list,
+  onClose
+}: {
+  listed: Listed
+  list: SessionList
+  onClose: () => void
+}) => {
+  const [title, setTitle] = useState(titleOf(listed))
+  const save = async () => {
+    const failed = await rename(listed.session_key, title)
+    if (failed === undefined) list.tell({})
+    return failed
   }
   return (
-    <form
-      class="composer"
-      onSubmit={(event) => {
-        event.preventDefault()
-        send()
-      }}
-    >
-      <label class="unseen" for="text">
-        Message
+    <Dialog title="Rename this conversation" action="Rename" onAction={save} onClose={onClose}>
+      <label>
+        Title
+        <input
+          type="text"
+          value={title}
+          maxLength={200}
+          placeholder="Empty: its first words"
+          onInput={(event) => setTitle(event.currentTarget.value)}
+        />
       </label>
-      <textarea
-        id="text"
-        ref={box}
-        rows={rows}
-        value={text}
-        placeholder="Write a message"
-        autocomplete="off"
-        autofocus
-        onInput={(event) => setText(event.currentTarget.value)}
-        onKeyDown={onKeyDown}
-      />
-      {isBusy(state) && state.connection === "online" && (
-        <button type="button" class="stop" onClick={() => client?.stop()}>
-          Stop
-        </button>
-      )}
-      <button type="submit" disabled={text.trim() === ""}>
-        Send
-      </button>
-    </form>
+    </Dialog>
   )
 }
+
+const DeleteDialog = ({
+  listed,
+  onDelete,
+  onClose
+}: {
+  listed: Listed
+  onDelete: () => void
+  onClose: () => void
+}) => (
+  <Dialog
+    title="Delete this conversation?"
+    action="Delete"
+    isGrave
+    onClose={onClose}
+    onAction={async () => {
+      const failed = await remove(listed.session_key)
+      if (failed === undefined) onDelete()
+      return failed
+    }}
+  >
+    <p>
+      <strong>{titleOf(listed)}</strong>
+    </p>
+    <p>
+      Its messages and answers are removed for good, here and for everybody who takes part. An answer under
+      way is stopped.
+    </p>
+  </Dialog>
+)
 
 export const Page = () => {
-  const [state, client, dismiss] = useClient()
-  const log = useRef<HTMLDivElement>(null)
-  const following = useRef(true)
-  const [shown, setShown] = useState(SHOWN)
-  useLayoutEffect(() => {
-    if (log.current !== null && following.current) log.current.scrollTop = log.current.scrollHeight
+  const [session, go] = useSession()
+  const [state, client, dismiss] = useClient(session)
+  const [search, setSearch] = useState("")
+  const [isOver, setOver] = useState(false)
+  const [question, setQuestion] = useState<Question>()
+  const menu = useRef<HTMLButtonElement>(null)
+  const list = useSessions(state.access === "open", search !== "", (key) => {
+    if (isNamed(session, key)) client?.renew()
   })
+  const listed = list.rows.find((row) => isNamed(session, row.session_key))
+  const title = listed === undefined ? "New conversation" : titleOf(listed)
+
+  // The list changes with what happens here: a message taken in, an answer, a connection that is back.
+  const taken = state.lines.findLast((line) => line.kind === "user" && line.seq !== undefined)?.seq
+  useEffect(list.refresh, [taken, state.news?.id, state.connection === "online", session])
+  useEffect(() => {
+    document.title = `${title} · OpenCraw`
+  }, [title])
+  const asks = useMemo<Asks>(
+    () => ({
+      retry: (line) => client?.retry(line),
+      discard: (line) => client?.discard(line),
+      cancel: (line) => client?.cancel(line),
+      sendAgain: (text) => client?.send(text)
+    }),
+    [client]
+  )
+
   if (state.access === "locked") return <Locked because={state.lockedBecause} />
-  const online = state.connection === "online"
-  const onScroll = () => {
-    const at = log.current
-    if (at !== null) following.current = at.scrollHeight - at.scrollTop - at.clientHeight < FOLLOWING_PX
+  const close = () => {
+    setOver(false)
+    menu.current?.focus()
+  }
+  const open = (name: string) => {
+    setOver(false)
+    go(name)
+  }
+  const onDeleted = () => {
+    list.tell(listed === undefined ? {} : { deleted: listed.session_key })
+    if (session === "main") client?.renew()
+    else open("main")
   }
   return (
-    <div class="chat">
-      <header>
-        <h1>OpenCraw</h1>
-        {state.me !== undefined && <span class="model">{state.me.model}</span>}
-        <span class={`connection ${state.connection}`} role="status">
-          {connectionWords[state.connection]}
-        </span>
-      </header>
-      {state.me?.demo === true && <Demo me={state.me} />}
-      <div
-        class="log"
-        role="log"
-        aria-live="polite"
-        aria-label="Conversation"
-        tabIndex={0}
-        ref={log}
-        onScroll={onScroll}
-      >
-        {state.lines.length === 0 && online && <p class="empty">Say something; the answer appears here.</p>}
-        {state.lines.length > shown && (
-          <button type="button" class="plain" onClick={() => setShown(shown + SHOWN)}>
-            Show earlier messages
+    <div class="shell">
+      <Sidebar
+        list={list}
+        current={session}
+        unsent={unsentSessions()}
+        search={search}
+        onSearch={setSearch}
+        isOver={isOver}
+        onClose={close}
+        onOpen={open}
+        onNew={() => open(newSessionName())}
+      />
+      <main class="chat">
+        <header>
+          <button
+            type="button"
+            class="quiet narrow"
+            ref={menu}
+            aria-expanded={isOver}
+            aria-controls="conversations"
+            onClick={() => setOver(true)}
+          >
+            Conversations
           </button>
+          <h2>{title}</h2>
+          {listed !== undefined && (
+            <span class="doings">
+              <button type="button" class="plain" onClick={() => setQuestion("rename")}>
+                Rename
+              </button>
+              <button type="button" class="plain" onClick={() => setQuestion("delete")}>
+                Delete
+              </button>
+            </span>
+          )}
+          {state.me !== undefined && <span class="model">{state.me.model}</span>}
+          <span class={`connection ${state.connection}`} role="status">
+            {connectionWords[state.connection]}
+          </span>
+        </header>
+        {state.me?.demo === true && <Demo me={state.me} />}
+        <Log key={session} state={state} client={client} session={session} asks={asks} />
+        <div class="unseen" aria-live="polite" data-testid="news">
+          {state.news !== undefined && `Answer: ${state.news.text.slice(0, 2000)}`}
+        </div>
+        {state.notice !== undefined && (
+          <p class="notice" role="alert">
+            {state.notice}{" "}
+            <button type="button" class="plain" onClick={dismiss}>
+              Dismiss
+            </button>
+          </p>
         )}
-        {state.lines.slice(-shown).map((line) => (
-          <Item
-            key={line.kind === "user" && line.clientId !== "" ? line.clientId : `${line.kind}${line.seq}`}
-            line={line}
-            online={online}
-            retry={(refused) => client?.retry(refused)}
-          />
-        ))}
-        <Writing state={state} />
-      </div>
-      {state.notice !== undefined && (
-        <p class="notice" role="alert">
-          {state.notice}{" "}
-          <button type="button" class="plain" onClick={dismiss}>
-            Dismiss
-          </button>
-        </p>
+        <Composer key={`write ${session}`} state={state} client={client} session={session} />
+      </main>
+      {listed !== undefined && question === "rename" && (
+        <RenameDialog listed={listed} list={list} onClose={() => setQuestion(undefined)} />
       )}
-      <Composer state={state} client={client} />
+      {listed !== undefined && question === "delete" && (
+        <DeleteDialog listed={listed} onDelete={onDeleted} onClose={() => setQuestion(undefined)} />
+      )}
     </div>
   )
 }

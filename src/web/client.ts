@@ -12,22 +12,37 @@ import {
   type State,
   type UserLine,
   backoff,
+  isFromAnew,
   parseFrame,
   unsent
 } from "./state.ts"
 
 /** A message that has no acknowledgement after this long means a dead connection. */
 const ACK_WITHIN_MS = 15_000
-const PAGE = 500
+/** Lines of one page of history. */
+const PAGE = 100
+/** Lines read at once when the page was away. */
+const CATCH_UP = 500
+/** A seq beyond every other: the newest page ends before it. */
+const END = 999_999_999_999_999
 
 export interface Client {
   readonly send: (text: string) => void
   readonly retry: (line: UserLine) => void
+  /** Forget a message that was refused. */
+  readonly discard: (line: UserLine) => void
   readonly stop: () => void
+  /** Take back one message that waits. */
+  readonly cancel: (line: UserLine) => void
+  /** Read the page before the first line. One at a time; does nothing when there is none. */
+  readonly loadEarlier: () => void
+  /** The session was deleted or changed elsewhere: begin with what the server has now. */
+  readonly renew: () => void
   readonly close: () => void
 }
 
-class Locked extends Error {}
+/** Nobody, or not allowed: the page needs a new link. */
+export class Locked extends Error {}
 
 /** Unguessable and unique; `crypto.randomUUID` is missing on plain http from another machine. */
 const newId = (): string =>
@@ -35,7 +50,8 @@ const newId = (): string =>
     ""
   )
 
-const getJson = async (path: string): Promise<unknown> => {
+/** What the API says; undefined for 404. Fails with `Locked`, or with another Error for "not now". */
+export const getJson = async (path: string): Promise<unknown> => {
   const response = await fetch(path, { headers: { accept: "application/json" }, credentials: "same-origin" })
   if (response.status === 401 || response.status === 403) throw new Locked()
   if (response.status === 404) return undefined
@@ -67,7 +83,29 @@ const exchange = async (code: string): Promise<boolean> => {
 }
 
 /** The session this page shows: `?session=NAME`, else the main one. */
-export const sessionName = (): string => new URLSearchParams(location.search).get("session") ?? "main"
+export const sessionName = (): string => new URLSearchParams(location.search).get("session") || "main"
+
+/** A name that no other session has. */
+export const newSessionName = (): string => `chat-${newId().slice(0, 12)}`
+
+/** Where a session's messages are. */
+const messagesOf = (session: string): string => `/api/v1/os/sessions/${encodeURIComponent(session)}/messages`
+
+/** The server's id of the message at `seq`, for a line that came without it. */
+export const findMessageId = async (session: string, seq: number): Promise<string | undefined> => {
+  const body = (await getJson(`${messagesOf(session)}?after=${seq - 1}&limit=1`)) as
+    | { messages: ReadonlyArray<HistoryRow> }
+    | undefined
+  return body?.messages.find((row) => row.seq === seq)?.id
+}
+
+const storagePrefix = "opencraw.unsent."
+
+/** Sessions for which this tab holds messages that were never accepted. */
+export const unsentSessions = (): ReadonlyArray<string> =>
+  Object.keys(sessionStorage)
+    .filter((key) => key.startsWith(storagePrefix))
+    .map((key) => key.slice(storagePrefix.length))
 
 /**
  * Start talking for one session. `getState` must give the state after every action dispatched so far.
@@ -78,7 +116,7 @@ export const connect = (
   getState: () => State,
   dispatch: (action: Action) => void
 ): Client => {
-  const storageKey = `opencraw.unsent.${session}`
+  const storageKey = `${storagePrefix}${session}`
   let socket: WebSocket | undefined
   let ready = false
   let attempt = 0
@@ -111,7 +149,16 @@ export const connect = (
     expectAcks()
   }
 
+  const renew = () => {
+    dispatch({ type: "forgotten" })
+    attempt = 0
+    // Closing asks for the history again, from the beginning.
+    if (socket === undefined) void open()
+    else socket.close()
+  }
+
   const onFrame = (frame: Frame) => {
+    if (isFromAnew(getState(), frame)) return renew()
     if (frame.type === "hello") {
       ready = true
       attempt = 0
@@ -125,12 +172,37 @@ export const connect = (
     }
   }
 
+  interface HistoryPage {
+    readonly messages: ReadonlyArray<HistoryRow>
+    readonly next?: number
+    readonly previous?: number
+  }
+  const readPage = async (query: string) =>
+    (await getJson(`${messagesOf(session)}?${query}`)) as HistoryPage | undefined
+
+  const loadBefore = async (type: "newest" | "older", before: number) => {
+    const body = await readPage(`before=${before}&limit=${PAGE}`)
+    if (closed || body === undefined) return
+    const { messages: rows, previous } = body
+    dispatch({ type, rows, ...(previous !== undefined && { earlier: previous }) })
+  }
+
+  let isLoading = false
+  const loadEarlier = () => {
+    const { earlier } = getState()
+    if (earlier === undefined || isLoading) return
+    isLoading = true
+    // Failing is the connection's business, which shows it; the next scroll asks again.
+    void loadBefore("older", earlier)
+      .catch(() => undefined)
+      .finally(() => (isLoading = false))
+  }
+
   const loadHistory = async () => {
+    if (!getState().loaded) return loadBefore("newest", END)
     for (let after = getState().seen; ;) {
-      const query = after > 0 ? `?after=${after}&limit=${PAGE}` : `?limit=${PAGE}`
-      const path = `/api/v1/os/sessions/${encodeURIComponent(session)}/messages${query}`
-      const body = (await getJson(path)) as { messages: ReadonlyArray<HistoryRow>; next?: number } | undefined
-      if (body === undefined) return
+      const body = await readPage(`after=${after}&limit=${CATCH_UP}`)
+      if (closed || body === undefined) return
       dispatch({ type: "history", rows: body.messages })
       if (typeof body.next !== "number" || body.next <= after) return
       after = body.next
@@ -153,7 +225,7 @@ export const connect = (
       if (error instanceof Locked) return dispatch({ type: "locked" })
       return later()
     }
-    if (closed) return
+    if (closed || socket !== undefined) return
     const query = new URLSearchParams({ session_key: session, after: String(getState().seen) })
     const scheme = location.protocol === "https:" ? "wss" : "ws"
     const opened = new WebSocket(`${scheme}://${location.host}/ws?${query.toString()}`)
@@ -190,6 +262,7 @@ export const connect = (
         if (!accepted) because = "That link was used before, or it is older than ten minutes."
       }
       const me = (await getJson("/auth/me")) as Me
+      if (closed) return
       dispatch({ type: "unlocked", me })
     } catch (error) {
       if (error instanceof Locked)
@@ -220,7 +293,14 @@ export const connect = (
       keep()
       sendUnsent()
     },
+    discard: (line) => {
+      dispatch({ type: "discard", id: line.clientId })
+      keep()
+    },
     stop: () => write({ type: "stop" }),
+    cancel: (line) => write({ type: "cancel", id: line.clientId }),
+    loadEarlier,
+    renew,
     close: () => {
       closed = true
       clearTimeout(timer)

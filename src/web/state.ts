@@ -12,13 +12,17 @@ export interface HistoryRow {
   readonly role: string
   readonly content: string
   readonly client_id?: string
+  readonly answers?: ReadonlyArray<string>
   readonly partial?: string
+  /** A user's message that has no outcome yet. */
+  readonly open?: boolean
+  readonly created_at?: number
 }
 
 /** A frame of the server, as far as the page uses it; unknown types are ignored. */
 export type Frame =
   | { readonly type: "hello"; readonly session_key: string; readonly seq: number }
-  | { readonly type: "ack"; readonly id: string; readonly seq: number }
+  | { readonly type: "ack"; readonly id: string; readonly message_id: string; readonly seq: number }
   | {
       readonly type: "refused"
       readonly id: string
@@ -66,12 +70,26 @@ export interface UserLine {
   readonly clientId: string
   /** Its place in the transcript; undefined until the server has it. */
   readonly seq: number | undefined
+  /** The server's id; undefined while the page was not told. */
+  readonly messageId: string | undefined
+  /** When it was accepted, ms since the epoch; by this page's clock until the history has it. */
+  readonly at: number | undefined
   readonly text: string
   readonly status: "unsent" | "accepted" | "refused"
+  /** It has an outcome: nothing more will come of it. */
+  readonly ended: boolean
   /** Why it was refused or has no answer, in words. */
   readonly note: string | undefined
   /** The code of the refusal. */
   readonly code: string | undefined
+}
+/** One call of a tool, as far as the page saw it. */
+export interface ToolUse {
+  readonly callId: string
+  readonly name: string
+  readonly summary: string
+  /** How it ended (`ok`, `failed`, …); undefined while it is at work. */
+  readonly result: string | undefined
 }
 export interface AnswerLine {
   readonly kind: "assistant" | "system"
@@ -79,9 +97,14 @@ export interface AnswerLine {
   readonly id: string
   /** Between two whole numbers while the history has not given it its place. */
   readonly seq: number
+  readonly at: number | undefined
   readonly text: string
   /** What cut it off. */
   readonly cutOff: string | undefined
+  /** Client ids of the messages it answers. */
+  readonly answers: ReadonlyArray<string>
+  /** The tools its run used while this page looked on. */
+  readonly tools: ReadonlyArray<ToolUse>
 }
 export type Line = UserLine | AnswerLine
 
@@ -116,10 +139,17 @@ export interface State {
   readonly lines: ReadonlyArray<Line>
   /** Everything up to here has been seen for certain. */
   readonly seen: number
+  /** Where the page before the first line ends; undefined when there is none. */
+  readonly earlier: number | undefined
+  /** The history's newest page was read once. */
+  readonly loaded: boolean
   readonly draft: Draft | undefined
   readonly running: boolean
   readonly typing: boolean
-  readonly activity: string | undefined
+  /** Tools of the run under way. */
+  readonly tools: ReadonlyArray<ToolUse>
+  /** The newest answer that came while this page was open: what a screen reader is told. */
+  readonly news: { readonly id: string; readonly text: string } | undefined
   /** The last run that has ended: its late deltas are void. */
   readonly endedRun: string | undefined
   readonly notice: string | undefined
@@ -132,10 +162,13 @@ export const initial: State = {
   connection: "connecting",
   lines: [],
   seen: 0,
+  earlier: undefined,
+  loaded: false,
   draft: undefined,
   running: false,
   typing: false,
-  activity: undefined,
+  tools: [],
+  news: undefined,
   endedRun: undefined,
   notice: undefined
 }
@@ -144,15 +177,22 @@ export type Action =
   | { readonly type: "unlocked"; readonly me: Me }
   | { readonly type: "locked"; readonly because?: string }
   | { readonly type: "history"; readonly rows: ReadonlyArray<HistoryRow> }
+  /** The newest page (`rows` as above) or one before it, and where the one before that ends. */
+  | { readonly type: "newest" | "older"; readonly rows: ReadonlyArray<HistoryRow>; readonly earlier?: number }
+  /** The session was deleted elsewhere: only what was never accepted is left. */
+  | { readonly type: "forgotten" }
   | { readonly type: "connecting" }
   | { readonly type: "offline" }
   | { readonly type: "frame"; readonly frame: Frame }
   | { readonly type: "write"; readonly id: string; readonly text: string }
+  /** Do not send it any more: its id was never accepted. */
+  | { readonly type: "discard"; readonly id: string }
   /** Send a refused line again. `newId` is for an id that the server will not take again. */
   | { readonly type: "retry"; readonly id: string; readonly newId: string }
   | { readonly type: "dismiss" }
 
-const idle = { draft: undefined, running: false, typing: false, activity: undefined } as const
+const none: ReadonlyArray<never> = []
+const idle = { draft: undefined, running: false, typing: false, tools: none } as const
 
 const placed = (lines: ReadonlyArray<Line>): ReadonlyArray<Line> =>
   // Stable, so that lines without a seq keep their order behind the others.
@@ -182,34 +222,50 @@ const updateUser = (
 ): ReadonlyArray<Line> =>
   placed(lines.map((line) => (line.kind === "user" && line.clientId === clientId ? change(line) : line)))
 
+const fresh = {
+  seq: undefined,
+  messageId: undefined,
+  at: undefined,
+  status: "unsent",
+  ended: false,
+  note: undefined,
+  code: undefined
+} as const
+
 const ofRow = (row: HistoryRow): Line =>
   row.role === "user"
     ? {
+        ...fresh,
         kind: "user",
         clientId: row.client_id ?? "",
         seq: row.seq,
+        messageId: row.id,
+        at: row.created_at,
         text: row.content,
         status: "accepted",
-        note: undefined,
-        code: undefined
+        ended: row.open !== true
       }
     : {
         kind: row.role === "assistant" ? "assistant" : "system",
         id: row.id,
         seq: row.seq,
+        at: row.created_at,
         text: row.content,
-        cutOff: row.partial
+        cutOff: row.partial,
+        answers: row.answers ?? none,
+        tools: none
       }
 
-const onHistory = (state: State, rows: ReadonlyArray<HistoryRow>): State => {
-  if (rows.length === 0) return state
+/** Lines and rows as one, each once. The row is the truth; what only this page knows of a line stays with it. */
+const merged = (lines: ReadonlyArray<Line>, rows: ReadonlyArray<HistoryRow>): ReadonlyArray<Line> => {
   const bySeq = new Map(rows.map((row) => [row.seq, ofRow(row)]))
   const byClient = new Map(rows.map((row) => [row.client_id, row.seq]))
   const kept: Array<Line> = []
-  for (const line of state.lines) {
+  for (const line of lines) {
     if (line.kind !== "user") {
-      // What was cut off is in the transcript by now, with its place.
-      if (line.id !== "" && !bySeq.has(line.seq)) kept.push(line)
+      const row = bySeq.get(line.seq)
+      if (row === undefined) kept.push(line)
+      else if (row.kind !== "user") bySeq.set(line.seq, { ...row, tools: line.tools })
       continue
     }
     const seq = line.clientId === "" ? line.seq : (byClient.get(line.clientId) ?? line.seq)
@@ -217,9 +273,15 @@ const onHistory = (state: State, rows: ReadonlyArray<HistoryRow>): State => {
     if (seq === undefined || row === undefined) kept.push(line)
     else if (row.kind === "user") bySeq.set(seq, { ...row, note: line.note })
   }
+  return placed([...kept, ...bySeq.values()])
+}
+
+const onHistory = (state: State, rows: ReadonlyArray<HistoryRow>): State => {
+  if (rows.length === 0) return state
   const seen = rows.reduce((highest, row) => Math.max(highest, row.seq), state.seen)
   const ends = rows.some((row) => row.role === "assistant")
-  return { ...state, lines: placed([...kept, ...bySeq.values()]), seen, ...(ends ? idle : {}) }
+  // What was cut off is in the transcript by now, with its place.
+  return { ...state, lines: merged(state.lines.filter(isDurable), rows), seen, ...(ends ? idle : {}) }
 }
 
 const outcomeNotes: Readonly<Record<string, string>> = {
@@ -232,10 +294,15 @@ const outcomeNotes: Readonly<Record<string, string>> = {
 }
 
 /** The draft as a line of its own, when it holds anything worth keeping. */
-const cutOff = (lines: ReadonlyArray<Line>, draft: Draft, by: string): ReadonlyArray<Line> => {
+const cutOff = (
+  lines: ReadonlyArray<Line>,
+  { draft, tools }: { readonly draft: Draft; readonly tools: ReadonlyArray<ToolUse> },
+  by: string
+): ReadonlyArray<Line> => {
   if (draft.text === "") return lines
   const last = lines.reduce((highest, line) => Math.max(highest, line.seq ?? 0), 0)
-  return placed([...lines, { kind: "assistant", id: "", seq: last + 0.5, text: textOf(draft), cutOff: by }])
+  const line = { id: "", seq: last + 0.5, at: undefined, text: textOf(draft), cutOff: by, answers: none }
+  return placed([...lines, { kind: "assistant", ...line, tools }])
 }
 
 /** What of the present step is known, marked when its beginning was missed. */
@@ -244,7 +311,7 @@ export const textOf = (draft: Draft): string => (draft.base > 0 ? `… ${draft.t
 const onDelta = (state: State, frame: Extract<Frame, { type: "delta" }>): State => {
   if (frame.run_id === state.endedRun) return state
   const draft = state.draft
-  const fresh: Draft = {
+  const begun: Draft = {
     runId: frame.run_id,
     attempt: frame.attempt,
     earlier: [],
@@ -253,64 +320,95 @@ const onDelta = (state: State, frame: Extract<Frame, { type: "delta" }>): State 
     stepEnded: false
   }
   const next = (): Draft => {
-    if (draft === undefined || draft.runId !== frame.run_id || frame.attempt > draft.attempt) return fresh
+    if (draft === undefined || draft.runId !== frame.run_id || frame.attempt > draft.attempt) return begun
     if (draft.stepEnded && frame.offset === 0) {
-      return { ...fresh, earlier: draft.text === "" ? draft.earlier : [...draft.earlier, textOf(draft)] }
+      return { ...begun, earlier: draft.text === "" ? draft.earlier : [...draft.earlier, textOf(draft)] }
     }
     const at = frame.offset - draft.base
     // A gap: what is between was dropped on the way, the final message will have it.
-    if (at < 0 || at > draft.text.length) return { ...fresh, earlier: draft.earlier }
-    return { ...draft, text: draft.text.slice(0, at) + frame.content, stepEnded: false }
+    if (at < 0 || at > draft.text.length) return { ...begun, earlier: draft.earlier }
+    // Mostly it goes on where the text ends; cutting a long text for each piece would copy it each time.
+    const kept = at === draft.text.length ? draft.text : draft.text.slice(0, at)
+    return { ...draft, text: kept + frame.content, stepEnded: false }
   }
   if (draft !== undefined && draft.runId === frame.run_id && frame.attempt < draft.attempt) return state
-  return { ...state, draft: next(), running: true, activity: undefined }
+  return { ...state, draft: next(), running: true }
 }
 
 const onRun = (state: State, frame: Extract<Frame, { type: "run" }>): State => {
   if (frame.state === "ended") {
-    return { ...state, running: false, typing: false, activity: undefined }
+    return { ...state, running: false, typing: false }
   }
   const stands = state.draft?.runId === frame.run_id && state.draft.attempt >= frame.attempt
   return {
     ...state,
     running: true,
+    tools: stands ? state.tools : none,
     draft: stands ? state.draft : undefined,
     endedRun: state.endedRun === frame.run_id ? undefined : state.endedRun
   }
 }
 
+const onTool = (state: State, frame: Extract<Frame, { type: "tool" }>): State => {
+  const known = state.tools.find((one) => one.callId === frame.call_id)
+  const use: ToolUse = {
+    callId: frame.call_id,
+    name: frame.name,
+    summary: frame.phase === "started" && frame.summary !== "" ? frame.summary : (known?.summary ?? ""),
+    result: frame.phase === "finished" ? frame.summary : undefined
+  }
+  const tools =
+    known === undefined ? [...state.tools, use] : state.tools.map((one) => (one === known ? use : one))
+  return { ...state, running: true, tools, draft: state.draft && { ...state.draft, stepEnded: true } }
+}
+
 const onMessage = (state: State, frame: Extract<Frame, { type: "message" }>): State => {
-  const known = state.lines.some((line) => line.kind !== "user" && line.id === frame.id)
-  const lines = put(state.lines.filter(isDurable), {
+  const known = state.lines.find((line): line is AnswerLine => line.kind !== "user" && line.id === frame.id)
+  const answers = frame.answers ?? none
+  const ended = state.lines
+    .filter(isDurable)
+    .map((line) =>
+      line.kind === "user" && answers.includes(line.clientId) ? { ...line, ended: true } : line
+    )
+  const lines = put(ended, {
     kind: "assistant",
     id: frame.id,
     seq: frame.seq,
+    at: known?.at,
     text: frame.content,
-    cutOff: undefined
+    cutOff: undefined,
+    answers,
+    tools: known?.tools ?? state.tools
   })
   const seen = Math.max(state.seen, frame.seq)
   // Sent again because its receipt was lost: it ends no run of now.
-  if (known) return { ...state, lines, seen }
-  return { ...state, ...idle, lines, seen, endedRun: state.draft?.runId ?? state.endedRun }
+  if (known !== undefined) return { ...state, lines, seen }
+  const news = { id: frame.id, text: frame.content }
+  return { ...state, ...idle, lines, seen, news, endedRun: state.draft?.runId ?? state.endedRun }
 }
+
+/** Accepted messages without an outcome, in order: the first is being answered, the others wait. */
+export const openLines = (lines: ReadonlyArray<Line>): ReadonlyArray<UserLine> =>
+  lines.filter((line): line is UserLine => line.kind === "user" && line.status === "accepted" && !line.ended)
 
 const onOutcome = (state: State, frame: Extract<Frame, { type: "outcome" }>): State => {
   const note = outcomeNotes[frame.outcome]
   const detail = frame.failure?.message ?? (frame.by === undefined ? undefined : `by ${frame.by}`)
-  const lines =
-    note === undefined
-      ? state.lines
-      : updateUser(state.lines, frame.id, (line) => ({
-          ...line,
-          status: "accepted",
-          note: detail === undefined ? note : `${note}: ${detail}`
-        }))
+  const lines = updateUser(state.lines, frame.id, (line) => ({
+    ...line,
+    status: "accepted",
+    ended: true,
+    note: note === undefined || detail === undefined ? (note ?? line.note) : `${note}: ${detail}`
+  }))
   const ends = ["failed", "cancelled", "interrupted"].includes(frame.outcome)
-  if (!ends || state.draft === undefined) return { ...state, lines }
+  // A message that only waited ends no run: the first open one is the one that is answered.
+  const first = openLines(state.lines)[0]
+  const isRunning = first === undefined || first.clientId === frame.id
+  if (!ends || !isRunning || state.draft === undefined) return { ...state, lines }
   return {
     ...state,
     ...idle,
-    lines: cutOff(lines, state.draft, frame.outcome),
+    lines: cutOff(lines, { draft: state.draft, tools: state.tools }, frame.outcome),
     endedRun: state.draft.runId
   }
 }
@@ -326,6 +424,7 @@ const onFrame = (state: State, frame: Frame): State => {
         lines: updateUser(state.lines, frame.id, (line) => ({
           ...line,
           seq: frame.seq,
+          messageId: frame.message_id,
           status: "accepted",
           note: line.status === "refused" ? undefined : line.note
         }))
@@ -344,24 +443,19 @@ const onFrame = (state: State, frame: Frame): State => {
       return {
         ...state,
         lines: put(state.lines, {
+          ...fresh,
+          ...state.lines.find((line) => line.kind === "user" && line.clientId === frame.id),
           kind: "user",
           clientId: frame.id,
           seq: frame.seq,
           text: frame.content,
-          status: "accepted",
-          note: undefined,
-          code: undefined
+          status: "accepted"
         })
       }
     case "typing":
       return { ...state, typing: frame.on }
     case "tool":
-      return {
-        ...state,
-        running: true,
-        activity: frame.phase === "started" ? `${frame.name}: ${frame.summary}` : undefined,
-        draft: state.draft && { ...state.draft, stepEnded: true }
-      }
+      return onTool(state, frame)
     case "run":
       return onRun(state, frame)
     case "delta":
@@ -385,24 +479,29 @@ export const reduce = (state: State, action: Action): State => {
       return { ...state, ...idle, access: "locked", lockedBecause: action.because, connection: "offline" }
     case "history":
       return onHistory(state, action.rows)
+    case "newest":
+      return { ...onHistory(state, action.rows), earlier: action.earlier, loaded: true }
+    case "older":
+      return { ...state, lines: merged(state.lines, action.rows), earlier: action.earlier }
+    case "forgotten": {
+      const lines = state.lines.filter((line) => line.kind === "user" && line.status !== "accepted")
+      return { ...state, ...idle, lines, seen: 0, earlier: undefined, loaded: false }
+    }
     case "connecting":
       return { ...state, connection: "connecting" }
     case "offline":
-      return { ...state, connection: "offline", typing: false, activity: undefined }
+      return { ...state, connection: "offline", typing: false }
     case "frame":
       return onFrame(state, action.frame)
     case "write":
       return {
         ...state,
-        lines: put(state.lines, {
-          kind: "user",
-          clientId: action.id,
-          seq: undefined,
-          text: action.text,
-          status: "unsent",
-          note: undefined,
-          code: undefined
-        })
+        lines: put(state.lines, { ...fresh, kind: "user", clientId: action.id, text: action.text })
+      }
+    case "discard":
+      return {
+        ...state,
+        lines: state.lines.filter((line) => line.kind !== "user" || line.clientId !== action.id)
       }
     case "retry":
       return {
@@ -423,6 +522,20 @@ export const reduce = (state: State, action: Action): State => {
 /** The messages that the server has not acknowledged: sent again, with their ids, whenever a connection opens. */
 export const unsent = (state: State): ReadonlyArray<UserLine> =>
   state.lines.filter((line): line is UserLine => line.kind === "user" && line.status === "unsent")
+
+/**
+ * True for a frame that cannot belong to the conversation on the screen: its place is taken by another line, so the session
+ * was deleted and began anew.
+ */
+export const isFromAnew = (state: State, frame: Frame): boolean => {
+  if (frame.type === "hello") return frame.seq < state.seen
+  if (frame.type !== "ack" && frame.type !== "user" && frame.type !== "message") return false
+  const there = state.lines.find((line) => line.seq === frame.seq)
+  if (there === undefined) return false
+  if (there.kind === "user")
+    return frame.type === "message" || (there.clientId !== "" && there.clientId !== frame.id)
+  return frame.type !== "message" || (there.id !== "" && there.id !== frame.id)
+}
 
 /** True while there is something to stop. */
 export const isBusy = (state: State): boolean => state.running || state.typing

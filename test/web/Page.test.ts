@@ -5,7 +5,8 @@ import path from "node:path"
 import { promisify } from "node:util"
 import type { Page } from "playwright-core"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
-import { named, useBrowser, withoutBrowser } from "./browser.ts"
+import { startProvider } from "../scenarios/gatewayProcess.ts"
+import { named, said, useBrowser, withoutBrowser } from "./browser.ts"
 
 const root = path.resolve(import.meta.dirname, "../..")
 
@@ -22,13 +23,14 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
   let page: Page
   let children: Array<ChildProcess>
   let complaints: Array<string>
+  let model: string
 
   const environment = (port: string) => ({
     ...process.env,
     OPENCRAW_DATA_DIR: dataDir,
     OPENCRAW_PORT: port,
     OPENCRAW_CONFIG: path.join(dataDir, "config.toml"),
-    OPENCRAW_MODEL: "demo/demo",
+    OPENCRAW_MODEL: model,
     OPENCRAW_GATEWAY_TOKEN: ""
   })
 
@@ -69,6 +71,7 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
   beforeEach(async () => {
     dataDir = fs.mkdtempSync(path.join(browser.temp, "data-"))
     fs.writeFileSync(path.join(dataDir, "config.toml"), "")
+    model = "demo/demo"
     children = []
     complaints = []
     const context = await browser.newContext()
@@ -97,7 +100,7 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     await page.getByLabel("Message").fill(text)
     await page.getByLabel("Message").press("Enter")
   }
-  const lines = () => page.locator(".log article.line:not(.writing) > p").allTextContents()
+  const lines = () => page.locator(said).allTextContents()
   const answer = (text: string) => page.locator(".line.assistant:not(.writing)").getByText(text)
 
   it("opens with the one-time link, streams an answer, and keeps the conversation over a reload", async () => {
@@ -118,13 +121,123 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     await answer("You wrote: Hello gateway").waitFor()
     assert.isAtLeast(deltas.length, 2)
     await write("What time is it?")
-    await answer("time.now").waitFor()
+    await answer("time.now: 2").waitFor()
+    await page.getByText("Used time.now").waitFor()
     const before = await lines()
     assert.lengthOf(before, 4)
 
     await page.reload()
-    await answer("time.now").waitFor()
+    await answer("time.now: 2").waitFor()
     assert.deepStrictEqual(await lines(), before)
+  })
+
+  /** A model that takes its time: many pieces, one after the other. */
+  const slowly = async () => {
+    const pieces = Array.from({ length: 150 }, (_, n) => `word${n} `)
+    const provider = await startProvider(() => ({ pieces, pauseMillis: 25 }))
+    model = "fake/fake-model"
+    const config = `[providers.fake]\nkind = "openai-chat"\nbase_url = "${provider.url}"\napi_key = "k"\n`
+    fs.writeFileSync(path.join(dataDir, "config.toml"), config)
+    return { provider, whole: pieces.join("").trim() }
+  }
+  const draft = () => page.getByTestId("draft")
+
+  it("is reloaded in the middle of an answer and has it from its beginning, then whole and once", async () => {
+    const { provider, whole } = await slowly()
+    await start()
+    await open()
+    await write("tell me")
+    await draft().getByText("word20").waitFor()
+    await page.reload()
+    await draft().getByText("word30").waitFor()
+    assert.isTrue((await draft().textContent())?.startsWith("word0 word1 "))
+    await answer("word149").waitFor()
+    assert.deepStrictEqual(await lines(), ["tell me", whole])
+    provider.stop()
+  })
+
+  it("shows the answer of a gateway that was killed in the middle of it, whole and once", async () => {
+    const { provider, whole } = await slowly()
+    const gateway = await start()
+    await open()
+    await write("tell me")
+    await draft().getByText("word20").waitFor()
+    process.kill(gateway.pid, "SIGKILL")
+    await gateway.ended
+    await page.getByText("Offline, trying again").waitFor()
+    await start(new URL(gateway.url).port)
+    await answer("word149").waitFor()
+    assert.deepStrictEqual(await lines(), ["tell me", whole])
+    assert.strictEqual(await page.locator(".writing").count(), 0)
+    provider.stop()
+  })
+
+  it("stops an answer, keeps what was said of it, and says so after a reload too", async () => {
+    const { provider } = await slowly()
+    await start()
+    await open()
+    await write("tell me")
+    await draft().getByText("word10").waitFor()
+    await write("and this")
+    await page.locator(".line.queued").getByText("Queued").waitFor()
+    await page.getByRole("button", { name: "Stop" }).click()
+    await page.getByText("Stopped here").waitFor()
+    await page.getByText("Cancelled: by owner").nth(1).waitFor()
+    await page.reload()
+    await page.getByText("Stopped here").waitFor()
+    assert.strictEqual(await page.getByText("No answer").count(), 2)
+    const details = page.locator(".line.user", { hasText: "and this" })
+    await details.getByRole("button", { name: "Details" }).click()
+    await details.getByText("Cancelled by owner").waitFor()
+    provider.stop()
+  })
+
+  it("begins, finds, names and deletes conversations, in every tab", async () => {
+    const gateway = await start()
+    await open()
+    const list = page.getByRole("navigation", { name: "Conversations" }).getByRole("link")
+    await write("about gardens")
+    await answer("You wrote: about gardens").waitFor()
+    await page.getByRole("button", { name: "New" }).click()
+    await page.getByText("Say something").waitFor()
+    await write("about bicycles")
+    await answer("You wrote: about bicycles").waitFor()
+    await list.getByText("about bicycles").waitFor()
+    assert.deepStrictEqual(await lines().then((said) => said[0]), "about bicycles")
+    const bicycles = page.url()
+
+    await page.getByLabel("Search conversations").fill("GARD")
+    await list.getByText("about bicycles").waitFor({ state: "detached" })
+    await list.getByText("about gardens").click()
+    await answer("You wrote: about gardens").waitFor()
+    assert.strictEqual(page.url(), `${gateway.url}/`)
+    await page.getByLabel("Search conversations").fill("")
+    await page.goBack()
+    await answer("You wrote: about bicycles").waitFor()
+
+    const other = await page.context().newPage()
+    await other.goto(bicycles)
+    await other.getByText("Connected").waitFor()
+    await page.getByRole("button", { name: "Rename" }).click()
+    await page.getByLabel("Title").fill("  My   wheels ")
+    await page.getByRole("dialog").getByRole("button", { name: "Rename" }).click()
+    await page.getByRole("heading", { name: "My wheels" }).waitFor()
+    await other.getByRole("heading", { name: "My wheels" }).waitFor()
+
+    await page.getByRole("button", { name: "Delete" }).click()
+    await page.getByRole("dialog").getByRole("button", { name: "Keep" }).click()
+    await page.getByRole("dialog").waitFor({ state: "detached" })
+    await page.getByRole("button", { name: "Delete" }).click()
+    await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click()
+    await answer("You wrote: about gardens").waitFor()
+    await list.getByText("My wheels").waitFor({ state: "detached" })
+    await other.getByText("Say something").waitFor()
+
+    // The other tab writes on in what begins anew.
+    await other.getByLabel("Message").fill("again")
+    await other.getByLabel("Message").press("Enter")
+    await other.locator(".line.assistant:not(.writing)").getByText("You wrote: again").waitFor()
+    assert.lengthOf(await other.locator(said).allTextContents(), 2)
   })
 
   it("shows what another tab of the same session wrote, and its answer, once", async () => {
@@ -136,10 +249,7 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     await write("from the first tab")
     await answer("You wrote: from the first tab").waitFor()
     await other.locator(".line.assistant:not(.writing)").waitFor()
-    assert.deepStrictEqual(
-      await other.locator(".log article.line:not(.writing) > p").allTextContents(),
-      await lines()
-    )
+    assert.deepStrictEqual(await other.locator(said).allTextContents(), await lines())
   })
 
   it("loses and doubles nothing when the gateway is killed and started again", async () => {
@@ -151,7 +261,7 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     await gateway.ended
     await page.getByText("Offline, trying again").waitFor()
     await write("while it was down")
-    await page.getByText("Not sent yet").waitFor()
+    await page.getByText("Not sent yet; it will be").waitFor()
 
     await start(new URL(gateway.url).port)
     await answer("You wrote: while it was down").waitFor()

@@ -1,6 +1,6 @@
 import type { Page } from "playwright-core"
 import { afterEach, assert, beforeEach, describe, it, vi } from "vitest"
-import { named, useBrowser, withoutBrowser } from "./browser.ts"
+import { named, said, useBrowser, withoutBrowser } from "./browser.ts"
 import { type FakeGateway, startFakeGateway } from "./fakeGateway.ts"
 
 describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeout: 30_000 }, () => {
@@ -35,7 +35,7 @@ describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeo
     await page.getByLabel("Message").fill(text)
     await page.getByLabel("Message").press("Enter")
   }
-  const lines = () => page.locator(".log article.line:not(.writing) > p").allTextContents()
+  const lines = () => page.locator(said).allTextContents()
   const sent = () => gateway.received.filter((frame) => frame.type === "message")
 
   it("without a cookie says how to get in, and asks nothing else", async () => {
@@ -105,12 +105,198 @@ describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeo
     const answer = { type: "message", id: "e2", seq: 2, reply_to: "x", answers: ["x"], content: text }
     gateway.sendAll(answer)
     gateway.sendAll(answer)
-    await page.getByText(text).waitFor()
+    await page.locator(".log").getByText(text).waitFor()
     assert.deepStrictEqual(await lines(), [text])
     assert.strictEqual(await page.locator("img, b").count(), 0)
     const confirmed = () =>
       gateway.received.filter((frame) => frame.type === "received").map((frame) => frame.id)
     await vi.waitFor(() => assert.deepStrictEqual(confirmed(), ["e2", "e2"]))
+  })
+
+  it("draws markdown, loads nothing from elsewhere, and marks links that lead away", async () => {
+    const asked: Array<string> = []
+    page.on("request", (request) => asked.push(request.url()))
+    await page.addInitScript(() => Object.assign(globalThis, { alert: () => document.body.remove() }))
+    await open()
+    const content = [
+      "## Title",
+      "**bold** and `code`",
+      "![cat](https://pictures.test/cat.png) ![x](//pictures.test/y.png)",
+      "[good](https://elsewhere.test/a) [bad](javascript:alert(1)) [worse](JaVa&#10;script:alert(1))",
+      "<script>alert(1)</script><img src=https://pictures.test/z.png onerror=alert(1)><svg onload=alert(1)>",
+      "<style>body{display:none}</style> <iframe src=https://elsewhere.test></iframe>",
+      "```html",
+      "<img src=x onerror=alert(1)>",
+      "```"
+    ].join("\n\n")
+    gateway.sendAll({ type: "delta", run_id: "r1", attempt: 1, offset: 0, content })
+    await page.getByTestId("draft").getByRole("heading", { name: "Title" }).waitFor({ state: "attached" })
+    gateway.sendAll({ type: "message", id: "e2", seq: 2, answers: [], content })
+    const answer = page.locator(".line.assistant:not(.writing)")
+    await answer.getByRole("heading", { name: "Title" }).waitFor()
+
+    assert.strictEqual(
+      await answer.locator("img, script, svg, style, iframe, [onerror], [onload]").count(),
+      0
+    )
+    const links = await answer
+      .locator("a")
+      .evaluateAll((found) =>
+        found.map((link) => [
+          link.getAttribute("href"),
+          link.getAttribute("rel"),
+          link.getAttribute("target")
+        ])
+      )
+    const safe = ["noopener noreferrer", "_blank"]
+    assert.deepStrictEqual(links, [
+      ["https://pictures.test/cat.png", ...safe],
+      ["https://elsewhere.test/a", ...safe]
+    ])
+    assert.include(await answer.textContent(), "[bad](javascript:alert(1))")
+    const mark = await answer
+      .locator("a")
+      .first()
+      .evaluate((link) => getComputedStyle(link, "::after").content)
+    assert.include(mark, "↗")
+    assert.deepStrictEqual(
+      asked.filter((url) => !url.startsWith(gateway.url)),
+      []
+    )
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"])
+    await answer.getByRole("button", { name: "Copy" }).click()
+    await answer.getByRole("button", { name: "Copied" }).waitFor()
+    assert.strictEqual(
+      await page.evaluate(() => navigator.clipboard.readText()),
+      "\n<img src=x onerror=alert(1)>\n"
+    )
+  })
+
+  it("comes into a run that goes on and has its text from the beginning, as the server tells it", async () => {
+    await open()
+    gateway.sendAll({ type: "run", run_id: "r1", attempt: 1, state: "started" })
+    gateway.sendAll({ type: "delta", run_id: "r1", attempt: 1, offset: 0, content: "Once upon" })
+    await page.getByTestId("draft").getByText("Once upon").waitFor()
+    gateway.onConnect = (send) => {
+      send({ type: "run", run_id: "r1", attempt: 1, state: "started" })
+      send({ type: "typing", on: true })
+      send({ type: "delta", run_id: "r1", attempt: 1, offset: 0, content: "Once upon a time" })
+      // What was held back meanwhile repeats a part of it.
+      send({ type: "delta", run_id: "r1", attempt: 1, offset: 9, content: " a time" })
+      send({ type: "delta", run_id: "r1", attempt: 1, offset: 16, content: " there was" })
+    }
+    gateway.cut()
+    await page.getByTestId("draft").getByText("Once upon a time there was").waitFor()
+    assert.notInclude(await page.getByTestId("draft").textContent(), "…")
+  })
+
+  it("says which messages wait, and takes one of them back", async () => {
+    let seq = 0
+    gateway.onFrame = (frame, send) => {
+      if (frame.type === "message") send({ type: "ack", id: frame.id, message_id: `msg_${++seq}`, seq })
+      if (frame.type === "cancel") send({ type: "outcome", id: frame.id, outcome: "cancelled", by: "owner" })
+    }
+    await open()
+    await write("first")
+    gateway.sendAll({ type: "run", run_id: "r1", attempt: 1, state: "started" })
+    await page.getByRole("button", { name: "Stop" }).waitFor()
+    await write("second")
+    const second = page.locator(".line.user", { hasText: "second" })
+    await second.getByText("Queued").waitFor()
+    assert.strictEqual(await page.getByText("Queued").count(), 1)
+    await second.getByRole("button", { name: "Take back" }).click()
+    await second.getByText("Cancelled: by owner").waitFor()
+    assert.deepStrictEqual(
+      gateway.received.filter((frame) => frame.type === "cancel").map((frame) => frame.id),
+      [sent()[1]?.id]
+    )
+    await second.getByRole("button", { name: "Send again" }).click()
+    await page.locator(".line.queued", { hasText: "second" }).waitFor()
+    assert.notStrictEqual(sent()[2]?.id, sent()[1]?.id)
+  })
+
+  it("tells where a message is: what happened to it, after how long, for how many tokens", async () => {
+    gateway.rows = [
+      { id: "msg_1", seq: 1, role: "user", content: "why?", client_id: "c1", created_at: 1 },
+      { id: "e2", seq: 2, role: "assistant", content: "because", answers: ["c1"], created_at: 2 }
+    ]
+    gateway.answers.set("/api/v1/os/messages/msg_1", {
+      id: "msg_1",
+      state: "ended",
+      outcome: "answered",
+      attempts: 2,
+      timeline: [
+        { step: "accepted", ms: 0 },
+        { step: "run_started", ms: 3 },
+        { step: "tool", ms: 240, name: "fs.read", status: "failed" },
+        { step: "model", ms: 1260, status: "ok", tokens: { input: 120, output: 8, estimated: true } },
+        { step: "sent", ms: 1261, name: "webchat", status: "sent" }
+      ]
+    })
+    await open()
+    await page.getByText("why?").hover()
+    await page.getByRole("button", { name: "Details" }).click()
+    const timeline = page.locator(".timeline")
+    await timeline.getByText("Answered, attempt 2").waitFor()
+    assert.deepStrictEqual(await timeline.locator("tbody tr").allInnerTexts(), [
+      "0 ms\tAccepted and stored\t",
+      "3 ms\tRun began\t",
+      "240 ms\tTool fs.read: failed\t",
+      "1.3 s\tModel answered\tabout 120 in, 8 out",
+      "1.3 s\tDelivered to webchat\t"
+    ])
+  })
+
+  it("begins anew when its session was deleted elsewhere while it was away", async () => {
+    gateway.rows = [
+      { id: "msg_1", seq: 1, role: "user", content: "old question", client_id: "c1" },
+      { id: "e2", seq: 2, role: "assistant", content: "old answer", answers: ["c1"] }
+    ]
+    gateway.seq = 2
+    await open()
+    await page.getByText("old answer").waitFor()
+    gateway.rows = []
+    gateway.seq = 0
+    gateway.cut()
+    await page.getByText("Say something").waitFor()
+    assert.deepStrictEqual(await lines(), [])
+  })
+
+  it("reads 500 messages from the end, more as one goes up, and stays where one reads", async () => {
+    const all = Array.from({ length: 500 }, (_, n) => ({
+      id: `e${n + 1}`,
+      seq: n + 1,
+      role: n % 2 === 0 ? "user" : "assistant",
+      content:
+        n % 2 === 0 ? `question ${n + 1}` : `**answer** ${n + 1}\n\n- one\n- two\n\n\`\`\`\ncode\n\`\`\``,
+      ...(n % 2 === 0 ? { client_id: `c${n + 1}` } : { answers: [`c${n}`] })
+    }))
+    gateway.page = (query) => {
+      const before = Number(query.get("before"))
+      const rows = all.filter((row) => row.seq < before).slice(-Number(query.get("limit")))
+      return { messages: rows, ...((rows[0]?.seq ?? 1) > 1 && { previous: rows[0]?.seq }) }
+    }
+    gateway.seq = 500
+    await open()
+    await page.getByText("answer 500").waitFor()
+    assert.isBelow((await lines()).length, 150)
+
+    // Going up as a reader does, until the beginning is there; what is read stays in its place while more comes.
+    const log = page.getByRole("log")
+    await log.hover()
+    for (let turns = 0; (await page.getByText("question 1", { exact: true }).count()) === 0; turns++) {
+      assert.isBelow(turns, 400)
+      await page.mouse.wheel(0, -1500)
+      await page.evaluate(
+        () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+      )
+    }
+    const said500 = await lines()
+    assert.lengthOf(said500, 500)
+    assert.strictEqual(said500[0], "question 1")
+    await page.getByRole("button", { name: "To the newest" }).click()
+    await vi.waitFor(async () => assert.isTrue(await page.getByText("answer 500").isVisible()))
+    assert.strictEqual(await page.getByRole("button", { name: "To the newest" }).count(), 0)
   })
 
   it("shows a tool at work, an attempt's text replaced by the next attempt's, and stops on request", async () => {
@@ -124,6 +310,7 @@ describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeo
       phase: "started",
       summary: "UTC"
     })
+    await page.getByText("Using time.now …").click()
     await page.getByText("time.now: UTC").waitFor()
     gateway.sendAll({ type: "delta", run_id: "r1", attempt: 1, offset: 0, content: "first try" })
     await page.getByText("first try").waitFor()

@@ -29,6 +29,9 @@ const flags = [
   "--disable-sync"
 ]
 
+/** The texts of the conversation, without what is still being written. */
+export const said = ".log article.line:not(.writing) > :is(.text, .md)"
+
 const root = path.resolve(import.meta.dirname, "../..")
 
 /** A browser and the built page for all tests of a file. Read the values inside of tests only. */

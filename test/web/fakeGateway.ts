@@ -22,6 +22,18 @@ export interface FakeGateway {
   /** What to do with a frame. */
   onFrame: (frame: Received, send: (frame: object) => void) => void
   rows: Array<object>
+  /** What its list of sessions holds. */
+  sessions: Array<object>
+  /** Any other path of the API and what it answers; a path that is missing is 404. */
+  readonly answers: Map<string, object>
+  /** Paths that were asked for and served from no file. */
+  readonly asked: Array<string>
+  /** Instead of `rows`: what a page of history holds. */
+  page: ((query: URLSearchParams) => object) | undefined
+  /** What a socket is told after the greeting. */
+  onConnect: (send: (frame: object) => void) => void
+  /** What the greeting says. */
+  seq: number
   readonly sendAll: (frame: object) => void
   /** Cut every socket without a closing handshake. */
   readonly cut: () => void
@@ -71,9 +83,17 @@ export const startFakeGateway = async (web: string): Promise<FakeGateway> => {
       if (known)
         json(200, { principal: "operator", model: "demo/demo", demo: true, setting: "general.model" })
       else json(401, { error: {} })
-    } else if (url.pathname === "/api/v1/os/sessions/main/messages") {
-      if (known) json(200, { messages: gateway.rows })
-      else json(401, { error: {} })
+    } else if (url.pathname.startsWith("/api/")) {
+      gateway.asked.push(`${request.method} ${url.pathname}${url.search}`)
+      const answer =
+        url.pathname === "/api/v1/os/sessions/main/messages"
+          ? (gateway.page?.(url.searchParams) ?? { messages: gateway.rows })
+          : url.pathname === "/api/v1/os/sessions"
+            ? { sessions: gateway.sessions }
+            : gateway.answers.get(url.pathname)
+      if (!known) json(401, { error: {} })
+      else if (answer === undefined) json(404, { error: {} })
+      else json(200, answer)
     } else serveFile(web, url.pathname, response)
   })
   const webSockets = new WebSocketServer({ server, path: "/ws" })
@@ -86,7 +106,8 @@ export const startFakeGateway = async (web: string): Promise<FakeGateway> => {
       gateway.received.push(frame)
       gateway.onFrame(frame, send)
     })
-    send({ type: "hello", sender_id: "operator", session_key: "agent:main:main", seq: 0 })
+    send({ type: "hello", sender_id: "operator", session_key: "agent:main:main", seq: gateway.seq })
+    gateway.onConnect(send)
   })
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
   const gateway: FakeGateway = {
@@ -94,6 +115,12 @@ export const startFakeGateway = async (web: string): Promise<FakeGateway> => {
     received: [],
     onFrame: () => {},
     rows: [],
+    sessions: [],
+    answers: new Map(),
+    asked: [],
+    page: undefined,
+    onConnect: () => {},
+    seq: 0,
     sendAll: (frame) => {
       for (const socket of sockets) socket.send(JSON.stringify(frame))
     },

@@ -10,6 +10,8 @@ import {
   backoff,
   initial,
   isBusy,
+  isFromAnew,
+  openLines,
   parseFrame,
   reduce,
   textOf,
@@ -40,6 +42,8 @@ const user = (state: State, id: string) =>
   state.lines.find((line): line is UserLine => line.kind === "user" && line.clientId === id)
 const draftText = (state: State) => state.draft && textOf(state.draft)
 
+const noon: HistoryRow = { id: "m1", seq: 4, role: "assistant", content: "" }
+
 /** A row as it arrives from the history or as a live frame. */
 const actionOf = (row: HistoryRow, from: string): Action => {
   if (from === "history") return { type: "history", rows: [row] }
@@ -60,7 +64,7 @@ describe("a message on its way out", () => {
       unsent(written).map((line) => line.clientId),
       ["a"]
     )
-    const acked = after(frames({ type: "ack", id: "a", seq: 1 }), written)
+    const acked = after(frames({ type: "ack", id: "a", message_id: "msg", seq: 1 }), written)
     assert.deepStrictEqual(unsent(acked), [])
     assert.strictEqual(user(acked, "a")?.seq, 1)
   })
@@ -156,11 +160,20 @@ describe("streamed text", () => {
       summary: "UTC"
     }
     const calling = after(frames(hello, delta(0, "Let me look."), tool))
-    assert.strictEqual(calling.activity, "time.now: UTC")
-    const state = after(frames({ ...tool, phase: "finished" }, delta(0, "It is noon.")), calling)
+    const use = { callId: "c1", name: "time.now", summary: "UTC" }
+    assert.deepStrictEqual(calling.tools, [{ ...use, result: undefined }])
+    const state = after(
+      frames({ ...tool, phase: "finished", summary: "ok" }, delta(0, "It is noon.")),
+      calling
+    )
     assert.strictEqual(draftText(state), "It is noon.")
     assert.deepStrictEqual(state.draft?.earlier, ["Let me look."])
-    assert.strictEqual(state.activity, undefined)
+    assert.deepStrictEqual(state.tools, [{ ...use, result: "ok" }])
+    const answered = after(frames(message("m1", 4, "It is noon.")), state)
+    assert.deepStrictEqual((answered.lines[0] as AnswerLine).tools, [{ ...use, result: "ok" }])
+    assert.deepStrictEqual(answered.tools, [])
+    const again = after([{ type: "history", rows: [{ ...noon, content: "It is noon." }] }], answered)
+    assert.lengthOf((again.lines[0] as AnswerLine).tools, 1)
   })
 
   it("that arrives after the final message is ignored", () => {
@@ -171,10 +184,10 @@ describe("streamed text", () => {
   it("that was cut off stays, marked, until the history has it in its place", () => {
     const cut = after([
       write("a", "hi"),
-      ...frames(hello, { type: "ack", id: "a", seq: 1 }, delta(0, "I thin")),
+      ...frames(hello, { type: "ack", id: "a", message_id: "msg", seq: 1 }, delta(0, "I thin")),
       ...frames({ type: "outcome", id: "a", outcome: "cancelled" }),
       write("b", "again"),
-      ...frames({ type: "ack", id: "b", seq: 3 })
+      ...frames({ type: "ack", id: "b", message_id: "msg", seq: 3 })
     ])
     assert.deepStrictEqual(texts(cut), ["hi", "I thin", "again"])
     assert.strictEqual((cut.lines[1] as AnswerLine).cutOff, "cancelled")
@@ -202,7 +215,10 @@ describe("what is seen", () => {
   })
 
   it("does not move past an answer that is still missing when a later message is acknowledged", () => {
-    const state = after([write("b", "two"), ...frames(hello, { type: "ack", id: "b", seq: 9 })])
+    const state = after([
+      write("b", "two"),
+      ...frames(hello, { type: "ack", id: "b", message_id: "msg", seq: 9 })
+    ])
     assert.strictEqual(state.seen, 0)
   })
 
@@ -236,6 +252,101 @@ describe("what is seen", () => {
       assert.deepStrictEqual(texts(state), expected)
     }
   )
+})
+
+describe("where a message stands", () => {
+  const ack = (id: string, seq: number): Frame => ({ type: "ack", id, message_id: `msg_${id}`, seq })
+  const waiting = (state: State) => openLines(state.lines).map((line) => line.clientId)
+  const three = [
+    write("a", "1"),
+    write("b", "2"),
+    write("c", "3"),
+    ...frames(hello, ack("a", 1), ack("b", 2), ack("c", 3), delta(0, "so"))
+  ]
+
+  it("is open until it is answered, cancelled or failed, in order", () => {
+    const state = after(three)
+    assert.deepStrictEqual(waiting(state), ["a", "b", "c"])
+    const taken = after(frames({ type: "outcome", id: "b", outcome: "cancelled", by: "owner" }), state)
+    assert.deepStrictEqual(waiting(taken), ["a", "c"])
+    assert.strictEqual(user(taken, "b")?.note, "Cancelled: by owner")
+    const answered = after(frames({ ...message("m1", 4, "so it is"), answers: ["a"] } as Frame), taken)
+    assert.deepStrictEqual(waiting(answered), ["c"])
+  })
+
+  it("taking back one that waits leaves the answer that is being written", () => {
+    const state = after([...three, ...frames({ type: "outcome", id: "c", outcome: "cancelled" })])
+    assert.strictEqual(draftText(state), "so")
+    const stopped = after(frames({ type: "outcome", id: "a", outcome: "cancelled" }), state)
+    assert.strictEqual(draftText(stopped), undefined)
+  })
+
+  it("is what the history says after a reload, with the server's id of each", () => {
+    const row = (id: string, seq: number, open?: boolean): HistoryRow => ({
+      id: `msg_${id}`,
+      seq,
+      role: "user",
+      content: id,
+      client_id: id,
+      ...(open !== undefined && { open })
+    })
+    const state = after([{ type: "newest", rows: [row("a", 1), row("b", 2, true)] }])
+    assert.deepStrictEqual(waiting(state), ["b"])
+    assert.strictEqual(user(state, "b")?.messageId, "msg_b")
+  })
+})
+
+describe("a page of history before the first line", () => {
+  const row = (seq: number): HistoryRow => ({ id: `e${seq}`, seq, role: "assistant", content: `a${seq}` })
+
+  it("comes above, says where to go on, and leaves what is being written alone", () => {
+    const newest = after([
+      { type: "newest", rows: [row(5), row(6)], earlier: 5 },
+      ...frames(hello, delta(0, "mid"))
+    ])
+    assert.strictEqual(newest.earlier, 5)
+    assert.strictEqual(newest.seen, 6)
+    const older = after([{ type: "older", rows: [row(3), row(4)] }], newest)
+    assert.deepStrictEqual(texts(older), ["a3", "a4", "a5", "a6"])
+    assert.deepStrictEqual([older.earlier, older.seen, draftText(older)], [undefined, 6, "mid"])
+  })
+})
+
+describe("a session that was deleted elsewhere", () => {
+  const rows: ReadonlyArray<HistoryRow> = [
+    { id: "m1", seq: 1, role: "user", content: "q", client_id: "c1" },
+    { id: "e2", seq: 2, role: "assistant", content: "a" }
+  ]
+  const before = after([
+    { type: "newest", rows },
+    write("d", "not accepted"),
+    ...frames({ ...hello, seq: 2 } as Frame)
+  ])
+
+  it("is known by frames that take another line's place", () => {
+    const anew: ReadonlyArray<Frame> = [
+      hello,
+      { type: "ack", id: "d", message_id: "m9", seq: 1 },
+      { type: "user", id: "other", seq: 1, content: "x" },
+      message("e9", 2, "x"),
+      message("e9", 1, "x")
+    ]
+    for (const frame of anew) assert.isTrue(isFromAnew(before, frame), JSON.stringify(frame))
+    const usual: ReadonlyArray<Frame> = [
+      { ...hello, seq: 2 } as Frame,
+      { type: "user", id: "c1", seq: 1, content: "q" },
+      { type: "ack", id: "d", message_id: "m3", seq: 3 },
+      message("e2", 2, "a"),
+      delta(0, "x")
+    ]
+    for (const frame of usual) assert.isFalse(isFromAnew(before, frame), JSON.stringify(frame))
+  })
+
+  it("leaves only what was never accepted", () => {
+    const state = after([{ type: "forgotten" }], before)
+    assert.deepStrictEqual(texts(state), ["not accepted"])
+    assert.deepStrictEqual([state.seen, state.loaded], [0, false])
+  })
 })
 
 describe("the connection", () => {

@@ -1,0 +1,105 @@
+/**
+ * Where is my message: everything the gateway knows of one, in order of time.
+ *
+ * Owns: asking for it, again whenever `stage` changes, and the words for each step.
+ */
+import { useEffect, useState } from "preact/hooks"
+import { findMessageId, getJson } from "./client.ts"
+import type { UserLine } from "./state.ts"
+
+interface Step {
+  readonly step: "accepted" | "run_started" | "model" | "tool" | "run_ended" | "sent"
+  readonly ms: number
+  readonly name?: string
+  readonly status?: string
+  readonly tokens?: { readonly input: number; readonly output: number; readonly estimated: boolean }
+}
+interface Status {
+  readonly id: string
+  readonly state: "queued" | "running" | "ended"
+  readonly outcome?: string
+  readonly by?: string
+  readonly failure?: { readonly message: string }
+  readonly attempts: number
+  readonly timeline: ReadonlyArray<Step>
+}
+
+const time = (ms: number): string =>
+  ms < 1000 ? `${ms} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`
+
+const isBad = (status: string | undefined) => status !== undefined && status !== "ok" && status !== "sent"
+const words = ({ step, name, status }: Step): string => {
+  const how = isBad(status) ? `: ${status}` : ""
+  switch (step) {
+    case "accepted":
+      return "Accepted and stored"
+    case "run_started":
+      return "Run began"
+    case "model":
+      return `Model answered${how}`
+    case "tool":
+      return `Tool ${name ?? ""}${how}`
+    case "run_ended":
+      return "Run ended"
+    case "sent":
+      return `Delivered to ${name ?? "its channel"}${how}`
+  }
+}
+const tokensOf = ({ tokens }: Step): string =>
+  tokens === undefined ? "" : `${tokens.estimated ? "about " : ""}${tokens.input} in, ${tokens.output} out`
+
+const stateWords = { queued: "Queued: it waits for the message before it", running: "Being answered" }
+const summary = ({ state, outcome, by, failure, attempts }: Status): string => {
+  const end = `${outcome ?? "ended"}${by === undefined ? "" : ` by ${by}`}`
+  const what = state === "ended" ? end.charAt(0).toUpperCase() + end.slice(1) : stateWords[state]
+  const why = failure === undefined ? "" : `: ${failure.message}`
+  return `${what}${why}${attempts > 1 ? `, attempt ${attempts}` : ""}`
+}
+
+const useStatus = (session: string, line: UserLine, stage: string): Status | string => {
+  const [status, setStatus] = useState<Status | string>("Asking …")
+  useEffect(() => {
+    let isWanted = true
+    const ask = async () => {
+      const id =
+        line.messageId ?? (line.seq === undefined ? undefined : await findMessageId(session, line.seq))
+      const path = id === undefined ? undefined : `/api/v1/os/messages/${encodeURIComponent(id)}`
+      const found = path === undefined ? undefined : await getJson(path)
+      if (isWanted) setStatus((found as Status | undefined) ?? "The gateway does not know this message.")
+    }
+    ask().catch(() => isWanted && setStatus("The gateway could not be asked just now."))
+    return () => {
+      isWanted = false
+    }
+  }, [session, line.messageId, line.seq, stage])
+  return status
+}
+
+export const Timeline = ({ session, line, stage }: { session: string; line: UserLine; stage: string }) => {
+  const status = useStatus(session, line, stage)
+  if (typeof status === "string") return <p class="timeline">{status}</p>
+  return (
+    <div class="timeline">
+      <p>{summary(status)}</p>
+      <table>
+        <thead class="unseen">
+          <tr>
+            <th scope="col">After</th>
+            <th scope="col">What</th>
+            <th scope="col">Tokens</th>
+          </tr>
+        </thead>
+        <tbody>
+          {status.timeline.map((step, index) => (
+            <tr key={index} class={isBad(step.status) ? "bad" : undefined}>
+              <td class="ms">{time(step.ms)}</td>
+              <td>{words(step)}</td>
+              <td class="tokens">{tokensOf(step)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <p class="id">{status.id}</p>
+    </div>
+  )
+}
