@@ -49,8 +49,12 @@ export const measureMessages = async (
   const one = { sessions: 1, messages: sizes.messages1, warmup: sizes.warmup1 }
   const many = { sessions: 64, messages: sizes.messages64, warmup: 3 }
   // The code is compiled by use: what a running gateway costs is seen only after some of it.
-  await lab.load(gateway, [provider], { sessions: 32, messages: sizes.messages1 / 4, stream: true })
-  await lab.load(gateway, [provider], { sessions: 32, messages: sizes.messages1 / 4 })
+  await lab.load(gateway, [provider], {
+    sessions: 32,
+    messages: Math.ceil(sizes.messages1 / 5),
+    stream: true
+  })
+  await lab.load(gateway, [provider], { sessions: 32, messages: Math.ceil(sizes.messages1 / 5) })
 
   const runs: Record<"one" | "oneStream" | "many" | "manyStream", Array<Round>> = {
     one: [],

@@ -35,7 +35,7 @@ export const quick: Sizes = {
   rounds: 2,
   messages1: 100,
   warmup1: 50,
-  messages64: 8,
+  messages64: 6,
   settleMs: 1000,
   typings: 20,
   paceSeconds: 3,
