@@ -50,11 +50,6 @@ export const judgeAnswer = (asked: Asked, { status, contentType, body }: Answer)
   if (status >= 200 && status < 300) {
     return isPage ? wrongAddress : { status: "ok", message: `${asked.model} answers` }
   }
-  if (status === 407) {
-    return failed(
-      `a proxy stands between here and ${base} and asks for a password${said}: let ${base} pass it`
-    )
-  }
   const isBroke = /insufficient|quota|credit|billing|balance|payment/i.test(body)
   if (status === 402 || ((status === 429 || status === 403) && isBroke)) {
     return failed(
@@ -98,6 +93,9 @@ export const judgeSilence = (asked: Asked, { code }: Silence): CheckResult => {
       return failed(`nothing listens at ${base}: start it, or set ${section}`)
     case "TIMEOUT":
       return failed(`${base} does not answer: look at ${section}, and at firewalls`)
+    // A 407 never becomes an answer: the client takes it for a failed connection.
+    case "proxy authentication required":
+      return failed(`a proxy stands between here and ${base} and asks for a password: let ${base} pass it`)
     default:
       return /CERT|SSL|TLS|SIGNATURE|ISSUER/.test(code)
         ? failed(
