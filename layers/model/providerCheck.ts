@@ -4,6 +4,8 @@
  * Owns: what an answer, a status or a failed connection means for the one who configured it; the clock, by the provider's own.
  * Does not own: real calls (`OpenAiChat`). It costs a few tokens, so it runs only when a person asks.
  */
+import http from "node:http"
+import https from "node:https"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -50,6 +52,9 @@ export const judgeAnswer = (asked: Asked, { status, contentType, body }: Answer)
   if (status >= 200 && status < 300) {
     return isPage ? wrongAddress : { status: "ok", message: `${asked.model} answers` }
   }
+  if (status === 407) {
+    return failed(`a proxy stands between here and ${base} and asks for a password: let ${base} pass it`)
+  }
   const isBroke = /insufficient|quota|credit|billing|balance|payment/i.test(body)
   if (status === 402 || ((status === 429 || status === 403) && isBroke)) {
     return failed(
@@ -93,9 +98,6 @@ export const judgeSilence = (asked: Asked, { code }: Silence): CheckResult => {
       return failed(`nothing listens at ${base}: start it, or set ${section}`)
     case "TIMEOUT":
       return failed(`${base} does not answer: look at ${section}, and at firewalls`)
-    // A 407 never becomes an answer: the client takes it for a failed connection.
-    case "proxy authentication required":
-      return failed(`a proxy stands between here and ${base} and asks for a password: let ${base} pass it`)
     default:
       return /CERT|SSL|TLS|SIGNATURE|ISSUER/.test(code)
         ? failed(
@@ -155,44 +157,62 @@ export const judgeProxy = (all: ReadonlyArray<Asked>, env: Environment): CheckRe
   return { status: "ok", message: "no proxy is in the way" }
 }
 
-const silenceOf = (cause: unknown): Silence => {
-  if (cause instanceof Error && cause.name === "TimeoutError") return { code: "TIMEOUT" }
-  const inner: unknown = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
-  const code = inner instanceof Error && "code" in inner ? inner.code : undefined
-  return { code: typeof code === "string" ? code : inner instanceof Error ? inner.message : "unknown" }
-}
-
 const timeoutMillis = 15_000
+const maxBodyChars = 16_384
 
+const question = (model: string, isNew: boolean): string =>
+  JSON.stringify({
+    model: split(model)?.model,
+    messages: [{ role: "user", content: "Reply with OK." }],
+    [isNew ? "max_completion_tokens" : "max_tokens"]: 16
+  })
+
+/** Node's own client: `fetch` hides a 407 and refuses ports that a real call would use. */
 const ask = ({ model, settings }: Asked) =>
-  Effect.promise(async (): Promise<Answer | Silence> => {
+  Effect.callback<Answer | Silence>((resume) => {
     const base = (settings.base_url ?? "").replace(/\/+$/, "")
+    const url = new URL(base.endsWith("/chat/completions") ? base : `${base}/chat/completions`)
     const key = settings.api_key === undefined ? "" : Redacted.value(settings.api_key).trim()
-    const isNew = URL.canParse(base) && new URL(base).hostname === "api.openai.com"
-    try {
-      const response = await fetch(base.endsWith("/chat/completions") ? base : `${base}/chat/completions`, {
-        method: "POST",
-        headers: {
-          "content-type": "application/json",
-          ...(key === "" ? {} : { authorization: `Bearer ${key}` })
-        },
-        body: JSON.stringify({
-          model: split(model)?.model,
-          messages: [{ role: "user", content: "Reply with OK." }],
-          [isNew ? "max_completion_tokens" : "max_tokens"]: 16
-        }),
-        signal: AbortSignal.timeout(timeoutMillis)
-      })
-      const told = Date.parse(response.headers.get("date") ?? "")
-      return {
-        status: response.status,
-        contentType: response.headers.get("content-type") ?? "",
-        body: (await response.text()).slice(0, 16_384),
-        clockOffMillis: Number.isNaN(told) ? undefined : told - Date.now()
-      }
-    } catch (cause) {
-      return silenceOf(cause)
+    const done = (found: Answer | Silence) => {
+      clearTimeout(timer)
+      resume(Effect.succeed(found))
     }
+    const request = (url.protocol === "https:" ? https : http).request(url, {
+      method: "POST",
+      agent: false,
+      headers: {
+        "content-type": "application/json",
+        ...(key === "" ? {} : { authorization: `Bearer ${key}` })
+      }
+    })
+    const timer = setTimeout(() => {
+      done({ code: "TIMEOUT" })
+      request.destroy()
+    }, timeoutMillis)
+    request.on("error", (error: NodeJS.ErrnoException) => done({ code: error.code ?? error.message }))
+    request.on("response", (response) => {
+      const told = Date.parse(response.headers.date ?? "")
+      const clockOffMillis = Number.isNaN(told) ? undefined : told - Date.now()
+      let body = ""
+      response.setEncoding("utf8")
+      response.on("data", (part: string) => {
+        if (body.length < maxBodyChars) body += part
+      })
+      response.on("error", (error: NodeJS.ErrnoException) => done({ code: error.code ?? error.message }))
+      response.on("end", () =>
+        done({
+          status: response.statusCode ?? 0,
+          contentType: response.headers["content-type"] ?? "",
+          body,
+          clockOffMillis
+        })
+      )
+    })
+    request.end(question(model, url.hostname === "api.openai.com"))
+    return Effect.sync(() => {
+      clearTimeout(timer)
+      request.destroy()
+    })
   })
 
 interface Found {
