@@ -5,6 +5,8 @@ import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Models from "#src/model/Models.ts"
 import { asking, modelContract, routedModelContract } from "../../contracts/Model.contract.ts"
+import * as Events from "./anthropicEvents.ts"
+import { type Body, broken } from "./anthropicRules.ts"
 import * as Fake from "./fakeProvider.ts"
 
 const layerDemo = Effect.succeed(
@@ -53,5 +55,34 @@ modelContract("OpenAiChat", {
       response.write(Fake.delta("one"))
     }),
     (fake) => Fake.layerModel(fake.url)
+  )
+})
+
+modelContract("Anthropic", {
+  layer: Effect.map(
+    Fake.make((response, received) => {
+      const body = JSON.parse(received.body) as Body
+      const wrong = broken(body)
+      const last = body.messages.at(-1)?.content.at(-1) ?? {}
+      if (wrong.length > 0) {
+        response.writeHead(400)
+        response.end(JSON.stringify({ type: "error", error: { message: wrong.join() } }))
+      } else if (last["text"] === asking) {
+        const call = Events.call(0, "toolu_1", "time__now", "{}")
+        Fake.streams(Events.begin(), call, Events.stop("tool_use"), Events.done)(response)
+      } else {
+        const text = last["type"] === "tool_result" ? `it is ${String(last["content"])}` : "hi"
+        Fake.streams(Events.begin(), Events.text(0, text), Events.stop(), Events.done)(response)
+      }
+    }),
+    (fake) => Fake.layerModel(fake.url, { kind: "anthropic" })
+  ),
+  model: "fake/fake-model",
+  layerSilent: Effect.map(
+    Fake.make((response) => {
+      response.writeHead(200)
+      response.write(Events.begin() + Events.piece(0, { type: "text_delta", text: "one" }))
+    }),
+    (fake) => Fake.layerModel(fake.url, { kind: "anthropic" })
   )
 })
