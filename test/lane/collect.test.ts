@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { runId } from "#src/domain/Ids.ts"
+import { overflowNote, summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
   admit,
@@ -9,9 +10,7 @@ import {
   joinParts,
   mayJoin,
   nextRun,
-  overflowNote,
-  routeKey,
-  summaryLine
+  routeKey
 } from "#src/lane/collect.ts"
 import { rowOf } from "./rows.ts"
 
