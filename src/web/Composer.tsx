@@ -52,7 +52,7 @@ export const Composer = ({ state, client, session }: Props) => {
         ref={box}
         rows={rows}
         value={text}
-        placeholder={isAnswering ? "Write on; it waits its turn" : "Write a message"}
+        placeholder={isAnswering ? "Queue a message" : "Write a message"}
         autocomplete="off"
         onInput={(event) => write(event.currentTarget.value)}
         onKeyDown={onKeyDown}

@@ -7,7 +7,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks"
 import type { Client } from "./client.ts"
 import { type Asks, Item, type Stage, Writing } from "./Lines.tsx"
-import { type Line, type State, openLines } from "./state.ts"
+import { type Line, type State, asRead, openLines } from "./state.ts"
 
 /** Lines on the screen at first, and how many more each time. */
 const SHOWN = 120
@@ -53,8 +53,9 @@ export const Log = ({ state, client, session, asks }: Props) => {
   const [isFollowing, setFollowing] = useState(true)
   const following = useRef(true)
   const [shown, setShown] = useState(SHOWN)
-  const lines = state.lines.slice(-shown)
-  const hasMore = state.lines.length > shown || state.earlier !== undefined
+  const { said, waiting } = useMemo(() => asRead(state.lines), [state.lines])
+  const lines = said.slice(-shown)
+  const hasMore = said.length > shown || state.earlier !== undefined
 
   const follow = () => {
     const at = log.current
@@ -94,7 +95,7 @@ export const Log = ({ state, client, session, asks }: Props) => {
 
   const more = () => {
     setShown((count) => count + SHOWN)
-    if (state.lines.length < shown + SHOWN) client?.loadEarlier()
+    if (said.length < shown + SHOWN) client?.loadEarlier()
   }
   const wanted = useRef(more)
   wanted.current = more
@@ -113,6 +114,11 @@ export const Log = ({ state, client, session, asks }: Props) => {
 
   const stageOf = useMemo(() => stagesOf(state.lines), [state.lines])
   const online = state.connection === "online"
+  const item = (line: Line) => (
+    <div class="item" key={keyOf(line)}>
+      <Item line={line} session={session} online={online} stage={stageOf(line)} asks={asks} />
+    </div>
+  )
   return (
     <div class="around">
       <div
@@ -133,12 +139,9 @@ export const Log = ({ state, client, session, asks }: Props) => {
               Show earlier
             </button>
           )}
-          {lines.map((line) => (
-            <div class="item" key={keyOf(line)}>
-              <Item line={line} session={session} online={online} stage={stageOf(line)} asks={asks} />
-            </div>
-          ))}
+          {lines.map(item)}
           <Writing state={state} />
+          {waiting.map(item)}
         </div>
       </div>
       {!isFollowing && (

@@ -237,11 +237,12 @@ export const Page = () => {
             type="button"
             class="quiet narrow"
             ref={menu}
+            aria-label="Conversations"
             aria-expanded={isOver}
             aria-controls="conversations"
             onClick={() => setOver(true)}
           >
-            Conversations
+            ☰
           </button>
           <h2>{title}</h2>
           {listed !== undefined && (

@@ -89,7 +89,7 @@ export const Sidebar = (props: Props) => {
         type="search"
         value={search}
         aria-label="Search conversations"
-        placeholder="Search titles and first words"
+        placeholder="Search"
         onInput={(event) => props.onSearch(event.currentTarget.value)}
       />
       <p class="unseen" role="status">

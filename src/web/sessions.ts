@@ -21,6 +21,7 @@ export interface Listed {
 /** Rows in the list, and those a search looks through. */
 const LISTED = 100
 const SEARCHED = 1000
+const MAX_OPENING = 60
 const path = "/api/v1/os/sessions"
 
 /** The full key that the page's short name of a session stands for; false friends (`agent:…`) are keys already. */
@@ -32,9 +33,13 @@ export const isNamed = (name: string, key: string): boolean => {
 /** The shortest name of a session, for the address bar. */
 export const nameOf = (key: string): string => key.replace(/^agent:main:/, "")
 
+/** The beginning of a text, cut between words where it is long. */
+const short = (text: string): string =>
+  text.length <= MAX_OPENING ? text : `${text.slice(0, MAX_OPENING).replace(/\s+\S*$/, "")}…`
+
 /** What to call a conversation: its title, how it begins, or its key. */
 export const titleOf = (listed: Listed): string =>
-  listed.title ?? (listed.opening || nameOf(listed.session_key).replace(/^user:/, "User "))
+  listed.title ?? (short(listed.opening ?? "") || nameOf(listed.session_key).replace(/^user:/, "User "))
 
 /** Whose words appear in the title, the beginning or the key, in any order. */
 export const matching = (rows: ReadonlyArray<Listed>, search: string): ReadonlyArray<Listed> => {

@@ -387,6 +387,38 @@ const onMessage = (state: State, frame: Extract<Frame, { type: "message" }>): St
   return { ...state, ...idle, lines, seen, news, endedRun: state.draft?.runId ?? state.endedRun }
 }
 
+/**
+ * The lines as a conversation reads: a message that waited stands before its own answer, not where it was sent in the middle of
+ * another's. `waiting` are the messages behind the one that is being answered. Nothing is left out.
+ */
+export const asRead = (
+  lines: ReadonlyArray<Line>
+): { readonly said: ReadonlyArray<Line>; readonly waiting: ReadonlyArray<UserLine> } => {
+  const said: Array<Line> = []
+  let pending: Array<UserLine> = []
+  for (const line of lines) {
+    if (line.kind === "user") {
+      pending.push(line)
+      continue
+    }
+    const last = said.at(-1)
+    // Text that was cut off, or why there is none, belongs to the first one; what comes of the same run belongs there too.
+    const goesOn =
+      line.answers.length === 0 && last !== undefined && last.kind !== "user" && last.answers.length === 0
+    const newest = pending.findLastIndex((one) => line.answers.includes(one.clientId))
+    const isOf = (one: UserLine, index: number) =>
+      line.answers.length === 0
+        ? index === 0 && !goesOn
+        : line.answers.includes(one.clientId) || (index < newest && one.ended && one.status === "accepted")
+    said.push(...pending.filter(isOf), line)
+    pending = pending.filter((one, index) => !isOf(one, index))
+  }
+  // What ended without a word is no longer waited for.
+  const open = pending.findIndex((one) => one.status !== "accepted" || !one.ended)
+  const first = open < 0 ? pending.length : open + 1
+  return { said: [...said, ...pending.slice(0, first)], waiting: pending.slice(first) }
+}
+
 /** Accepted messages without an outcome, in order: the first is being answered, the others wait. */
 export const openLines = (lines: ReadonlyArray<Line>): ReadonlyArray<UserLine> =>
   lines.filter((line): line is UserLine => line.kind === "user" && line.status === "accepted" && !line.ended)

@@ -7,6 +7,7 @@ import {
   type HistoryRow,
   type State,
   type UserLine,
+  asRead,
   backoff,
   initial,
   isBusy,
@@ -294,6 +295,60 @@ describe("where a message stands", () => {
     assert.deepStrictEqual(waiting(state), ["b"])
     assert.strictEqual(user(state, "b")?.messageId, "msg_b")
   })
+})
+
+describe("the order that is read", () => {
+  const of = (rows: ReadonlyArray<HistoryRow>) => asRead(after([{ type: "newest", rows }]).lines)
+  const asks = (seq: number, open = false): HistoryRow => ({
+    id: `m${seq}`,
+    seq,
+    role: "user",
+    content: `u${seq}`,
+    client_id: `c${seq}`,
+    open
+  })
+  const says = (seq: number, ...answers: ReadonlyArray<number>): HistoryRow => ({
+    id: `e${seq}`,
+    seq,
+    role: answers.length === 0 ? "system" : "assistant",
+    content: `a${seq}`,
+    answers: answers.map((one) => `c${one}`)
+  })
+  const read = (rows: ReadonlyArray<HistoryRow>) => {
+    const { said, waiting } = of(rows)
+    return `${said.map((line) => line.text).join(" ")} | ${waiting.map((line) => line.text).join(" ")}`.trim()
+  }
+
+  it("has each answer behind its own message, and behind the running one those that wait", () => {
+    const three = [asks(1), asks(2), asks(3)]
+    assert.strictEqual(read([...three, says(4, 1), says(5, 2), says(6, 3)]), "u1 a4 u2 a5 u3 a6 |")
+    assert.strictEqual(read([asks(1), asks(2, true), asks(3, true), says(4, 1)]), "u1 a4 u2 | u3")
+    assert.strictEqual(read([...three, says(4, 1, 2, 3)]), "u1 u2 u3 a4 |")
+    assert.strictEqual(read([...three, says(4), says(5), says(6, 2)]), "u1 a4 a5 u2 a6 u3 |")
+    assert.strictEqual(read([asks(1), says(2, 1), asks(3), asks(4, true), asks(5, true)]), "u1 a2 u3 u4 | u5")
+    // One that was taken back while it waited stands where it was.
+    assert.strictEqual(read([...three, says(4, 1), says(5, 3)]), "u1 a4 u2 u3 a5 |")
+  })
+
+  it.prop(
+    "leaves nothing out and doubles nothing",
+    {
+      kinds: Schema.Array(
+        Schema.Struct({ asks: Schema.Boolean, open: Schema.Boolean, of: Schema.Literals([0, 1, 2, 3, 5]) })
+      )
+    },
+    ({ kinds }) => {
+      const rows = kinds.map((kind, index) =>
+        kind.asks ? asks(index + 1, kind.open) : kind.of === 0 ? says(index + 1) : says(index + 1, kind.of)
+      )
+      const { said, waiting } = of(rows)
+      const all = [...said, ...waiting].map((line) => line.seq ?? 0)
+      assert.deepStrictEqual(
+        all.toSorted((a, b) => a - b),
+        rows.map((row) => row.seq)
+      )
+    }
+  )
 })
 
 describe("a page of history before the first line", () => {
