@@ -4,7 +4,7 @@
  * Owns: what may join, what a busy lane runs next in collect mode, which messages give way to a cap, and the words of all these.
  * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), nor outcomes (`RunDriver`). All of it is pure.
  */
-import type { DropPolicy } from "#src/domain/Queue.ts"
+import { type DropPolicy, summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 
 /** Equal for messages of one channel, account, conversation and thread, and only for those. */
@@ -13,11 +13,10 @@ export const routeKey = ({ identity }: MessageRow): string =>
 
 /**
  * True when two messages may share a run: the same route and thread, equal access, and nothing that holds for one of them only (its
- * caller's system text, sampling wishes or own history, a run that had taken it before).
+ * caller's system text, sampling wishes or own history).
  */
 export const mayJoin = (a: MessageRow, b: MessageRow): boolean =>
   a.access === b.access &&
-  a.runId === b.runId &&
   a.body.prior === undefined &&
   b.body.prior === undefined &&
   routeKey(a) === routeKey(b) &&
@@ -49,19 +48,6 @@ export const nextRun = (waiting: ReadonlyArray<MessageRow>, singlyUpTo = 0): Nex
     : { messages: [head], singlyUpTo: Math.max(...waiting.map(({ seq }) => seq)) }
 }
 
-/** All the runs that what waits becomes, when nothing more arrives. */
-export const drainPlan = (waiting: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
-  const runs: Array<ReadonlyArray<MessageRow>> = []
-  let rest = waiting
-  let singlyUpTo = 0
-  for (let next = nextRun(rest); next !== undefined; next = nextRun(rest, singlyUpTo)) {
-    runs.push(next.messages)
-    rest = rest.slice(next.messages.length)
-    singlyUpTo = next.singlyUpTo
-  }
-  return runs
-}
-
 /** What a cap makes of a newcomer. */
 export interface Admission<A> {
   readonly accepted: boolean
@@ -84,40 +70,6 @@ export const admit = <A>(
   const kept = waiting.length - cap + 1
   return { accepted: true, waiting: [...waiting.slice(kept), newcomer], dropped: waiting.slice(0, kept) }
 }
-
-/** Longest line of a summary, UTF-16 units. */
-const longestLine = 160
-
-/** A text as one line: whitespace squeezed, at most 160 long, the last being … when something was cut. Characters stay whole. */
-export const summaryLine = (text: string): string => {
-  const line = text.replace(/\s+/g, " ").trim()
-  if (line.length <= longestLine) return line
-  const cut = line.slice(0, longestLine - 1)
-  const last = cut.charCodeAt(cut.length - 1)
-  const isTorn = last >= 0xd800 && last <= 0xdbff
-  return `${(isTorn ? cut.slice(0, -1) : cut).trimEnd()}…`
-}
-
-/**
- * What the next run is told about messages that gave way since the last one: how many, and the newest of them in a line each, at most
- * `limit`. Undefined when none did.
- */
-export const overflowNote = (
-  droppedLines: ReadonlyArray<string>,
-  count: number,
-  limit = droppedLines.length
-): string | undefined => {
-  if (count <= 0) return undefined
-  const lines = newest(droppedLines, limit)
-  const many = count === 1 ? "1 older message was" : `${count} older messages were`
-  const head = `[${many} dropped, because more were waiting than this session keeps]`
-  if (lines.length === 0) return head
-  const title = lines.length < count ? "The last of them, in short:" : "In short:"
-  return [head, title, ...lines.map((line) => `- ${line}`)].join("\n")
-}
-
-const newest = <A>(list: ReadonlyArray<A>, limit: number): ReadonlyArray<A> =>
-  limit <= 0 ? [] : list.slice(-limit)
 
 /**
  * The one user text of a run that answers several messages: each whole and apart, by name when several people wrote, behind a note

@@ -1,9 +1,15 @@
-/** Rows of `lanes`: a lane with a cap is a budget class with us, its permits a semaphore. A tick is a ms of a clock we turn. */
+/**
+ * Rows of `lanes`. A lane that does one thing at a time is a session's lane with us, decided by `decide`; one with a higher cap is a
+ * budget class, its permits a semaphore, and each of its jobs a session of its own. A tick is a ms of a clock we turn.
+ */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Semaphore from "effect/Semaphore"
 import * as TestClock from "effect/testing/TestClock"
 import { isDeepStrictEqual } from "node:util"
+import type { RunId } from "#src/domain/Ids.ts"
+import { decide, initial, type LaneEvent, type LaneState } from "#src/lane/decide.ts"
+import { rowOf } from "../lane/rows.ts"
 import type { Row, Verdict } from "./Row.ts"
 
 export const topic = "lanes"
@@ -29,37 +35,59 @@ interface Report {
 
 interface Class {
   readonly permits: Semaphore.Semaphore
+  /** One for the whole class when it does one thing at a time, otherwise one for each job. */
+  readonly sessions: Map<string, LaneState>
   readonly started: Array<string>
   running: number
   most: number
 }
 
-const play = ({ lanes = {}, jobs }: Input) =>
+const play = ({ lanes = {}, jobs: given }: Input) =>
   Effect.gen(function* () {
+    const jobs = given.toSorted((a, b) => a.atTick - b.atTick)
     const names = new Set([...Object.keys(lanes), ...jobs.map(({ lane }) => lane)])
     const classes = new Map<string, Class>()
     for (const name of names) {
       const permits = yield* Semaphore.make(lanes[name] ?? 1)
-      classes.set(name, { permits, started: [], running: 0, most: 0 })
+      classes.set(name, { permits, sessions: new Map(), started: [], running: 0, most: 0 })
     }
     const results: Record<string, string> = {}
-    const perform = ({ id, lane, atTick, ticks, fails, fail }: Job) => {
-      const own = classes.get(lane)!
-      const work = Effect.gen(function* () {
+    const work = (own: Class, { id, ticks, fails, fail }: Job) =>
+      Effect.gen(function* () {
         own.started.push(id)
         own.most = Math.max(own.most, ++own.running)
         yield* Effect.sleep(ticks)
-        if (fails === true || fail === true) return yield* Effect.fail("failed")
-      }).pipe(Effect.ensuring(Effect.sync(() => own.running--)))
-      return Effect.sleep(atTick).pipe(
-        Effect.andThen(Semaphore.withPermit(own.permits, work)),
-        Effect.match({
-          onSuccess: () => void (results[id] = "ok"),
-          onFailure: (error) => void (results[id] = error)
-        })
+        own.running--
+        results[id] = fails === true || fail === true ? "failed" : "ok"
+      })
+    const post = (own: Class, session: string, event: LaneEvent): Effect.Effect<void> => {
+      const { state, commands } = decide(own.sessions.get(session) ?? initial(100), event)
+      own.sessions.set(session, state)
+      return Effect.forEach(
+        commands,
+        (command) =>
+          command._tag === "Start"
+            ? Effect.forkChild(runOf(own, session, command.run.runId, command.run.messages[0]!.seq), {
+                startImmediately: true
+              }).pipe(Effect.flatMap(Fiber.join))
+            : Effect.void,
+        { discard: true }
       )
     }
-    const all = yield* Effect.forkChild(Effect.forEach(jobs, perform, { concurrency: "unbounded" }), {
+    const runOf = (own: Class, session: string, runId: RunId, seq: number): Effect.Effect<void> =>
+      Semaphore.withPermit(own.permits, work(own, jobs[seq - 1]!)).pipe(
+        Effect.andThen(Effect.suspend(() => post(own, session, { _tag: "RunEnded", runId, end: "finished" })))
+      )
+    const arrive = (job: Job, index: number) => {
+      const own = classes.get(job.lane)!
+      const session = (lanes[job.lane] ?? 1) === 1 ? "" : job.id
+      const event: LaneEvent = { _tag: "Arrived", message: rowOf(index + 1), begun: false }
+      return Effect.andThen(
+        Effect.sleep(job.atTick),
+        Effect.suspend(() => post(own, session, event))
+      )
+    }
+    const all = yield* Effect.forkChild(Effect.forEach(jobs, arrive, { concurrency: "unbounded" }), {
       startImmediately: true
     })
     let totalTicks = 0

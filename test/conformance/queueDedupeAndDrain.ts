@@ -7,9 +7,16 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { messageId } from "#src/domain/Ids.ts"
 import { local } from "#src/domain/Tenant.ts"
-import { type DropPolicy, normalizeMode, overflowNote, summaryLine } from "#src/domain/Queue.ts"
+import {
+  type DropPolicy,
+  normalizeMode,
+  overflowNote,
+  type QueueMode,
+  summaryLine
+} from "#src/domain/Queue.ts"
 import { MessageLog, type MessageRow } from "#src/horizons/MessageLog.ts"
-import { admit, collectedPrompt, drainPlan } from "#src/lane/collect.ts"
+import { admit, collectedPrompt } from "#src/lane/collect.ts"
+import { decide, initial, type LaneEvent, type Run } from "#src/lane/decide.ts"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
 import { rowOf } from "../lane/rows.ts"
 import { told } from "./queueNotes.ts"
@@ -48,9 +55,15 @@ type Rows =
   | Row<EnqueueInput, { readonly accepted: ReadonlyArray<boolean> }>
   | Row<DrainInput, { readonly runs: ReadonlyArray<ExpectedRun> }>
 
-const rowFrom = (message: Message, index: number, externalId: string): MessageRow =>
+const rowFrom = (
+  message: Message,
+  index: number,
+  externalId: string,
+  mode: QueueMode = "followup"
+): MessageRow =>
   rowOf(index + 1, {
     text: message.text,
+    body: { queue: { mode, debounceMs: 0 } },
     route: {
       channel: message.channel ?? "",
       account: message.account ?? "",
@@ -111,23 +124,39 @@ const runEnqueue = async ({
 }
 
 /** A run, as rows and we can both be read. */
-interface Run {
+interface Plan {
   readonly texts: ReadonlyArray<string>
   readonly note: ReturnType<typeof told> | null
   readonly route: ReadonlyArray<string>
 }
 
-const drain = ({ settings, messages }: DrainInput): ReadonlyArray<Run> => {
+/** What a busy lane does with what arrived meanwhile, once it is free. */
+const runsOf = (waiting: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
+  const runs: Array<Run> = []
+  let state = initial(100)
+  const post = (event: LaneEvent) => {
+    const decision = decide(state, event)
+    state = decision.state
+    for (const command of decision.commands) if (command._tag === "Start") runs.push(command.run)
+  }
+  post({ _tag: "Arrived", message: rowOf(1), begun: false })
+  for (const message of waiting) post({ _tag: "Arrived", message, begun: false })
+  for (const { runId } of runs) post({ _tag: "RunEnded", runId, end: "finished" })
+  return runs.slice(1).map(({ messages }) => messages)
+}
+
+const drain = ({ settings, messages }: DrainInput): ReadonlyArray<Plan> => {
   const { cap, dropPolicy: drop } = settings
+  const mode = normalizeMode(settings.mode) === "collect" ? "collect" : "followup"
   let waiting: ReadonlyArray<MessageRow> = []
   const dropped: Array<string> = []
   for (const [index, message] of messages.entries()) {
-    const admission = admit(waiting, rowFrom(message, index, String(index)), { cap, drop })
+    const row = rowFrom(message, index + 1, String(index), mode)
+    const admission = admit(waiting, row, { cap, drop })
     waiting = admission.waiting
     if (drop === "summarize") dropped.push(...admission.dropped.map(({ body }) => summaryLine(body.text)))
   }
-  const plan = normalizeMode(settings.mode) === "collect" ? drainPlan(waiting) : waiting.map((row) => [row])
-  return plan.map((rows, index) => {
+  return runsOf(waiting).map((rows, index) => {
     const note = index === 0 ? overflowNote(dropped, dropped.length, Math.max(cap, 0)) : undefined
     const prompt = collectedPrompt(rows, note)
     const isNoted = note !== undefined && prompt.includes(note)
@@ -155,9 +184,9 @@ const textsOf = (prompt: string, texts: ReadonlyArray<string>): ReadonlyArray<st
 const expectedRuns = (
   runs: ReadonlyArray<ExpectedRun>,
   messages: ReadonlyArray<Message>
-): ReadonlyArray<Run> => {
-  const read: Array<Run> = []
-  let before: Run["note"] = null
+): ReadonlyArray<Plan> => {
+  const read: Array<Plan> = []
+  let before: Plan["note"] = null
   for (const { prompt, channel, to, account, thread } of runs) {
     const paragraph = prompt.split("\n\n").find((one) => /^\[.*\d/.test(one))
     const note = paragraph === undefined ? null : told(paragraph)
@@ -184,7 +213,8 @@ const runDrain = ({
   const wanted = expectedRuns(expected.runs, input.messages)
   const verdict = compare(actual, wanted)
   if (verdict.ok || !input.messages.some((message) => message.summaryLine !== undefined)) return verdict
-  const counted = (runs: ReadonlyArray<Run>) => runs.map((run) => ({ ...run, note: run.note?.count ?? null }))
+  const counted = (runs: ReadonlyArray<Plan>) =>
+    runs.map((run) => ({ ...run, note: run.note?.count ?? null }))
   return compare(counted(actual), counted(wanted)).ok
     ? { ok: true, skip: "a message has one text and no other that tells it in short (.decisions/0006)" }
     : verdict

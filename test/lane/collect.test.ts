@@ -1,17 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { runId } from "#src/domain/Ids.ts"
 import { overflowNote, summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
-import {
-  admit,
-  collectedPrompt,
-  drainPlan,
-  joinParts,
-  mayJoin,
-  nextRun,
-  routeKey
-} from "#src/lane/collect.ts"
+import { admit, collectedPrompt, joinParts, mayJoin, nextRun, routeKey } from "#src/lane/collect.ts"
 import { rowOf } from "./rows.ts"
 
 describe("mayJoin", () => {
@@ -23,13 +14,12 @@ describe("mayJoin", () => {
     }
   })
 
-  it("keeps apart what would lose its caller's wishes or its run", () => {
+  it("keeps apart what would lose its caller's wishes", () => {
     const warm = rowOf(1, { body: { params: { temperature: 1, seed: 2 } } })
     assert.isTrue(mayJoin(warm, rowOf(2, { body: { params: { seed: 2, temperature: 1 } } })))
     assert.isFalse(mayJoin(warm, rowOf(2)))
     assert.isFalse(mayJoin(rowOf(1), rowOf(2, { body: { system: "be brief" } })))
     assert.isFalse(mayJoin(rowOf(1, { body: { prior: [] } }), rowOf(2, { body: { prior: [] } })))
-    assert.isFalse(mayJoin(rowOf(1), rowOf(2, { runId: runId("run_1") })))
   })
 
   it("does not take two routes for one because of how their names end", () => {
@@ -51,7 +41,20 @@ const waitingOf = (given: typeof Waiting.Type): ReadonlyArray<MessageRow> =>
     rowOf(index + 1, { access, route: { thread }, body: isOdd ? { system: "other" } : {} })
   )
 
-describe("drainPlan", () => {
+// All the runs that what waits becomes, when nothing more arrives.
+const drainPlan = (waiting: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
+  const runs: Array<ReadonlyArray<MessageRow>> = []
+  let rest = waiting
+  let singlyUpTo = 0
+  for (let next = nextRun(rest); next !== undefined; next = nextRun(rest, singlyUpTo)) {
+    runs.push(next.messages)
+    rest = rest.slice(next.messages.length)
+    singlyUpTo = next.singlyUpTo
+  }
+  return runs
+}
+
+describe("nextRun, again and again", () => {
   it.prop(
     "keeps the order, loses nothing, and joins only what may be joined",
     { given: Waiting },
