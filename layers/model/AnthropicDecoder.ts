@@ -116,15 +116,15 @@ const speak = (
   /** All counts are totals so far, and a later event that lacks one or says 0 takes nothing back. */
   const onUsage = (said: unknown) => {
     if (!isRecord(said)) return
-    const input = countOf(said["input_tokens"])
-    const output = countOf(said["output_tokens"])
-    if (input === undefined && output === undefined) return
-    counts.uncached = Math.max(counts.uncached, input ?? 0)
+    counts.uncached = Math.max(counts.uncached, countOf(said["input_tokens"]) ?? 0)
     counts.written = Math.max(counts.written, countOf(said["cache_creation_input_tokens"]) ?? 0)
     counts.read = Math.max(counts.read, countOf(said["cache_read_input_tokens"]) ?? 0)
-    counts.output = Math.max(counts.output, output ?? 0)
+    counts.output = Math.max(counts.output, countOf(said["output_tokens"]) ?? 0)
+    const inputTokens = counts.uncached + counts.written + counts.read
+    // No call is free: zeros are a server that does not count.
+    if (inputTokens + counts.output === 0) return
     answer.usage({
-      inputTokens: counts.uncached + counts.written + counts.read,
+      inputTokens,
       outputTokens: counts.output,
       cachedTokens: counts.read,
       estimated: false

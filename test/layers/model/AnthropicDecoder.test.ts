@@ -226,6 +226,8 @@ describe("AnthropicDecoder", () => {
       used(5, 0, 0)
     )
     assert.strictEqual(usageOf(begin(null), stop("end_turn", {}), done), undefined)
+    const zeros = { input_tokens: 0, output_tokens: 0 }
+    assert.strictEqual(usageOf(begin(zeros), stop("end_turn", zeros), done), undefined)
   })
 
   it("says why the model stopped", () => {
