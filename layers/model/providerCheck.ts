@@ -234,7 +234,10 @@ const examine = Effect.fnUntraced(function* (asked: Asked) {
     }
     return { result, clockOffMillis: undefined } satisfies Found
   }
-  const answer = yield* ask(asked)
+  // The client throws on what cannot be sent, such as a key with a line break.
+  const answer = yield* Effect.catchDefect(ask(asked), () =>
+    Effect.succeed<Silence>({ code: "the request cannot be made: is the key whole?" })
+  )
   return (
     "code" in answer
       ? { result: judgeSilence(asked, answer), clockOffMillis: undefined }

@@ -64,17 +64,24 @@ describe("a conversation in a terminal", () => {
     ])
   })
 
-  it("sends again after each greeting what was never acknowledged, and only that", () => {
+  it("sends again after each greeting what has not ended, so that an outcome it missed is told", () => {
     const t = terminal()
     t.write("m1", "one")
     t.write("m2", "two")
-    t.receive(hello(0), ack("m1"))
+    t.receive(hello(0), ack("m1"), answer("done"), outcome("m1", "answered"))
     t.sent.length = 0
     t.lose(true)
-    t.receive(hello(1))
+    t.receive(hello(1), ack("m2"), outcome("m2", "failed"))
 
     assert.deepStrictEqual(t.sent, [{ type: "message", id: "m2", content: "two" }])
     assert.include(t.screen(), "connecting again")
+    assert.deepStrictEqual(
+      t.ended.map(({ id, outcome: how }) => [id, how]),
+      [
+        ["m1", "answered"],
+        ["m2", "failed"]
+      ]
+    )
   })
 
   it("says once that the gateway is away", () => {

@@ -29,7 +29,7 @@ const admitted = Effect.fnUntraced(function* (given: Given) {
 
 /** One conversation: the socket, the state between, and who is told. */
 class Talk {
-  #state = ChatView.initial
+  #state: ChatView.ChatState
   readonly #socket: ChatSocket.ChatSocket
   readonly #show: (text: string) => void
   readonly #ended: (ending: ChatView.Ending) => void
@@ -37,8 +37,10 @@ class Talk {
   constructor(
     options: Pick<ChatSocket.Options, "url" | "token" | "session">,
     show: (text: string) => void,
-    ended: (ending: ChatView.Ending) => void
+    ended: (ending: ChatView.Ending) => void,
+    begin: ChatView.ChatState = ChatView.initial
   ) {
+    this.#state = begin
     this.#show = show
     this.#ended = ended
     this.#socket = ChatSocket.open({
@@ -164,8 +166,6 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
   })
 })
 
-const Sent = Api.SentMessage
-
 export const send = Effect.fn("cli.send")(function* (given: Given) {
   const { values } = given
   const said = values.get("TEXT")
@@ -174,15 +174,14 @@ export const send = Effect.fn("cli.send")(function* (given: Given) {
   const text = said === undefined || said === "-" ? (yield* readInput).trimEnd() : said
   if (text.trim() === "") return yield* wrong("the message is empty")
   const id = values.get("id") ?? newMessageId()
+  const { client, url } = yield* admitted(given)
+  const body = { session_key: sessionOf(given), content: text, id }
+  const sent = yield* client.call(Api.SentMessage, "POST", "/api/v1/os/messages/send", body)
   if (values.has("no-wait")) {
-    const client = yield* GatewayClient.connect(optionsOf(given))
-    const body = { session_key: sessionOf(given), content: text, id }
-    const sent = yield* client.call(Sent, "POST", "/api/v1/os/messages/send", body)
     if (values.has("json")) printJson(sent)
     else print(`${sent.message_id}\n`)
     return exitCodes.ok
   }
-  const { client, url } = yield* admitted(given)
   const isStreamed = process.stdout.isTTY && !values.has("json")
   const ending = yield* Effect.callback<ChatView.Ending>((resume) => {
     const talk = new Talk(
@@ -195,7 +194,9 @@ export const send = Effect.fn("cli.send")(function* (given: Given) {
         if (each.id !== id) return
         talk.close()
         resume(Effect.succeed(each))
-      }
+      },
+      // Its answer stands after it, even if it was given long ago to the same id.
+      ChatView.after(sent.seq)
     )
     talk.write(id, text)
     return Effect.sync(() => talk.close())
@@ -203,7 +204,7 @@ export const send = Effect.fn("cli.send")(function* (given: Given) {
   if (values.has("json")) {
     printJson({
       id,
-      ...(ending.messageId === undefined ? {} : { message_id: ending.messageId }),
+      message_id: sent.message_id,
       outcome: ending.outcome,
       ...(ending.content === undefined ? {} : { content: ending.content }),
       ...(ending.reason === undefined ? {} : { reason: ending.reason })

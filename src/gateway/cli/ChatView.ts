@@ -80,6 +80,9 @@ export const initial: ChatState = {
   lastMessageId: undefined
 }
 
+/** A conversation that goes on after this place. */
+export const after = (seq: number): ChatState => ({ ...initial, seen: seq })
+
 /** What to do after something happened. */
 export interface Step {
   readonly state: ChatState
@@ -128,7 +131,8 @@ export const received = (state: ChatState, frame: Frame): Step => {
     case "hello":
       return step(
         { ...state, seen: state.seen ?? frame.seq ?? 0 },
-        { send: state.open.filter(({ messageId }) => messageId === undefined).map(messageFrame) }
+        // Those that were acknowledged too: their second acknowledgement tells an outcome that was missed.
+        { send: state.open.map(messageFrame) }
       )
     case "ack":
       return step({

@@ -1,0 +1,274 @@
+/** The commands as a person runs them: the real program, a real gateway, a provider of our own. */
+import { assert, describe, it } from "@effect/vitest"
+import { type ChildProcess, spawn } from "node:child_process"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterEach } from "vitest"
+import {
+  configure,
+  type Gateway,
+  newFolder,
+  type Reply,
+  startGateway,
+  startProvider,
+  until
+} from "../scenarios/gatewayProcess.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const cleanups: Array<() => void> = []
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0)) cleanup()
+})
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+interface Running {
+  readonly child: ChildProcess
+  readonly stdout: () => string
+  readonly ended: Promise<Ended>
+}
+const start = (args: ReadonlyArray<string>, cwd = root, env: Record<string, string> = {}): Running => {
+  const child = spawn(process.execPath, [join(root, "layers/main.ts"), ...args], {
+    cwd,
+    env: { ...process.env, ...env }
+  })
+  cleanups.push(() => child.kill("SIGKILL"))
+  let stdout = ""
+  let stderr = ""
+  child.stdout.on("data", (part: Buffer) => (stdout += part.toString()))
+  child.stderr.on("data", (part: Buffer) => (stderr += part.toString()))
+  const ended = new Promise<Ended>((done) => child.on("close", (code) => done({ code, stdout, stderr })))
+  return { child, stdout: () => stdout, ended }
+}
+const run = (args: ReadonlyArray<string>, input = "", cwd = root, env: Record<string, string> = {}) => {
+  const running = start(args, cwd, env)
+  running.child.stdin?.end(input)
+  return running.ended
+}
+
+const gatewayWith = async (reply: (text: string) => Reply) => {
+  const provider = await startProvider(({ messages }) => reply(messages.at(-1)?.content ?? ""))
+  cleanups.push(provider.stop)
+  const { config, folder } = configure(provider.url)
+  const gateway = await startGateway(config)
+  track(gateway)
+  return { config, folder, gateway }
+}
+const track = (gateway: Gateway) => cleanups.push(() => gateway.child.kill("SIGKILL"))
+const echo = (text: string): Reply => ({ pieces: ["You said: ", text] })
+
+const slow = { timeout: 60_000 }
+
+describe("send", () => {
+  it("prints the answer, of words or of standard input; --json for programs", slow, async () => {
+    const { config } = await gatewayWith(echo)
+    const words = await run(["send", "--config", config, "good", "day"])
+    assert.deepStrictEqual(words, { code: 0, stdout: "You said: good day\n", stderr: "" })
+    const piped = await run(["send", "--config", config, "--session", "notes", "-"], "from a pipe\n")
+    assert.strictEqual(piped.stdout, "You said: from a pipe\n")
+
+    const { stdout } = await run(["send", "--config", config, "--json", "--id", "mine", "x"])
+    const told = JSON.parse(stdout) as Record<string, string>
+    assert.deepInclude(told, { id: "mine", outcome: "answered", content: "You said: x" })
+    const again = await run(["send", "--config", config, "--no-wait", "--id", "mine", "x"])
+    assert.strictEqual(again.stdout.trim(), told["message_id"])
+    const waited = await run(["send", "--config", config, "--id", "mine", "x"])
+    assert.strictEqual(waited.stdout, "You said: x\n")
+    const other = await run(["send", "--config", config, "--id", "mine", "y"])
+    assert.deepStrictEqual([other.code, other.stdout], [64, ""])
+  })
+
+  it("ends with 2 when the message was not answered, and with 64 when there is none", slow, async () => {
+    const { config } = await gatewayWith(() => ({ pieces: [] }))
+    const empty = await run(["send", "--config", config], "  \n")
+    assert.strictEqual(empty.code, 64)
+    assert.match(empty.stderr, /message is empty/)
+    const strange = await run(["send", "--config", config, "--session", "agent:x", "hi"])
+    assert.strictEqual(strange.code, 64)
+    assert.match(strange.stderr, /session key/)
+  })
+})
+
+describe("chat", () => {
+  it(
+    "streams, keeps what was written over a kill of the gateway, and gives each answer once",
+    slow,
+    async () => {
+      let pause = 0
+      const { config, gateway } = await gatewayWith((text) => ({
+        pieces: ["begun ", "and ", `done with ${text}`],
+        pauseMillis: pause
+      }))
+      const chat = start(["chat", "--config", config])
+      chat.child.stdin?.write("one\n")
+      await until("the first answer", () => chat.stdout().includes("begun and done with one\n"))
+      pause = 400
+      chat.child.stdin?.write("two\n")
+      await until("a beginning", () => chat.stdout().split("begun").length === 3)
+      gateway.child.kill("SIGKILL")
+      await gateway.exited
+      await until("the notice", () => chat.stdout().includes("connecting again"))
+      chat.child.stdin?.write("three\n")
+      pause = 0
+      // Another port: the chat finds the new gateway where it says it runs.
+      track(await startGateway(config))
+      await until("the answers", () => chat.stdout().includes("done with three"))
+      chat.child.stdin?.end()
+
+      const { code, stdout } = await chat.ended
+      assert.strictEqual(code, 0)
+      for (const text of ["one", "two", "three"])
+        assert.strictEqual(stdout.split(`done with ${text}\n`).length, 2, stdout)
+    }
+  )
+
+  it("stops an answer with /stop, traces it with /trace, and changes the session", slow, async () => {
+    const { config } = await gatewayWith((text) => ({
+      pieces: ["begun ", `ended ${text}`],
+      pauseMillis: text === "long" ? 30_000 : 0
+    }))
+    const chat = start(["chat", "--config", config])
+    chat.child.stdin?.write("long\n")
+    await until("a beginning", () => chat.stdout().includes("begun"))
+    chat.child.stdin?.write("/stop\n")
+    await until("the end", () => chat.stdout().includes("! cancelled"))
+    chat.child.stdin?.write("/trace\n/session other\nshort\n/dance\n")
+    await until("the trace", () => /cancelled by .*\n +AFTER/.test(chat.stdout()))
+    await until("the answer", () => chat.stdout().includes("ended short"))
+    chat.child.stdin?.end()
+    const { stdout } = await chat.ended
+    assert.include(stdout, "There is no command /dance")
+
+    const list = await run(["sessions", "list", "--config", config])
+    assert.include(list.stdout, "agent:main:other")
+  })
+})
+
+describe("what the gateway knows", () => {
+  it("is listed, shown, traced, exported and deleted", slow, async () => {
+    const { config, folder } = await gatewayWith(echo)
+    const at = ["--config", config]
+    for (let index = 1; index <= 3; index++) await run(["send", ...at, "--session", "work", `m${index}`])
+    assert.match((await run(["sessions", "list", ...at])).stdout, /agent:main:work +6 +0/)
+
+    const shown = (await run(["sessions", "show", "work", "--last", "2", ...at])).stdout
+    assert.include(shown, "You said: m3")
+    assert.notInclude(shown, "m2")
+    const id = /\[(msg_\w+)\]/.exec(shown)?.[1] ?? ""
+    const traced = await run(["trace", id, ...at])
+    assert.match(traced.stdout, /answered/)
+    for (const step of ["accepted", "run started", "model", "run ended"]) assert.include(traced.stdout, step)
+    const json = JSON.parse((await run(["trace", id, ...at, "--json"])).stdout) as Record<string, unknown>
+    assert.deepInclude(json, { id, outcome: "answered" })
+
+    const file = join(folder, "work.md")
+    await run(["sessions", "export", "work", "--format", "markdown", "--output", file, ...at])
+    assert.include(readFileSync(file, "utf8"), "You said: m1")
+    assert.strictEqual(statSync(file).mode & 0o777, 0o600)
+    const twice = await run(["sessions", "export", "work", "--output", file, ...at])
+    assert.deepStrictEqual([twice.code, /exists already/.test(twice.stderr)], [73, true])
+    const lines = (await run(["sessions", "export", "work", ...at])).stdout.trim().split("\n")
+    assert.deepStrictEqual(
+      lines.map((line) => (JSON.parse(line) as { readonly role: string }).role),
+      ["user", "assistant", "user", "assistant", "user", "assistant"]
+    )
+
+    assert.strictEqual((await run(["sessions", "delete", "work", ...at])).code, 64)
+    assert.strictEqual((await run(["sessions", "delete", "work", "--yes", ...at])).code, 0)
+    assert.strictEqual((await run(["sessions", "show", "work", ...at])).code, 2)
+    assert.strictEqual((await run(["trace", "msg_none", ...at])).code, 2)
+  })
+
+  it("shows lanes at work", slow, async () => {
+    const { config } = await gatewayWith(() => ({ pieces: ["a", "b"], pauseMillis: 20_000 }))
+    assert.include((await run(["lanes", "--config", config])).stdout, "No session is at work")
+    await run(["send", "--config", config, "--session", "busy", "--no-wait", "x"])
+    const { stdout } = await run(["lanes", "--config", config])
+    assert.match(stdout, /agent:main:busy +running/)
+  })
+
+  it("is not told with another token, and without a gateway it is said what to do", slow, async () => {
+    const { config } = await gatewayWith(echo)
+    const wrong = await run(["lanes", "--config", config], "", root, { OPENCRAW_GATEWAY_TOKEN: "another" })
+    assert.strictEqual(wrong.code, 77)
+    assert.match(wrong.stderr, /refused the token/)
+    const none = await run(["chat"], "", newFolder(), { OPENCRAW_DATA_DIR: newFolder() })
+    assert.strictEqual(none.code, 69)
+    assert.match(none.stderr, /No gateway runs .* Start one/)
+  })
+})
+
+describe("config", () => {
+  it("show tells what is in force and no secret", slow, async () => {
+    const { config } = configure("http://127.0.0.1:1/v1")
+    const text = readFileSync(config, "utf8").replace('api_key = "k"', 'api_key = "sk-verysecret"')
+    writeFileSync(config, text)
+    for (const args of [[], ["--json"]]) {
+      const { code, stdout } = await run(["config", "show", "--config", config, ...args])
+      assert.strictEqual(code, 0)
+      assert.include(stdout, "fake/fake-model")
+      assert.include(stdout, "<set, not shown>")
+      assert.notInclude(stdout, "verysecret")
+      assert.notInclude(stdout, "test-token")
+    }
+  })
+
+  it("check names every problem, and keys every key", slow, async () => {
+    const file = join(newFolder(), "c.toml")
+    writeFileSync(file, "[queue]\ncapp = 3\n[gateway]\nport = 99999\n", { mode: 0o600 })
+    const wrong = await run(["config", "check", "--config", file])
+    assert.strictEqual(wrong.code, 78)
+    for (const part of ["queue.capp", "cap?", "gateway.port"]) assert.include(wrong.stdout, part)
+    const json = JSON.parse((await run(["config", "check", "--config", file, "--json"])).stdout)
+    assert.deepInclude(json, { ok: false, file })
+    assert.match((await run(["config", "keys", "queue"])).stdout, /cap +20/)
+    assert.strictEqual((await run(["config", "keys", "quue"])).code, 64)
+  })
+
+  it("init writes a checked file for its owner only, and leaves an existing one alone", slow, async () => {
+    const folder = mkdtempSync(join(tmpdir(), "opencraw-"))
+    const file = join(folder, "opencraw.toml")
+    const init = (...args: ReadonlyArray<string>) => run(["config", "init", ...args], "sk-typed\n", folder)
+    const first = await init("--model", "openai/gpt-5", "--api-key", "-", "--port", "0")
+    assert.strictEqual(first.code, 0, first.stderr)
+    assert.strictEqual(statSync(file).mode & 0o777, 0o600)
+    assert.strictEqual((await run(["config", "check"], "", folder)).code, 0)
+    assert.include(readFileSync(file, "utf8"), 'api_key = "sk-typed"')
+
+    const second = await init("--model", "ollama/llama3.2")
+    assert.deepStrictEqual([second.code, /exists already.*--force/.test(second.stderr)], [73, true])
+    assert.include(readFileSync(file, "utf8"), "openai/gpt-5")
+    assert.strictEqual((await init("--model", "ollama/llama3.2", "--force")).code, 0)
+    assert.include(readFileSync(file, "utf8"), "ollama/llama3.2")
+    assert.deepStrictEqual(readdirSync(folder), ["opencraw.toml"])
+  })
+
+  it("init writes nothing that could not be used", slow, async () => {
+    const folder = newFolder()
+    const init = (...args: ReadonlyArray<string>) =>
+      run(["config", "init", ...args], "", folder, { OPENAI_API_KEY: "" })
+    const cases: ReadonlyArray<readonly [ReadonlyArray<string>, number, RegExp]> = [
+      [["--model", "gpt-5"], 64, /provider\/model/],
+      [["--model", "opnai/gpt-5"], 78, /no provider named opnai/],
+      [["--api-key", "x"], 64, /needs --model/],
+      [["--model", "openai/gpt-5", "--api-key", "a", "--api-key-env", "B"], 64, /not both/],
+      [["--model", "mine/m", "--base-url", "ftp://x"], 78, /http or https/],
+      [["--port", "70000"], 78, /gateway\.port/],
+      [["--channel", "pigeon"], 64, /webchat/]
+    ]
+    for (const [args, code, words] of cases) {
+      const ended = await init(...args)
+      assert.strictEqual(ended.code, code, ended.stderr)
+      assert.match(ended.stderr, words)
+    }
+    assert.isFalse(existsSync(join(folder, "opencraw.toml")))
+    const later = await init("--model", "openai/gpt-5", "--api-key-env", "LATER_KEY")
+    assert.match(later.stdout, /set the environment variable LATER_KEY/)
+    assert.notInclude(readFileSync(join(folder, "opencraw.toml"), "utf8"), "set later")
+  })
+})
