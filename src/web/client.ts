@@ -42,7 +42,7 @@ export interface Client {
 }
 
 /** Nobody, or not allowed: the page needs a new link. */
-export class Locked extends Error {}
+class Locked extends Error {}
 
 /** Unguessable and unique; `crypto.randomUUID` is missing on plain http from another machine. */
 const newId = (): string =>

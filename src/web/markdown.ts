@@ -280,15 +280,21 @@ class InlineParser {
     if (inWord || (char === "~" && length !== 2)) return this.#literal(length)
     this.#at += length
     let left = length
-    while (closes && left > 0) {
-      const taken = this.#closeEmphasis(char, left)
-      if (taken === 0) break
-      left -= taken
-    }
+    if (closes) left -= this.#closeAll(char, left)
     if (left === 0) return
     const at = this.#nodes.length
     this.#say(char.repeat(left))
     if (opens) this.#delimiters.push({ char, count: left, at })
+  }
+
+  #closeAll(char: string, length: number): number {
+    let closed = 0
+    while (closed < length) {
+      const taken = this.#closeEmphasis(char, length - closed)
+      if (taken === 0) break
+      closed += taken
+    }
+    return closed
   }
 
   /** How many of the closing characters found an opening. */

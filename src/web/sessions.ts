@@ -5,7 +5,7 @@
  * Does not own: the conversation on the screen (`client.ts`).
  */
 import { useEffect, useRef, useState } from "preact/hooks"
-import { getJson, Locked } from "./client.ts"
+import { getJson } from "./client.ts"
 
 export interface Listed {
   readonly session_key: string
@@ -111,19 +111,15 @@ export const useSessions = (
   heard.current = onDeleted
   const limit = isSearching ? SEARCHED : LISTED
   const latest = useRef(0)
-  const refresh = () => {
-    if (!isOpen) return
+  const read = async () => {
     const asked = ++latest.current
-    getJson(`${path}?limit=${limit}`).then(
-      (body) => {
-        const { sessions } = (body ?? { sessions: [] }) as { sessions: ReadonlyArray<Listed> }
-        if (asked === latest.current) setRead({ rows: sessions, isRead: true })
-      },
-      (error: unknown) => {
-        // The connection shows that there is none; the list is read again when it is back.
-        if (!(error instanceof Locked)) console.debug("the list of conversations could not be read")
-      }
-    )
+    const body = await getJson(`${path}?limit=${limit}`)
+    const { sessions } = (body ?? { sessions: [] }) as { sessions: ReadonlyArray<Listed> }
+    if (asked === latest.current) setRead({ rows: sessions, isRead: true })
+  }
+  const refresh = () => {
+    // When it fails the connection shows it; the list is read again when that is back.
+    if (isOpen) read().catch(() => undefined)
   }
   useEffect(refresh, [isOpen, limit])
   const again = useRef(refresh)

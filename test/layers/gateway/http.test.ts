@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
+import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as OpenCrawApi from "#src/gateway/apiDocument.ts"
 import { Auth } from "#src/gateway/Auth.ts"
@@ -238,6 +239,65 @@ describe("our own API", () => {
       const channels = yield* ask("/api/v1/os/channels")
       assert.deepInclude(channels.json.channels, { name: "webchat", delivery: "keyed", max_chars: 0 })
     }).pipe(Effect.provide(layer({ script: ["ok"] })))
+  )
+
+  it.effect("names a session, lists it by its title or its first words, and reads it from its end", () =>
+    Effect.gen(function* () {
+      const send = (id: string, content: string) =>
+        Effect.gen(function* () {
+          const { json } = yield* post("/api/v1/os/messages/send", { session_key: "garden", content, id })
+          while ((yield* ask(`/api/v1/os/messages/${json.message_id}`)).json.state !== "ended")
+            yield* Effect.yieldNow
+        })
+      const rename = (body: unknown, key = "Garden") =>
+        Effect.map(
+          ask(`/api/v1/os/sessions/${key}`, {
+            method: "PATCH",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify(body)
+          }),
+          ({ status, json }) => (status < 400 ? status : [status, json.error.param])
+        )
+      const listed = Effect.map(ask("/api/v1/os/sessions"), ({ json }) => json.sessions[0])
+      const before = (query: string) =>
+        Effect.map(ask(`/api/v1/os/sessions/garden/messages?${query}`), ({ json }) => [
+          json.messages.map((line: { seq: number }) => line.seq),
+          json.previous
+        ])
+
+      assert.strictEqual(yield* rename({ title: "Nothing yet" }).pipe(Effect.map(String)), "404,")
+      yield* send("m1", `  Roses\nand ${"tulips ".repeat(40)}`)
+      yield* send("m2", "and then?")
+      const untitled = yield* listed
+      assert.isUndefined(untitled.title)
+      assert.match(untitled.opening, /^Roses and tulips .{1,110}$/)
+
+      assert.strictEqual(yield* rename({ title: "  My \n garden " }), 204)
+      assert.strictEqual((yield* listed).title, "My garden")
+      assert.strictEqual(yield* rename({ title: " " }), 204)
+      assert.isUndefined((yield* listed).title)
+      assert.deepStrictEqual(yield* rename({ title: "x".repeat(201) }), [400, "title"])
+      assert.deepStrictEqual(yield* rename({ title: 7 }), [400, "title"])
+      assert.deepStrictEqual(yield* rename({ name: "x" }), [400, "name"])
+
+      assert.deepStrictEqual(yield* before("before=999999999999999&limit=3"), [[2, 3, 4], 2])
+      assert.deepStrictEqual(yield* before("before=2&limit=3"), [[1], undefined])
+      const both = yield* ask("/api/v1/os/sessions/garden/messages?before=2&after=1")
+      assert.deepStrictEqual([both.status, both.json.error.param], [400, "before"])
+    }).pipe(Effect.provide(layer({ script: ["ok", "ok"] })))
+  )
+
+  it.effect("says which messages have no outcome yet", () =>
+    Effect.gen(function* () {
+      yield* post("/api/v1/os/messages/send", { session_key: "slow", content: "1", id: "m1" })
+      yield* post("/api/v1/os/messages/send", { session_key: "slow", content: "2", id: "m2" })
+      const open = (yield* messagesOf("slow")).json.messages
+
+      assert.deepStrictEqual(
+        open.map((line: { open?: boolean }) => line.open),
+        [true, true]
+      )
+    }).pipe(Effect.provide(layer({ script: [[ScriptedModel.hang]] })))
   )
 
   it.effect("names the unknown key, the unknown parameter and the bad value", () =>
