@@ -90,10 +90,13 @@ describe("resolve", () => {
   } as const
 
   it("takes the nearest wish for each setting by itself, and says whose it was", () => {
-    assert.deepStrictEqual(resolveWithSources(config, "slack", { cap: 7 }, { mode: "steer" }), {
-      choice: { mode: "steer", debounceMs: 20, cap: 7, drop: "old" },
-      sources: { mode: "message", debounceMs: "channel", cap: "session", drop: "configuration" }
-    })
+    assert.deepStrictEqual(
+      resolveWithSources(config, "slack", { cap: 7, mode: "collect" }, { mode: "steer" }),
+      {
+        choice: { mode: "steer", debounceMs: 20, cap: 7, drop: "old" },
+        sources: { mode: "message", debounceMs: "channel", cap: "session", drop: "configuration" }
+      }
+    )
     assert.deepStrictEqual(resolveWithSources({}, "slack").sources, {
       mode: "default",
       debounceMs: "default",

@@ -19,7 +19,8 @@ describe("mayJoin", () => {
     assert.isTrue(mayJoin(warm, rowOf(2, { body: { params: { seed: 2, temperature: 1 } } })))
     assert.isFalse(mayJoin(warm, rowOf(2)))
     assert.isFalse(mayJoin(rowOf(1), rowOf(2, { body: { system: "be brief" } })))
-    assert.isFalse(mayJoin(rowOf(1, { body: { prior: [] } }), rowOf(2, { body: { prior: [] } })))
+    assert.isFalse(mayJoin(rowOf(1, { body: { prior: [] } }), rowOf(2)))
+    assert.isFalse(mayJoin(rowOf(1), rowOf(2, { body: { prior: [] } })))
   })
 
   it("does not take two routes for one because of how their names end", () => {
