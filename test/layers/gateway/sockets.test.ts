@@ -166,6 +166,47 @@ describe("/ws", () => {
     }).pipe(Effect.provide(layer({ script: ["ok"] })))
   )
 
+  it.effect("tells a late socket what the run under way has said and which tools are at work", () =>
+    Effect.gen(function* () {
+      const going = yield* Deferred.make<void>()
+      const ending = yield* Deferred.make<void>()
+      const script = yield* ModelScript
+      script.push(
+        [...ScriptedModel.text("Let me see."), ScriptedModel.call("time.now")],
+        [
+          ...ScriptedModel.text("Once ", "upon"),
+          ScriptedModel.wait(going),
+          ...ScriptedModel.text(" a time"),
+          ScriptedModel.wait(ending)
+        ]
+      )
+      const ada = yield* connect({ session_key: "s" })
+      ada.send({ type: "message", id: "m1", content: "tell me" })
+      yield* ada.until((frame) => frame.type === "delta" && frame.content === "upon")
+      const late = yield* connect({ session_key: "s", after: "0" })
+      const told = yield* late.until("delta")
+      yield* Deferred.succeed(going, undefined)
+      const next = yield* late.until((frame) => frame.content === " a time")
+      yield* Deferred.succeed(ending, undefined)
+      yield* late.until(isOutcome)
+
+      assert.deepInclude(told, { attempt: 1, offset: 0, content: "Once upon" })
+      assert.deepInclude(next, { run_id: told.run_id, offset: 9 })
+      assert.deepStrictEqual(types(late.frames).slice(0, 6), [
+        "hello",
+        "user",
+        "run",
+        "typing",
+        "delta",
+        "delta"
+      ])
+      assert.strictEqual(types(late.frames).filter((type) => type === "message").length, 1)
+      const after = yield* connect({ session_key: "s", after: "0" })
+      yield* after.until("message")
+      assert.notInclude(types(after.frames), "run")
+    }).pipe(Effect.provide(layer({ script: [] })))
+  )
+
   it.effect("cancels one message, and stops a session", () =>
     Effect.gen(function* () {
       const ada = yield* connect({ session_key: "s" })
