@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- gateway` and `npm run bench -- profile`: how fast, and where the time goes.
+ * `npm run bench -- gateway | start | profile`: how fast, and where the time goes.
  *
  * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
  * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
@@ -16,6 +16,7 @@ import { measureRestart } from "./bench/measureRestart.ts"
 import { measureStart } from "./bench/measureStart.ts"
 import { profile } from "./bench/profile.ts"
 import { Report } from "./bench/Report.ts"
+import { benchStart } from "./bench/start.ts"
 import { full, quick, type Sizes } from "./bench/sizes.ts"
 
 type Measure = (lab: Lab, provider: Provider, report: Report, sizes: Sizes) => Promise<void>
@@ -31,12 +32,13 @@ const measures: Readonly<Record<string, Measure>> = {
 }
 
 const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openclaw]
+       bench start [--quick]
        bench profile [--quick] [--sessions N]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
 interface Arguments {
-  readonly name: "gateway" | "profile"
+  readonly name: "gateway" | "start" | "profile"
   readonly isQuick: boolean
   readonly hasPeer: boolean
   /** What is measured. */
@@ -46,7 +48,7 @@ interface Arguments {
 }
 
 const readArguments = ([name, ...rest]: ReadonlyArray<string>): Arguments | undefined => {
-  if (name !== "gateway" && name !== "profile") return undefined
+  if (name !== "gateway" && name !== "start" && name !== "profile") return undefined
   let isQuick = false
   let hasPeer = false
   let only = Object.keys(measures)
@@ -69,19 +71,21 @@ const commit = (): string | undefined => {
   return asked.status === 0 ? asked.stdout.trim() : undefined
 }
 
+const aboutRun = (bench: string, isQuick: boolean) => ({
+  bench,
+  quick: isQuick,
+  date: new Date().toISOString(),
+  commit: commit(),
+  node: process.version,
+  cores: availableParallelism(),
+  cpu: cpus()[0]?.model,
+  load_before: loadavg()[0]
+})
+
 const benchGateway = async (lab: Lab, { isQuick, hasPeer, only }: Arguments): Promise<number> => {
   buildMissing()
   const report = new Report()
-  const about = {
-    bench: "gateway",
-    quick: isQuick,
-    date: new Date().toISOString(),
-    commit: commit(),
-    node: process.version,
-    cores: availableParallelism(),
-    cpu: cpus()[0]?.model,
-    load_before: loadavg()[0]
-  }
+  const about = aboutRun("gateway", isQuick)
   const provider = await lab.startProvider()
   for (const [name, measure] of Object.entries(measures)) {
     if (!only.includes(name)) continue
@@ -118,6 +122,10 @@ const main = async (): Promise<number> => {
     })
   }
   try {
+    if (args.name === "start") {
+      buildMissing()
+      return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))
+    }
     return await (args.name === "gateway"
       ? benchGateway(lab, args)
       : profile(lab, args.sessions, args.isQuick ? 320 : 1920))

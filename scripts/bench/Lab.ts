@@ -84,7 +84,7 @@ export interface GatewayOptions {
 }
 
 /** Ours and the providers' variables of the caller must not change what is measured. */
-const cleanEnvironment = (): NodeJS.ProcessEnv =>
+export const cleanEnvironment = (): NodeJS.ProcessEnv =>
   Object.fromEntries(
     Object.entries(process.env).filter(
       ([name]) => !/^(OPENCRAW_|NODE_OPTIONS$|NODE_COMPILE_CACHE$|LOAD_|OLLAMA_HOST$)|_API_KEY$/.test(name)
