@@ -266,3 +266,37 @@ const readOption = (token: string): QueueOverrides | "unclear" | undefined => {
     }
   }
 }
+
+/** Longest line of a summary, UTF-16 units. */
+const longestLine = 160
+
+/** A text as one line: whitespace squeezed, at most 160 long, the last being … when something was cut. Characters stay whole. */
+export const summaryLine = (text: string): string => {
+  const line = text.replace(/\s+/g, " ").trim()
+  if (line.length <= longestLine) return line
+  const cut = line.slice(0, longestLine - 1)
+  const last = cut.charCodeAt(cut.length - 1)
+  const isTorn = last >= 0xd800 && last <= 0xdbff
+  return `${(isTorn ? cut.slice(0, -1) : cut).trimEnd()}…`
+}
+
+/**
+ * What the next run is told about messages that gave way since the last one: how many, and the newest of them in a line each, at most
+ * `limit`. Undefined when none did.
+ */
+export const overflowNote = (
+  droppedLines: ReadonlyArray<string>,
+  count: number,
+  limit = droppedLines.length
+): string | undefined => {
+  if (count <= 0) return undefined
+  const lines = newest(droppedLines, limit)
+  const many = count === 1 ? "1 older message was" : `${count} older messages were`
+  const head = `[${many} dropped, because more were waiting than this session keeps]`
+  if (lines.length === 0) return head
+  const title = lines.length < count ? "The last of them, in short:" : "In short:"
+  return [head, title, ...lines.map((line) => `- ${line}`)].join("\n")
+}
+
+const newest = <A>(list: ReadonlyArray<A>, limit: number): ReadonlyArray<A> =>
+  limit <= 0 ? [] : list.slice(-limit)

@@ -1,10 +1,10 @@
 /**
  * Which messages become one run, and what that run is told.
  *
- * Owns: what may join, what a busy lane runs next in collect mode, which messages give way to a cap, and the words of all these.
- * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), nor outcomes (`RunDriver`). All of it is pure.
+ * Owns: what may join, what a busy lane runs next in collect mode, and how several messages are put as one text. All of it is pure.
+ * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), what gives way to a cap (the log).
  */
-import { type DropPolicy, summaryLine } from "#src/domain/Queue.ts"
+import { summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 
 /** Equal for messages of one channel, account, conversation and thread, and only for those. */
@@ -46,29 +46,6 @@ export const nextRun = (waiting: ReadonlyArray<MessageRow>, singlyUpTo = 0): Nex
   return waiting.every((row) => mayJoin(head, row))
     ? { messages: waiting, singlyUpTo }
     : { messages: [head], singlyUpTo: Math.max(...waiting.map(({ seq }) => seq)) }
-}
-
-/** What a cap makes of a newcomer. */
-export interface Admission<A> {
-  readonly accepted: boolean
-  /** What waits now, oldest first. */
-  readonly waiting: ReadonlyArray<A>
-  /** What gave way, oldest first. */
-  readonly dropped: ReadonlyArray<A>
-}
-
-/** Let a newcomer in beside what waits. A cap under 1 is none. */
-export const admit = <A>(
-  waiting: ReadonlyArray<A>,
-  newcomer: A,
-  { cap, drop }: { readonly cap: number; readonly drop: DropPolicy }
-): Admission<A> => {
-  if (cap < 1 || waiting.length < cap) {
-    return { accepted: true, waiting: [...waiting, newcomer], dropped: [] }
-  }
-  if (drop === "new") return { accepted: false, waiting, dropped: [] }
-  const kept = waiting.length - cap + 1
-  return { accepted: true, waiting: [...waiting.slice(kept), newcomer], dropped: waiting.slice(0, kept) }
 }
 
 /**

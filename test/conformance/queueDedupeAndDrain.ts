@@ -1,24 +1,18 @@
 /**
- * Rows of `queue-dedupe-and-drain`: the log tells repetitions, the lane's pure rules plan the runs.
+ * Rows of `queue-dedupe-and-drain`: the log tells repetitions and drops, `decide` plans the runs.
  *
- * The words of a prompt are ours; compared is what it holds: which texts, whole and in order, and what the note tells.
+ * Of a row's prompt only what it holds is compared: which texts, whole and in order, and what the note tells. With us each message
+ * stays an entry of its own.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { messageId } from "#src/domain/Ids.ts"
 import { local } from "#src/domain/Tenant.ts"
-import {
-  type DropPolicy,
-  normalizeMode,
-  overflowNote,
-  type QueueMode,
-  summaryLine
-} from "#src/domain/Queue.ts"
+import { type DropPolicy, normalizeMode, type QueueMode } from "#src/domain/Queue.ts"
 import { MessageLog, type MessageRow } from "#src/horizons/MessageLog.ts"
-import { admit, collectedPrompt } from "#src/lane/collect.ts"
-import { decide, initial, type LaneEvent, type Run } from "#src/lane/decide.ts"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
 import { rowOf } from "../lane/rows.ts"
+import { busySession } from "./busySession.ts"
 import { told } from "./queueNotes.ts"
 import { compare, type Row, type Verdict } from "./Row.ts"
 
@@ -130,43 +124,18 @@ interface Plan {
   readonly route: ReadonlyArray<string>
 }
 
-/** What a busy lane does with what arrived meanwhile, once it is free. */
-const runsOf = (waiting: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
-  const runs: Array<Run> = []
-  let state = initial(100)
-  const post = (event: LaneEvent) => {
-    const decision = decide(state, event)
-    state = decision.state
-    for (const command of decision.commands) if (command._tag === "Start") runs.push(command.run)
-  }
-  post({ _tag: "Arrived", message: rowOf(1), begun: false })
-  for (const message of waiting) post({ _tag: "Arrived", message, begun: false })
-  for (const { runId } of runs) post({ _tag: "RunEnded", runId, end: "finished" })
-  return runs.slice(1).map(({ messages }) => messages)
-}
-
-const drain = ({ settings, messages }: DrainInput): ReadonlyArray<Plan> => {
+const drain = async ({ settings, messages }: DrainInput): Promise<ReadonlyArray<Plan>> => {
   const { cap, dropPolicy: drop } = settings
   const mode = normalizeMode(settings.mode) === "collect" ? "collect" : "followup"
-  let waiting: ReadonlyArray<MessageRow> = []
-  const dropped: Array<string> = []
-  for (const [index, message] of messages.entries()) {
-    const row = rowFrom(message, index + 1, String(index), mode)
-    const admission = admit(waiting, row, { cap, drop })
-    waiting = admission.waiting
-    if (drop === "summarize") dropped.push(...admission.dropped.map(({ body }) => summaryLine(body.text)))
-  }
-  return runsOf(waiting).map((rows, index) => {
-    const note = index === 0 ? overflowNote(dropped, dropped.length, Math.max(cap, 0)) : undefined
-    const prompt = collectedPrompt(rows, note)
-    const isNoted = note !== undefined && prompt.includes(note)
-    const { channel, conversation, account, thread } = rows[0]!.identity
+  const arriving = messages.map((message, index) => rowFrom(message, index + 1, String(index), mode))
+  const { runs } = await Effect.runPromise(busySession(arriving, { cap, drop }))
+  return runs.map((run) => {
+    // The log's own limit of lines is fixed (.decisions/0006).
+    const { count, lines } = told(run.note)
+    const { channel, conversation, account, thread } = run.messages[0]!.identity
     return {
-      texts: textsOf(
-        prompt,
-        rows.map(({ body }) => body.text)
-      ),
-      note: isNoted ? told(note) : null,
+      texts: run.texts,
+      note: run.note === "" ? null : { count, lines: lines.slice(-Math.max(cap, 1)) },
       route: [channel, conversation, account, thread]
     }
   })
@@ -205,11 +174,11 @@ const expectedRuns = (
   return read
 }
 
-const runDrain = ({
+const runDrain = async ({
   input,
   expected
-}: Row<DrainInput, { readonly runs: ReadonlyArray<ExpectedRun> }>): Verdict => {
-  const actual = drain(input)
+}: Row<DrainInput, { readonly runs: ReadonlyArray<ExpectedRun> }>): Promise<Verdict> => {
+  const actual = await drain(input)
   const wanted = expectedRuns(expected.runs, input.messages)
   const verdict = compare(actual, wanted)
   if (verdict.ok || !input.messages.some((message) => message.summaryLine !== undefined)) return verdict

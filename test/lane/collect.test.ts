@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { overflowNote, summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
-import { admit, collectedPrompt, joinParts, mayJoin, nextRun, routeKey } from "#src/lane/collect.ts"
+import { collectedPrompt, joinParts, mayJoin, nextRun, routeKey } from "#src/lane/collect.ts"
 import { rowOf } from "./rows.ts"
 
 describe("mayJoin", () => {
@@ -91,40 +91,6 @@ describe("nextRun, again and again", () => {
     assert.deepStrictEqual(nextRun([rowOf(2), ...later], 2)?.messages, [rowOf(2)])
     assert.deepStrictEqual(nextRun(later, 2)?.messages, later)
     assert.strictEqual(nextRun([]), undefined)
-  })
-})
-
-describe("admit", () => {
-  it.prop(
-    "never keeps more than the cap, and accounts for everything",
-    {
-      count: Schema.Literals([0, 1, 2, 7]),
-      cap: Schema.Literals([1, 2, 3]),
-      drop: Schema.Literals(["old", "new", "summarize"])
-    },
-    ({ count, cap, drop }) => {
-      let waiting: ReadonlyArray<number> = []
-      const gone: Array<number> = []
-      for (let one = 0; one < count; one++) {
-        const admission = admit(waiting, one, { cap, drop })
-        gone.push(...admission.dropped, ...(admission.accepted ? [] : [one]))
-        waiting = admission.waiting
-        assert.isAtMost(waiting.length, cap)
-      }
-      const all = Array.from({ length: count }, (_, one) => one)
-      assert.deepStrictEqual(drop === "new" ? [...waiting, ...gone] : [...gone, ...waiting], all)
-    }
-  )
-
-  it("brings a queue under a cap that was lowered", () => {
-    const { waiting, dropped } = admit([1, 2, 3, 4], 5, { cap: 2, drop: "old" })
-    assert.deepStrictEqual(
-      [waiting, dropped],
-      [
-        [4, 5],
-        [1, 2, 3]
-      ]
-    )
   })
 })
 
