@@ -36,6 +36,8 @@ export const TranscriptMessage = Schema.Struct({
   client_id: Schema.optionalKey(Schema.String),
   answers: Schema.optionalKey(Schema.Array(Schema.String)),
   partial: Schema.optionalKey(Schema.String),
+  /** The tools its run used, in order. */
+  tools: Schema.optionalKey(Schema.Array(Schema.Struct({ name: Schema.String, status: Schema.String }))),
   /** True on a user's message that has no outcome yet; absent otherwise. */
   open: Schema.optionalKey(Schema.Boolean),
   created_at: Schema.Finite

@@ -250,6 +250,7 @@ const toLine =
     ...(line.clientId === undefined ? {} : { client_id: line.clientId }),
     ...(line.answers === undefined ? {} : { answers: line.answers }),
     ...(line.partial === undefined ? {} : { partial: line.partial }),
+    ...(line.tools === undefined ? {} : { tools: line.tools }),
     ...(line.role === "user" && open.has(line.id) ? { open: true } : {}),
     created_at: line.createdAt
   })

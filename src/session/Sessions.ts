@@ -9,12 +9,18 @@ import * as Effect from "effect/Effect"
 import * as Clock from "effect/Clock"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import type { MessageId } from "#src/domain/Ids.ts"
+import type { MessageId, RunId } from "#src/domain/Ids.ts"
+import type { ToolStatus } from "#src/domain/Tool.ts"
 import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
 import { HistoryCache } from "./HistoryCache.ts"
+
+export interface ToolUse {
+  readonly name: string
+  readonly status: ToolStatus
+}
 
 /** One line of a conversation as a person reads it: no tool calls, no bookkeeping. */
 export interface TranscriptMessage {
@@ -29,6 +35,8 @@ export interface TranscriptMessage {
   readonly answers: ReadonlyArray<string> | undefined
   /** Set when the text was cut off, and by what. */
   readonly partial: "interrupted" | "cancelled" | "failed" | undefined
+  /** On a run's first line: the tools it used, in order, as far as they stand on this page. Absent when there are none. */
+  readonly tools?: ReadonlyArray<ToolUse>
   readonly createdAt: number
 }
 
@@ -100,17 +108,20 @@ export const make = Effect.gen(function* () {
     query: { readonly after?: number; readonly limit: number }
   ) {
     const found: Array<TranscriptMessage> = []
+    const tools = new ToolsOfRuns()
     let after = query.after ?? 0
     while (true) {
       const rows = yield* log.entries({ tenant: local, session: key, afterSeq: after, limit: pageSize })
       for (const row of rows) {
         after = row.seq
         const message = toMessage(row)
-        if (message === undefined) continue
-        if (found.length === query.limit) return { messages: found, next: found.at(-1)!.seq }
-        found.push(message)
+        if (message !== undefined && found.length === query.limit) {
+          return { messages: tools.joined(found), next: found.at(-1)!.seq }
+        }
+        tools.see(row)
+        if (message !== undefined) found.push(message)
       }
-      if (rows.length < pageSize) return { messages: found, next: undefined }
+      if (rows.length < pageSize) return { messages: tools.joined(found), next: undefined }
     }
   })
 
@@ -119,17 +130,22 @@ export const make = Effect.gen(function* () {
     query: { readonly before: number; readonly limit: number }
   ) {
     const found: Array<TranscriptMessage> = []
+    const tools = new ToolsOfRuns()
     let before = query.before
     while (true) {
       const rows = yield* log.entries({ tenant: local, session: key, beforeSeq: before, limit: pageSize })
       for (const row of rows.toReversed()) {
         before = row.seq
         const message = toMessage(row)
-        if (message === undefined) continue
-        if (found.length === query.limit) return { messages: found.toReversed(), previous: found.at(-1)!.seq }
-        found.push(message)
+        if (message !== undefined && found.length === query.limit) {
+          return { messages: tools.joined(found.toReversed()), previous: found.at(-1)!.seq }
+        }
+        tools.see(row)
+        if (message !== undefined) found.push(message)
       }
-      if (rows.length < pageSize) return { messages: found.toReversed(), previous: undefined }
+      if (rows.length < pageSize) {
+        return { messages: tools.joined(found.toReversed()), previous: undefined }
+      }
     }
   })
 
@@ -193,6 +209,33 @@ const opening = (text: string): string =>
     .replace(/[\uD800-\uDBFF]$/, "")
     .replace(/\s+/g, " ")
     .trim()
+
+/** Which tools each run used, of the entries that were seen in any order. */
+class ToolsOfRuns {
+  readonly #uses = new Map<RunId, Array<ToolUse & { readonly seq: number }>>()
+  readonly #runs = new Map<string, RunId>()
+
+  see({ id, seq, runId, entry }: EntryRow): void {
+    if (runId === undefined || entry.kind === "user") return
+    if (entry.kind !== "tool") return void this.#runs.set(id, runId)
+    const use = { seq, name: entry.name, status: entry.status }
+    const uses = this.#uses.get(runId)
+    if (uses === undefined) this.#uses.set(runId, [use])
+    else uses.push(use)
+  }
+
+  /** The lines, oldest first, the first one of each run with its tools. */
+  joined(lines: ReadonlyArray<TranscriptMessage>): ReadonlyArray<TranscriptMessage> {
+    return lines.map((line) => {
+      const run = this.#runs.get(line.id)
+      const uses = run === undefined ? undefined : this.#uses.get(run)
+      if (run === undefined || uses === undefined) return line
+      this.#uses.delete(run)
+      const tools = uses.toSorted((a, b) => a.seq - b.seq).map(({ name, status }) => ({ name, status }))
+      return { ...line, tools }
+    })
+  }
+}
 
 /** Steps that asked for tools, their results and opaque entries are the run's own business. */
 const toMessage = (row: EntryRow): TranscriptMessage | undefined => {

@@ -14,6 +14,7 @@ export interface HistoryRow {
   readonly client_id?: string
   readonly answers?: ReadonlyArray<string>
   readonly partial?: string
+  readonly tools?: ReadonlyArray<{ readonly name: string; readonly status: string }>
   /** A user's message that has no outcome yet. */
   readonly open?: boolean
   readonly created_at?: number
@@ -103,7 +104,7 @@ export interface AnswerLine {
   readonly cutOff: string | undefined
   /** Client ids of the messages it answers. */
   readonly answers: ReadonlyArray<string>
-  /** The tools its run used while this page looked on. */
+  /** The tools its run used. */
   readonly tools: ReadonlyArray<ToolUse>
 }
 export type Line = UserLine | AnswerLine
@@ -253,7 +254,12 @@ const ofRow = (row: HistoryRow): Line =>
         text: row.content,
         cutOff: row.partial,
         answers: row.answers ?? none,
-        tools: none
+        tools: (row.tools ?? none).map(({ name, status }, index) => ({
+          callId: String(index),
+          name,
+          summary: "",
+          result: status
+        }))
       }
 
 /** Lines and rows as one, each once. The row is the truth; what only this page knows of a line stays with it. */
@@ -265,7 +271,8 @@ const merged = (lines: ReadonlyArray<Line>, rows: ReadonlyArray<HistoryRow>): Re
     if (line.kind !== "user") {
       const row = bySeq.get(line.seq)
       if (row === undefined) kept.push(line)
-      else if (row.kind !== "user") bySeq.set(line.seq, { ...row, tools: line.tools })
+      else if (row.kind !== "user" && row.tools.length === 0)
+        bySeq.set(line.seq, { ...row, tools: line.tools })
       continue
     }
     const seq = line.clientId === "" ? line.seq : (byClient.get(line.clientId) ?? line.seq)

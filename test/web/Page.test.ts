@@ -128,6 +128,7 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
 
     await page.reload()
     await answer("time.now: 2").waitFor()
+    await page.getByText("Used time.now").waitFor()
     assert.deepStrictEqual(await lines(), before)
   })
 

@@ -287,6 +287,27 @@ describe("our own API", () => {
     }).pipe(Effect.provide(layer({ script: ["ok", "ok"] })))
   )
 
+  it.effect("tells with an answer which tools its run used, from both ends", () =>
+    Effect.gen(function* () {
+      yield* chat({ ...says("what time is it?"), user: "ann" })
+      const tools = (query: string) =>
+        Effect.map(ask(`/api/v1/os/sessions/user:ann/messages?${query}`), ({ json }) =>
+          json.messages.map((line: { tools?: unknown }) => line.tools)
+        )
+      const used = [
+        { name: "time.now", status: "ok" },
+        { name: "nothing.such", status: "unknown_tool" }
+      ]
+
+      assert.deepStrictEqual(yield* tools("limit=10"), [undefined, used])
+      assert.deepStrictEqual(yield* tools("before=99&limit=1"), [used])
+    }).pipe(
+      Effect.provide(
+        layer({ script: [[ScriptedModel.call("time.now"), ScriptedModel.call("nothing.such")], "noon"] })
+      )
+    )
+  )
+
   it.effect("says which messages have no outcome yet", () =>
     Effect.gen(function* () {
       yield* post("/api/v1/os/messages/send", { session_key: "slow", content: "1", id: "m1" })
