@@ -13,9 +13,10 @@ import type { Checks } from "#src/check/Checks.ts"
 import type { MessageLog } from "#src/horizons/MessageLog.ts"
 import * as System from "#src/System.ts"
 
-/** Ids that count: the same in every run of a test. */
+let count = 0
+
+/** Ids that count, on over every system of one test process: two lives on one log never give the same id. */
 export const layerIds = Layer.sync(Ids, () => {
-  let count = 0
   return Ids.of({
     next: (prefix) => `${prefix}_${String(++count).padStart(6, "0")}`,
     secret: () => `secret-${String(++count).padStart(16, "0")}`

@@ -244,14 +244,8 @@ type Decoded = typeof ConfigSchema.Type
 type ProviderMap = Readonly<Record<string, ProviderSettings>>
 type Agents = Readonly<Record<string, AgentSettings>>
 
-const notBuiltYet = (
-  { queue, inbound, runtime, gateway }: Config,
-  agents: Agents
-): ReadonlyArray<Problem> => {
+const notBuiltYet = ({ inbound, runtime, gateway }: Config, agents: Agents): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
-  if (queue.drop !== "new") {
-    problems.push({ path: "queue.drop", problem: `${queue.drop} is not built yet`, hint: "use new" })
-  }
   for (const [path, millis] of inboundWaits(inbound)) {
     if (millis > 0) problems.push({ path, problem: "joining parts is not built yet", hint: "use 0" })
   }

@@ -4,9 +4,11 @@
 import * as Layer from "effect/Layer"
 import * as Agent from "#src/agent/Agent.ts"
 import * as Channels from "#src/channel/Channels.ts"
+import * as Commands from "#src/command/Commands.ts"
 import * as Checks from "#src/check/Checks.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import * as SessionQueues from "#src/lane/SessionQueues.ts"
 import * as RunDriver from "#src/lane/RunDriver.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Feed from "#src/outbound/Feed.ts"
@@ -19,6 +21,7 @@ import * as Tools from "#src/tool/Tools.ts"
 export const registries = Layer.mergeAll(
   Tools.layer,
   Channels.layer,
+  Commands.layer,
   Checks.layer,
   ModelKinds.layer,
   Feed.layer
@@ -26,7 +29,7 @@ export const registries = Layer.mergeAll(
 
 /** From the inbox to the outbox. Needs the log, a model, ids, the settings and the registries. */
 export const layer = Inbound.layer.pipe(
-  Layer.provideMerge(Lanes.layer),
+  Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
   Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, Outbound.layer)),
   Layer.merge(TimeTools.layer)

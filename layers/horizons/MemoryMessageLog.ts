@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { type DeliveryId, deliveryId, type MessageId, messageId, type RunId, runId } from "#src/domain/Ids.ts"
 import type { Identity } from "#src/domain/Inbound.ts"
+import type { QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
 import * as Usages from "#src/domain/Usage.ts"
@@ -24,6 +25,7 @@ import {
   Fenced,
   type Finish,
   IdReused,
+  type KeepQueue,
   LogError,
   MessageLog,
   type MessageRow,
@@ -39,7 +41,16 @@ import {
   type Unit
 } from "#src/horizons/MessageLog.ts"
 import { storable, toJson } from "#layers/platform/storable.ts"
-import { answerIndex, canonical, isAnswered, readEntry, type Refusal, wholeLimit } from "./stored.ts"
+import {
+  answerIndex,
+  canonical,
+  isAnswered,
+  noteOf,
+  noticeOf,
+  readEntry,
+  type Refusal,
+  wholeLimit
+} from "./stored.ts"
 
 type Answer<Tag extends Unit["_tag"]> = Result.Result<Committed[Tag], Refusal>
 
@@ -48,6 +59,9 @@ type Open<Row> = { -readonly [Key in keyof Row]: Row[Key] }
 interface Session extends Open<SessionRow> {
   ephemeral: boolean
   order: number
+  /** Dropped messages that the next run is still to be told of. */
+  overflow: number
+  queue: QueueOverrides | undefined
   /** By seq, without gaps: the entry of seq n is at n - 1. */
   readonly entries: Array<Open<EntryRow>>
 }
@@ -110,10 +124,54 @@ const makeRows = (): Rows => ({
 const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Session => {
   const found = rows.sessions.get(place.session)
   if (found !== undefined) return found
-  const counts = { seq: 0, order: 0, open: 0, createdAt: at, updatedAt: at }
-  const made = { place, title: undefined, ephemeral, ...counts, entries: [] }
+  const counts = { seq: 0, order: 0, open: 0, overflow: 0, createdAt: at, updatedAt: at }
+  const made = { place, title: undefined, queue: undefined, ephemeral, ...counts, entries: [] }
   rows.sessions.set(place.session, made)
   return made
+}
+
+/** End the oldest messages that no run has taken, as many as the newcomer needs; undefined when that is not enough. */
+const makeRoom = (
+  rows: Rows,
+  place: Place,
+  { messageId: by, cap, drop, dropNotice, at }: Accept
+): Pick<Committed["Accept"], "dropped" | "notices"> | undefined => {
+  const session = rows.sessions.get(place.session)
+  if (cap < 1) return undefined
+  const needed = (session?.open ?? 0) - cap + 1
+  if (session === undefined || needed <= 0) return { dropped: [], notices: [] }
+  const oldest = [...rows.messages.values()]
+    .filter(
+      (row) => row.place.session === place.session && row.outcome === undefined && row.runId === undefined
+    )
+    .toSorted((a, b) => a.seq - b.seq)
+    .slice(0, needed)
+  if (drop === "new" || oldest.length < needed) return undefined
+  const notices: Array<DeliveryRow> = []
+  for (const message of oldest) {
+    message.outcome = "dropped"
+    message.outcomeBy = storable(by)
+    message.endedAt = at
+    const { channel, account, conversation, thread } = message.identity
+    if (dropNotice?.channels.includes(channel) !== true) continue
+    const route = { channel, account, conversation, thread }
+    const notice = noticeOf(
+      message.place,
+      message.id,
+      message.seq,
+      route,
+      dropNotice.text.toWellFormed(),
+      session.updatedAt
+    )
+    rows.deliveries.set(notice.id, notice)
+    notices.push(notice)
+  }
+  session.open -= oldest.length
+  if (drop === "summarize") session.overflow += oldest.length
+  return {
+    dropped: oldest.map(({ id: one, identity }) => ({ messageId: one, clientId: identity.externalId })),
+    notices
+  }
 }
 
 const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
@@ -129,11 +187,13 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
       messageId: before.id,
       seq: before.seq,
       outcome: before.outcome,
-      started: false
+      started: false,
+      dropped: [],
+      notices: []
     })
   }
-  if ((rows.sessions.get(place.session)?.open ?? 0) >= unit.cap)
-    return Result.fail(new SessionFull({ cap: unit.cap }))
+  const gone = makeRoom(rows, place, unit)
+  if (gone === undefined) return Result.fail(new SessionFull({ cap: unit.cap }))
   const { ephemeral, access } = unit.message
   const session = sessionOf(rows, place, ephemeral, unit.at)
   session.ephemeral &&= ephemeral
@@ -171,7 +231,7 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     at: unit.at,
     answers: undefined
   })
-  const started = unit.start !== undefined && session.open === 1
+  const started = unit.start !== undefined && session.open === 1 && session.overflow === 0
   const { messageId: accepted, at } = unit
   if (started)
     start(rows, { _tag: "Start", place: unit.place, runId: unit.start, messageIds: [accepted], at })
@@ -180,7 +240,8 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     messageId: accepted,
     seq: message.seq,
     outcome: undefined,
-    started
+    started,
+    ...gone
   })
 }
 
@@ -188,6 +249,22 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
 const openMessage = (rows: Rows, place: Place, name: MessageId): Message | undefined => {
   const message = rows.messages.get(id.message(name))
   return message?.place.session === place.session && message.outcome === undefined ? message : undefined
+}
+
+/** The run that starts is told of what was dropped since the last one: those messages then belong to it. */
+const tellOverflow = (rows: Rows, session: Session, run: RunId, at: number) => {
+  if (session.overflow === 0) return
+  const dropped = [...rows.messages.values()]
+    .filter(
+      (row) =>
+        row.place.session === session.place.session && row.outcome === "dropped" && row.runId === undefined
+    )
+    .toSorted((a, b) => a.seq - b.seq)
+    .slice(-session.overflow)
+  const entry = noteOf(dropped.map(({ id: one, body }) => ({ id: one, text: body.text })))
+  for (const message of dropped) message.runId = run
+  session.overflow = 0
+  write(session, { id: `note_${run}`, runId: run, entry, usage: undefined, at, answers: undefined })
 }
 
 const start = (rows: Rows, unit: Start): Answer<"Start"> => {
@@ -219,6 +296,7 @@ const start = (rows: Rows, unit: Start): Answer<"Start"> => {
     usage: Usages.none,
     failure: undefined
   })
+  tellOverflow(rows, session, name, unit.at)
   for (const message of messages) {
     message.runId = name
     const entry = session.entries[message.seq - 1]
@@ -436,6 +514,22 @@ const deleteSession = (rows: Rows, unit: DeleteSession): Answer<"DeleteSession">
   return Result.succeed({ existed: forget(rows, session), cancelled })
 }
 
+const keepQueue = (rows: Rows, unit: KeepQueue): Answer<"KeepQueue"> => {
+  const session = sessionOf(rows, placeOf(unit.place), false, unit.at)
+  session.queue = Object.keys(unit.overrides).length === 0 ? undefined : copied(unit.overrides)
+  return Result.succeed({})
+}
+
+const queues = (rows: Rows, { after = "" as SessionKey, limit }: Query<"queues">) =>
+  [...rows.sessions.values()]
+    .flatMap(({ place, queue }) =>
+      queue === undefined || compareText(place.session, after) <= 0
+        ? []
+        : [{ session: place.session, overrides: queue }]
+    )
+    .toSorted((a, b) => compareText(a.session, b.session))
+    .slice(0, wholeLimit(limit))
+
 const renameSession = (rows: Rows, unit: RenameSession): Answer<"RenameSession"> => {
   const session = rows.sessions.get(id.session(unit.place.session))
   if (session !== undefined) session.title = unit.title === undefined ? undefined : copied(unit.title)
@@ -461,6 +555,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return deleteSession(rows, unit)
     case "RenameSession":
       return renameSession(rows, unit)
+    case "KeepQueue":
+      return keepQueue(rows, unit)
   }
 }
 
@@ -621,6 +717,7 @@ const make = () => {
     lookup: over(lookup),
     undelivered: over(undelivered),
     sessions: over(listed),
+    queues: over(queues),
     purge: over(purge),
     broken: Effect.never
   })

@@ -100,6 +100,7 @@ export const make = Effect.gen(function* () {
     lookup: reading(Reads.lookup),
     undelivered: reading(Reads.undelivered),
     sessions: reading(Reads.sessions),
+    queues: reading(Reads.queues),
     purge,
     broken
   })

@@ -253,6 +253,18 @@ export const undelivered = (db: Db, query: Query<"undelivered">): ReadonlyArray<
   return db.all<DeliveryColumns>(sql, [...params, wholeLimit(limit)]).map(deliveryRow)
 }
 
+const keptQueues = `SELECT session, queue FROM sessions
+  WHERE org = ? AND project = ? AND queue IS NOT NULL AND session > ? ORDER BY session LIMIT ?`
+export const queues = (db: Db, { tenant, after = "" as SessionKey, limit }: Query<"queues">) =>
+  db
+    .all<{ session: SessionKey; queue: string }>(keptQueues, [
+      tenant.org,
+      tenant.project,
+      after,
+      wholeLimit(limit)
+    ])
+    .map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
+
 interface SessionColumns extends Home {
   readonly title: string | null
   readonly seq: number

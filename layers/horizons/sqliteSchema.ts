@@ -103,7 +103,24 @@ const statements = (list: ReadonlyArray<string>) =>
 /** JSON, like every text of people; NULL until somebody named the session. */
 const titles = [`ALTER TABLE sessions ADD COLUMN title TEXT`]
 
-const migrations = { "0001_log": statements(first), "0002_titles": statements(titles) }
+/** How many dropped messages the next run is still to be told of, and which they are. */
+const overflow = [
+  `ALTER TABLE sessions ADD COLUMN overflow INTEGER NOT NULL DEFAULT 0`,
+  `CREATE INDEX messages_dropped ON messages (org, project, session, seq) WHERE outcome = 'dropped' AND run_id IS NULL`
+]
+
+/** JSON of the settings that a session keeps for its queue; NULL for none. */
+const queues = [
+  `ALTER TABLE sessions ADD COLUMN queue TEXT`,
+  `CREATE INDEX sessions_queue ON sessions (org, project, session) WHERE queue IS NOT NULL`
+]
+
+const migrations = {
+  "0001_log": statements(first),
+  "0002_titles": statements(titles),
+  "0003_overflow": statements(overflow),
+  "0004_queues": statements(queues)
+}
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length
 export const table = "log_migrations"

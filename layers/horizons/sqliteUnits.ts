@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import { messageId } from "#src/domain/Ids.ts"
+import type { Route } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import * as Usages from "#src/domain/Usage.ts"
@@ -16,10 +17,12 @@ import {
   type Append,
   type Committed,
   type DeleteSession,
+  type DeliveryRow,
   type Ending,
   Fenced,
   type Finish,
   IdReused,
+  type KeepQueue,
   type Place,
   type RenameSession,
   type SendBegun,
@@ -31,7 +34,7 @@ import {
 } from "#src/horizons/MessageLog.ts"
 import type { Db } from "#layers/platform/SqliteClient.ts"
 import { toJson } from "#layers/platform/storable.ts"
-import { answerIndex, canonical, isAnswered, type Refusal } from "./stored.ts"
+import { answerIndex, canonical, isAnswered, noteOf, noticeOf, type Refusal } from "./stored.ts"
 
 type Answer<Tag extends Unit["_tag"]> = Result.Result<Committed[Tag], Refusal>
 
@@ -50,10 +53,10 @@ const findIdentity = `SELECT id, seq, body_hash, outcome FROM messages
 const openMessage = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
   VALUES (?, ?, ?, ?, ?, 1, ?, 1, ?, ?)
   ON CONFLICT (org, project, session) DO UPDATE SET
-    seq = seq + 1, ord = ord + iif(open = 0, excluded.ord, 0), open = open + 1,
+    seq = seq + 1, ord = ord + iif(open = 0 AND overflow = 0, excluded.ord, 0), open = open + 1,
     ephemeral = min(ephemeral, excluded.ephemeral), updated_at = max(updated_at, excluded.updated_at)
   WHERE open < ?
-  RETURNING seq, ord, open`
+  RETURNING seq, ord, open, overflow`
 const insertMessage = `INSERT INTO messages (org, project, agent, session, id, seq, channel, account, conversation, thread,
     external_id, revision, sender, access, ephemeral, body, body_hash, accepted_at, run_id)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
@@ -64,6 +67,51 @@ const moveCursor = `INSERT INTO cursors (org, project, agent, session, channel, 
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (org, project, channel, account) DO UPDATE SET
     agent = excluded.agent, session = excluded.session, position = excluded.position, updated_at = excluded.updated_at`
+
+const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
+  WHERE org = ? AND project = ? AND id = ?`
+const insertDelivery = `INSERT INTO outbox (org, project, agent, session, id, run_id, seq, part, channel, account, conversation, thread,
+    text, state, attempts, created_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?)`
+interface Counted {
+  readonly seq: number
+  readonly ord: number
+  readonly open: number
+  readonly overflow: number
+}
+type Gone = Pick<Committed["Accept"], "dropped" | "notices">
+
+const oldestWaiting = `SELECT id, seq, external_id, channel, account, conversation, thread FROM messages
+  WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL AND run_id IS NULL ORDER BY seq LIMIT ?`
+const countOpen = `SELECT open, updated_at FROM sessions WHERE org = ? AND project = ? AND session = ?`
+const loseOpen = `UPDATE sessions SET open = open - ?, overflow = overflow + ? WHERE org = ? AND project = ? AND session = ?`
+
+/** End the oldest messages that no run has taken, as many as the newcomer needs. */
+const makeRoom = (db: Db, { place, messageId: by, cap, drop, dropNotice, at }: Accept): Gone => {
+  const session = db.get<{ open: number; updated_at: number }>(countOpen, scope(place))
+  const needed = (session?.open ?? 0) - cap + 1
+  const oldest = db.all<{ id: string; seq: number; external_id: string } & Route>(oldestWaiting, [
+    ...scope(place),
+    needed
+  ])
+  // Fewer would not make room: then the newcomer is refused, and nobody else loses by it.
+  if (needed <= 0 || oldest.length < needed) return { dropped: [], notices: [] }
+  const notices: Array<DeliveryRow> = []
+  for (const { id, seq, channel, account, conversation, thread } of oldest) {
+    db.run(endMessage, ["dropped", by, at, null, ...named(place, id)])
+    if (dropNotice?.channels.includes(channel) !== true) continue
+    const route = { channel, account, conversation, thread }
+    const notice = noticeOf(place, messageId(id), seq, route, dropNotice.text, session?.updated_at ?? at)
+    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt]
+    db.run(insertDelivery, [...home(place), notice.id, notice.runId, seq, 0, ...to])
+    notices.push(notice)
+  }
+  db.run(loseOpen, [oldest.length, drop === "summarize" ? oldest.length : 0, ...scope(place)])
+  return {
+    dropped: oldest.map(({ id, external_id: clientId }) => ({ messageId: messageId(id), clientId })),
+    notices
+  }
+}
 
 const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
   const { place, message, at } = unit
@@ -79,23 +127,20 @@ const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
     if (before.body_hash !== hash) return Result.fail(new IdReused({ messageId: before.id }))
     const outcome = before.outcome ?? undefined
     const known = { messageId: messageId(before.id), seq: before.seq, outcome }
-    return Result.succeed({ duplicate: true, started: false, ...known })
+    return Result.succeed({ duplicate: true, started: false, dropped: [], notices: [], ...known })
   }
   const starts = unit.start === undefined ? 0 : 1
-  const counted =
-    unit.cap < 1
-      ? undefined
-      : db.get<{ seq: number; ord: number; open: number }>(openMessage, [
-          ...home(place),
-          message.ephemeral,
-          starts,
-          at,
-          at,
-          unit.cap
-        ])
+  const take = () =>
+    db.get<Counted>(openMessage, [...home(place), message.ephemeral, starts, at, at, unit.cap])
+  let counted = unit.cap < 1 ? undefined : take()
+  let gone: Gone = { dropped: [], notices: [] }
+  if (counted === undefined && unit.cap >= 1 && unit.drop !== "new") {
+    gone = makeRoom(db, unit)
+    counted = take()
+  }
   if (counted === undefined) return Result.fail(new SessionFull({ cap: unit.cap }))
   const { seq, ord } = counted
-  const run = counted.open === 1 ? (unit.start ?? null) : null
+  const run = counted.open === 1 && counted.overflow === 0 ? (unit.start ?? null) : null
   const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
   db.run(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
   const entry = { v: 1, kind: "user", text: message.body.text, sender: message.sender }
@@ -117,7 +162,14 @@ const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
   if (run !== null)
     db.run(insertRun, [...home(place), run, toJson([unit.messageId]), at, toJson(Usages.none)])
   const started = run !== null
-  return Result.succeed({ duplicate: false, messageId: unit.messageId, seq, outcome: undefined, started })
+  return Result.succeed({
+    duplicate: false,
+    messageId: unit.messageId,
+    seq,
+    outcome: undefined,
+    started,
+    ...gone
+  })
 }
 
 interface RunState {
@@ -145,13 +197,46 @@ const nextAttempt = `UPDATE runs SET attempt = attempt + 1, stalled = stalled + 
 const reserveOrder = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
   VALUES (?, ?, ?, ?, 0, 0, ?, 0, ?, ?)
   ON CONFLICT (org, project, session) DO UPDATE SET ord = ord + excluded.ord
-  RETURNING ord`
+  RETURNING seq, ord, overflow`
 // An entry that another run brought into the order keeps its place there.
 const waitingMessage = `SELECT m.seq, e.ord FROM messages m
   JOIN entries e ON e.org = m.org AND e.project = m.project AND e.session = m.session AND e.seq = m.seq
   WHERE m.org = ? AND m.project = ? AND m.id = ? AND m.session = ? AND m.outcome IS NULL`
 const orderEntry = `UPDATE entries SET ord = ?, run_id = ? WHERE org = ? AND project = ? AND session = ? AND seq = ?`
 const assignRun = `UPDATE messages SET run_id = ? WHERE org = ? AND project = ? AND id = ?`
+
+const countOverflow = `SELECT overflow FROM sessions WHERE org = ? AND project = ? AND session = ? AND overflow > 0`
+const newestDropped = `SELECT id, seq, body FROM messages
+  WHERE org = ? AND project = ? AND session = ? AND outcome = 'dropped' AND run_id IS NULL ORDER BY seq DESC LIMIT ?`
+const noteEntry = `UPDATE sessions SET seq = seq + 1, ord = ord + 1, overflow = 0 WHERE org = ? AND project = ? AND session = ?
+  RETURNING seq, ord`
+
+/** The run that starts is told of what was dropped since the last one: those messages then belong to it. */
+const tellOverflow = (db: Db, place: Place, runId: RunId, at: number) => {
+  const waiting = db.get<{ overflow: number }>(countOverflow, scope(place))
+  if (waiting === undefined) return
+  const rows = db
+    .all<{ id: string; seq: number; body: string }>(newestDropped, [...scope(place), waiting.overflow])
+    .toReversed()
+  const counted = db.get<{ seq: number; ord: number }>(noteEntry, scope(place))
+  if (counted === undefined) return
+  const entry = noteOf(rows.map(({ id, body }) => ({ id, text: JSON.parse(body).text })))
+  for (const { id } of rows) db.run(assignRun, [runId, ...named(place, id)])
+  const { seq, ord } = counted
+  db.run(insertEntry, [
+    ...home(place),
+    seq,
+    ord,
+    `note_${runId}`,
+    null,
+    null,
+    runId,
+    toJson(entry),
+    null,
+    null,
+    at
+  ])
+}
 
 const start = (db: Db, unit: Start): Answer<"Start"> => {
   const { place, runId, messageIds, at } = unit
@@ -168,6 +253,7 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   }
   const fresh = run === undefined
   const reserved = fresh ? waiting.filter(({ ord }) => ord === null).length : 0
+  if (fresh) tellOverflow(db, place, runId, at)
   const last = db.get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])?.ord ?? 0
   if (!fresh) {
     const next = db.get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
@@ -182,8 +268,6 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
 }
 
-const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
-  WHERE org = ? AND project = ? AND id = ?`
 const joinSession = `UPDATE sessions SET ord = ord + ?, open = open - ? WHERE org = ? AND project = ? AND session = ? RETURNING ord`
 
 /** Bring waiting messages into the run's part of the model's order, and end them as steered. Gives those that were still open. */
@@ -256,9 +340,6 @@ const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, f
 const endRun = `INSERT INTO runs
     (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
   VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)`
-const insertDelivery = `INSERT INTO outbox (org, project, agent, session, id, run_id, seq, part, channel, account, conversation, thread,
-    text, state, attempts, created_at)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?)`
 
 /** Of the endings, those whose message is still open, with what is known of it. */
 const effective = (db: Db, { place, endings }: Finish) => {
@@ -374,6 +455,10 @@ const openIds = `SELECT id FROM messages WHERE org = ? AND project = ? AND sessi
 const forget = [
   `DELETE FROM outbox WHERE org = ?1 AND project = ?2 AND run_id IN
     (SELECT id FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3)`,
+  // The word to a dropped message's sender belongs to a run that never was.
+  `DELETE FROM outbox WHERE org = ?1 AND project = ?2 AND id IN
+    (SELECT 'dlv_drop_' || message_id FROM entries
+      WHERE org = ?1 AND project = ?2 AND session = ?3 AND message_id IS NOT NULL)`,
   `DELETE FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM messages WHERE org = ?1 AND project = ?2 AND id IN
     (SELECT message_id FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3 AND message_id IS NOT NULL)`,
@@ -397,6 +482,17 @@ const deleteSession = (db: Db, { place }: DeleteSession): Answer<"DeleteSession"
 }
 
 const retitle = `UPDATE sessions SET title = ? WHERE org = ? AND project = ? AND session = ?`
+
+const keepQueueOf = `INSERT INTO sessions
+    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, queue)
+  VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?)
+  ON CONFLICT (org, project, session) DO UPDATE SET queue = excluded.queue`
+
+const keepQueue = (db: Db, { place, overrides, at }: KeepQueue): Answer<"KeepQueue"> => {
+  const kept = Object.keys(overrides).length === 0 ? null : toJson(overrides)
+  db.run(keepQueueOf, [...home(place), at, at, kept])
+  return Result.succeed({})
+}
 
 const renameSession = (db: Db, { place, title }: RenameSession): Answer<"RenameSession"> =>
   Result.succeed({
@@ -423,5 +519,7 @@ export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
       return deleteSession(db, unit)
     case "RenameSession":
       return renameSession(db, unit)
+    case "KeepQueue":
+      return keepQueue(db, unit)
   }
 }

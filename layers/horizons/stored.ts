@@ -4,10 +4,12 @@
  * Owns: rules that must not differ between databases.
  * Does not own: any storage.
  */
-import type { Entry, NewEntry } from "#src/domain/Entry.ts"
+import type { Entry, NewEntry, NoteEntry } from "#src/domain/Entry.ts"
 import { upcast } from "#src/domain/Entry.ts"
-import type { MessageBody } from "#src/domain/Inbound.ts"
-import type { Ending, LogError } from "#src/horizons/MessageLog.ts"
+import { deliveryId, type MessageId, runOf } from "#src/domain/Ids.ts"
+import type { MessageBody, Route } from "#src/domain/Inbound.ts"
+import { overflowNote, summaryLine } from "#src/domain/Queue.ts"
+import type { DeliveryRow, Ending, LogError, Place } from "#src/horizons/MessageLog.ts"
 import { toJson } from "#layers/platform/storable.ts"
 
 export type Refusal = LogError["reason"]
@@ -40,3 +42,45 @@ export const isAnswered = ({ outcome }: Ending): boolean =>
 /** A limit that every database takes: a whole number, at least 0. */
 export const wholeLimit = (limit: number): number =>
   Number.isNaN(limit) ? 0 : Math.min(Math.max(Math.floor(limit), 0), 2_147_483_647)
+
+/** Newest dropped messages that a note tells of one by one; it counts the others. */
+const longestNote = 20
+
+/** What the next run is told of messages that gave way, oldest first. */
+export const noteOf = (
+  dropped: ReadonlyArray<{ readonly id: string; readonly text: string }>
+): NoteEntry => ({
+  v: 1,
+  kind: "note",
+  text:
+    overflowNote(
+      dropped.map(({ text }) => summaryLine(text)),
+      dropped.length,
+      longestNote
+    ) ?? "",
+  dropped: dropped.map(({ id }) => id)
+})
+
+/** The word to the sender of a dropped message. It belongs to the run that the message never had. */
+export const noticeOf = (
+  place: Place,
+  id: MessageId,
+  seq: number,
+  route: Route,
+  text: string,
+  createdAt: number
+): DeliveryRow => ({
+  id: deliveryId(`dlv_drop_${id}`),
+  place,
+  runId: runOf(id),
+  seq,
+  part: 0,
+  route,
+  text,
+  state: "pending",
+  attempts: 0,
+  createdAt,
+  sentAt: undefined,
+  receipt: undefined,
+  detail: undefined
+})

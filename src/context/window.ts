@@ -101,6 +101,8 @@ const group = (history: ReadonlyArray<EntryRow>, maxToolChars: number): Readonly
     const { entry } = row
     if (entry.kind === "user") {
       groups.push(plainGroup(row, "user", entry.text))
+    } else if (entry.kind === "note") {
+      groups.push(plainGroup(row, "user", entry.text))
     } else if (entry.kind === "assistant") {
       const calls = entry.calls ?? []
       if (calls.length === 0) {

@@ -38,6 +38,21 @@ export const ToolEntry = Schema.Struct({
   text: Schema.String
 })
 
+/** What the gateway tells the model between what people wrote: the messages that gave way, by id and in short. */
+export const NoteEntry = Schema.Struct({
+  v: Schema.Literal(1),
+  kind: Schema.Literal("note"),
+  text: Schema.String,
+  dropped: Schema.Array(Schema.String)
+})
+
+/** The gateway's own word to a person, such as a command's answer. Never shown to the model. */
+export const NoticeEntry = Schema.Struct({
+  v: Schema.Literal(1),
+  kind: Schema.Literal("notice"),
+  text: Schema.String
+})
+
 /** A run that ended without an answer. Shown to the person, never to the model. */
 export const FailureEntry = Schema.Struct({
   v: Schema.Literal(1),
@@ -57,15 +72,17 @@ export const OpaqueEntry = Schema.Struct({
 export type UserEntry = typeof UserEntry.Type
 export type AssistantEntry = typeof AssistantEntry.Type
 export type ToolEntry = typeof ToolEntry.Type
+export type NoteEntry = typeof NoteEntry.Type
+export type NoticeEntry = typeof NoticeEntry.Type
 export type FailureEntry = typeof FailureEntry.Type
 export type OpaqueEntry = typeof OpaqueEntry.Type
 
 /** What may be written today. */
-export type NewEntry = UserEntry | AssistantEntry | ToolEntry | FailureEntry
+export type NewEntry = UserEntry | AssistantEntry | ToolEntry | NoteEntry | NoticeEntry | FailureEntry
 /** What may be read. */
 export type Entry = NewEntry | OpaqueEntry
 
-const kindsOfToday = new Set(["user", "assistant", "tool", "failure"])
+const kindsOfToday = new Set(["user", "assistant", "tool", "note", "notice", "failure"])
 
 /**
  * What was stored as an entry of today's version. Never fails: what it does not know becomes opaque.

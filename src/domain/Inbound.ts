@@ -55,6 +55,8 @@ export const MessageBody = Schema.Struct({
       /** Quiet time before a busy lane drains in collect mode, ms. */ debounceMs: Schema.Number
     })
   ),
+  /** It is a command: answered by the gateway at once, never by a model. */
+  command: Schema.optionalKey(Schema.Boolean),
   /** An ephemeral session's history, as the caller sent it, oldest first. */
   prior: Schema.optionalKey(Schema.Array(Schema.Union([UserEntry, AssistantEntry])))
 })

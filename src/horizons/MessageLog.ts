@@ -18,6 +18,7 @@ import type { Entry, NewEntry } from "#src/domain/Entry.ts"
 import type { DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { Access, Identity, InboundMessage, MessageBody, Route } from "#src/domain/Inbound.ts"
 import type { Failure, Outcome } from "#src/domain/Outcome.ts"
+import type { DropPolicy, QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
 import type { Usage } from "#src/domain/Usage.ts"
@@ -84,8 +85,16 @@ export interface Accept {
   readonly place: Place
   readonly messageId: MessageId
   readonly message: InboundMessage
-  /** Most open messages of this session; one more is refused with `SessionFull`. */
+  /** Most open messages of this session. */
   readonly cap: number
+  /**
+   * What gives way beyond the cap. `new`: this message, refused with `SessionFull`. `old` and `summarize`: the oldest that no run has
+   * taken, which end as dropped by this one; when there is none, this one is refused. With `summarize` the next run that starts is
+   * told of them: a note entry before its messages.
+   */
+  readonly drop: DropPolicy
+  /** Senders on these channels are told of a drop in these words, by a delivery of their own. */
+  readonly dropNotice?: { readonly channels: ReadonlyArray<string>; readonly text: string }
   /**
    * When the session has no other open message, also begin this run's first attempt, as `Start` would: an idle lane's message
    * then costs one unit less. `started` tells whether it did. The run's id must be new, as the message's.
@@ -188,7 +197,24 @@ export interface RenameSession {
   readonly at: number
 }
 
-export type Unit = Accept | Start | Append | Finish | SendBegun | SendEnded | DeleteSession | RenameSession
+/** What a session keeps of its queue's settings; an empty value forgets it. Makes the session when there is none. */
+export interface KeepQueue {
+  readonly _tag: "KeepQueue"
+  readonly place: Place
+  readonly overrides: QueueOverrides
+  readonly at: number
+}
+
+export type Unit =
+  | Accept
+  | Start
+  | Append
+  | Finish
+  | SendBegun
+  | SendEnded
+  | DeleteSession
+  | RenameSession
+  | KeepQueue
 
 export interface Committed {
   Accept: {
@@ -200,6 +226,9 @@ export interface Committed {
     readonly outcome: Outcome | undefined
     /** True when the run that `start` names has begun with it. */
     readonly started: boolean
+    /** The messages that gave way, oldest first, and what their senders are to be told. */
+    readonly dropped: ReadonlyArray<{ readonly messageId: MessageId; readonly clientId: string }>
+    readonly notices: ReadonlyArray<DeliveryRow>
   }
   Start: {
     /** 1 for the first. */
@@ -217,6 +246,7 @@ export interface Committed {
   DeleteSession: { readonly existed: boolean; readonly cancelled: ReadonlyArray<MessageId> }
   /** `existed`: there is such a session, and it has the title now. */
   RenameSession: { readonly existed: boolean }
+  KeepQueue: Record<string, never>
 }
 
 /** An accepted message, as stored. */
@@ -377,6 +407,15 @@ export class MessageLog extends Context.Service<
       readonly tenant: Tenant
       readonly before: number
     }) => Effect.Effect<number, LogError>
+    /** The sessions that keep queue settings of their own, by key, after `after`. */
+    readonly queues: (query: {
+      readonly tenant: Tenant
+      readonly after?: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<
+      ReadonlyArray<{ readonly session: SessionKey; readonly overrides: QueueOverrides }>,
+      LogError
+    >
     /** Completes with the reason once the store cannot be trusted any more: stop, and start again. Never completes otherwise. */
     readonly broken: Effect.Effect<string>
   }

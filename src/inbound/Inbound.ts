@@ -10,17 +10,22 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Agents } from "#src/agent/AgentSettings.ts"
+import { Channels } from "#src/channel/Channels.ts"
+import { Commands } from "#src/command/Commands.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, messageId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { resolve } from "#src/domain/Queue.ts"
-import { agentOf } from "#src/domain/SessionKey.ts"
+import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import { inlineQueue } from "#src/lane/queueCommand.ts"
 import { Queue, queueConfig } from "#src/lane/QueueSettings.ts"
+import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import * as Feed from "#src/outbound/Feed.ts"
+import { Outbound } from "#src/outbound/Outbound.ts"
 import { DedupeCache } from "./DedupeCache.ts"
 
 /** The session's queue is full: nothing was stored; the sender may try again after `retryAfterMillis`. */
@@ -85,6 +90,10 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const queue = yield* Queue
   const failpoint = yield* Failpoint
+  const channels = yield* Channels
+  const commands = yield* Commands
+  const queues = yield* SessionQueues
+  const outbound = yield* Outbound
   const seen = new DedupeCache<true>(recent)
   let stopped = false
 
@@ -96,13 +105,45 @@ export const make = Effect.gen(function* () {
     return { messageId: row.id, seq: row.seq, duplicate: true, outcome: row.outcome }
   })
 
+  /** Channels whose people do not see outcomes in their client. */
+  const toldInWords = () =>
+    channels
+      .all()
+      .filter((channel) => !channel.showsOutcomes)
+      .map((channel) => channel.name)
+
+  /** Messages that gave way for `by`: their lane forgets them, and their senders are told once. */
+  const tellDropped = (
+    session: SessionKey,
+    by: MessageId,
+    { dropped, notices }: MessageLog.Committed["Accept"]
+  ) => {
+    if (dropped.length === 0) return
+    lanes.forget(
+      session,
+      dropped.map((one) => one.messageId)
+    )
+    for (const one of dropped) feed.publish(session, { _tag: "Outcome", ...one, outcome: "dropped", by })
+    outbound.wake(notices)
+  }
+
   const submit = Effect.fnUntraced(
     function* (received: InboundMessage) {
       if (stopped) return yield* new NotAccepting({ code: "shutting_down", retryAfterMillis: 2000 })
       const settings = queue.get()
-      const { mode, debounceMs, cap } = resolve(queueConfig(settings), received.identity.channel)
-      // The mode is settled here and stored, so that a restart does not change what was promised.
-      const message = { ...received, body: { ...received.body, queue: { mode, debounceMs } } }
+      const reading = commands.read(received.body.text, received.access)
+      const inline = reading._tag === "Directive" ? inlineQueue(received.body.text) : undefined
+      const { mode, debounceMs, cap, drop } = resolve(
+        queueConfig(settings),
+        received.identity.channel,
+        inline?.reset === true ? undefined : queues.get(received.session),
+        inline?.overrides
+      )
+      const isCommand = reading._tag === "Command"
+      const text = reading._tag === "Directive" ? reading.text : received.body.text
+      // How it is taken is settled here and stored, so that a restart does not change what was promised.
+      const queued = { ...received.body, text, queue: { mode, debounceMs } }
+      const message = { ...received, body: isCommand ? { ...received.body, command: true } : queued }
       const agent = agentOf(message.session)
       if (agents.get()[agent] === undefined) {
         return yield* new MessageRejected({ param: "session", detail: `there is no agent ${agent}` })
@@ -126,13 +167,17 @@ export const make = Effect.gen(function* () {
             place,
             messageId: id,
             message,
-            cap,
-            ...(lanes.isFree(message.session) ? { start: runOf(id) } : {}),
+            // A command takes nobody's place in the queue.
+            cap: isCommand ? Number.MAX_SAFE_INTEGER : cap,
+            drop,
+            dropNotice: { channels: toldInWords(), text: dropNotice },
+            ...(!isCommand && lanes.isFree(message.session) ? { start: runOf(id) } : {}),
             at
           }),
           (accepted) => {
             seen.remember(key, true, at)
             if (!accepted.duplicate) {
+              tellDropped(message.session, id, accepted)
               feed.publish(message.session, {
                 _tag: "User",
                 messageId: id,
@@ -141,7 +186,8 @@ export const make = Effect.gen(function* () {
                 text: message.body.text
               })
               const row = { ...message, id, place, seq: accepted.seq, acceptedAt: at, ...unanswered }
-              lanes.send(message.session, row, accepted.started)
+              if (isCommand) lanes.command(row)
+              else lanes.send(message.session, row, accepted.started)
               failpoint("before-ack")
             }
             return accepted
@@ -161,6 +207,8 @@ export const make = Effect.gen(function* () {
 })
 
 export const layer = Layer.effect(Inbound, make)
+
+const dropNotice = "Too many messages are waiting here; your oldest one was dropped without an answer."
 
 /** What channels repeat, they repeat within minutes. */
 const recent = { ttlMillis: 20 * 60 * 1000, maxSize: 5000 }

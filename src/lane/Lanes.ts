@@ -55,6 +55,10 @@ export class Lanes extends Context.Service<
      * (`runOf` its id).
      */
     readonly send: (key: SessionKey, message: MessageRow, begun: boolean) => void
+    /** An accepted message that is a command: it is carried out at once, beside whatever its lane does. */
+    readonly command: (message: MessageRow) => void
+    /** The log has dropped these waiting messages: do not run them. */
+    readonly forget: (key: SessionKey, messages: ReadonlyArray<MessageId>) => void
     /** Cancel the waiting messages, then the run. */
     readonly stop: (key: SessionKey, by: string) => Effect.Effect<void, MessageLog.LogError>
     /** Cancel one message: a waiting one leaves the queue, a running one's run is interrupted. False when it has ended. */
@@ -204,9 +208,7 @@ export const make = Effect.gen(function* () {
   const load = (key: SessionKey, afterSeq: number, limit: number) =>
     log.open({ tenant: local, session: key, afterSeq, limit: limit + 1 }).pipe(
       Effect.retry({ schedule: Schedule.spaced("1 second") }),
-      Effect.map((rows) =>
-        post(key, { _tag: "Loaded", messages: rows.slice(0, limit), more: rows.length > limit })
-      ),
+      Effect.map((rows) => deliverPage(key, rows, limit)),
       Effect.orDie
     )
 
@@ -228,6 +230,21 @@ export const make = Effect.gen(function* () {
 
   const send = (key: SessionKey, message: MessageRow, begun: boolean) =>
     post(key, { _tag: "Arrived", message, begun })
+
+  const command = (message: MessageRow): void => {
+    fork(driver.command(RunDriver.activate(runAlone(message))))
+  }
+
+  /** Rows read from the log, for their lane. Commands that an earlier process left open are carried out instead. */
+  const deliverPage = (key: SessionKey, rows: ReadonlyArray<MessageRow>, limit: number): void => {
+    const page = rows.slice(0, limit)
+    const messages = page.filter((row) => row.body.command !== true)
+    post(key, { _tag: "Loaded", messages, more: rows.length > limit })
+  }
+
+  const forget = (key: SessionKey, messageIds: ReadonlyArray<MessageId>) => {
+    if (lanes.has(key)) post(key, { _tag: "Dropped", messageIds })
+  }
 
   const isKeyFree = (key: SessionKey): boolean => {
     const lane = lanes.get(key)
@@ -271,7 +288,8 @@ export const make = Effect.gen(function* () {
       for (const place of places) {
         const limit = queue.get().lane_buffer
         const rows = yield* log.open({ tenant: local, session: place.session, limit: limit + 1 })
-        post(place.session, { _tag: "Loaded", messages: rows.slice(0, limit), more: rows.length > limit })
+        for (const row of rows) if (row.body.command === true) command(row)
+        deliverPage(place.session, rows, limit)
       }
       count += places.length
       if (places.length < page) return count
@@ -310,7 +328,18 @@ export const make = Effect.gen(function* () {
     return active === undefined ? undefined : RunDriver.progressOf(active)
   }
 
-  return Lanes.of({ isFree: isKeyFree, send, stop, cancel, list, current, recover: recover(), drain })
+  return Lanes.of({
+    isFree: isKeyFree,
+    send,
+    command,
+    forget,
+    stop,
+    cancel,
+    list,
+    current,
+    recover: recover(),
+    drain
+  })
 })
 
 /** A message as a run of its own, to be ended. */

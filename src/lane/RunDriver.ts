@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import * as Agent from "#src/agent/Agent.ts"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import * as Channels from "#src/channel/Channels.ts"
+import * as Commands from "#src/command/Commands.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import * as window from "#src/context/window.ts"
 import type { NewEntry } from "#src/domain/Entry.ts"
@@ -94,6 +95,8 @@ export class RunDriver extends Context.Service<
   {
     /** Run to its end. `retry`: the store refused its work for now and its messages are still open. */
     readonly drive: (active: ActiveRun) => Effect.Effect<"finished" | "retry">
+    /** Carry out the command that this message is, and answer it. Retries while the store refuses, as `end` does. */
+    readonly command: (active: ActiveRun) => Effect.Effect<void>
     /** End a run from outside, which fences it. Retries while the store refuses; gives up with a log line when it is broken. */
     readonly end: (active: ActiveRun, ending: Ending) => Effect.Effect<void>
   }
@@ -104,6 +107,7 @@ export const make = Effect.gen(function* () {
   const agent = yield* Agent.Agent
   const sessions = yield* Sessions.Sessions
   const channels = yield* Channels.Channels
+  const commands = yield* Commands.Commands
   const outbound = yield* Outbound.Outbound
   const feed = yield* Feed.Feed
   const ids = yield* Ids
@@ -342,15 +346,36 @@ export const make = Effect.gen(function* () {
       })
     },
     (effect, active) =>
-      effect.pipe(
-        Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }),
-        Effect.catch((error) =>
-          error.reason._tag === "Fenced"
-            ? Effect.void
-            : Effect.logError("a run could not be ended; it ends at the next start", error.message)
-        ),
-        Effect.ensuring(Effect.sync(() => quiet(active)))
+      Effect.ensuring(
+        persistently(effect),
+        Effect.sync(() => quiet(active))
       )
+  )
+
+  const command = Effect.fnUntraced(
+    function* (active: ActiveRun) {
+      const message = active.run.messages[0]!
+      const { place, sender, access, body } = message
+      const reading = commands.read(body.text, access)
+      const text =
+        reading._tag === "Command"
+          ? yield* Commands.answer(reading.command, reading.rest, {
+              ...place,
+              route: routeOf(active.run),
+              sender,
+              access
+            })
+          : `There is no such command: ${body.text.slice(0, 40)}`
+      const id = ids.next("ent")
+      yield* finish(active, {
+        isAnswer: false,
+        entries: [{ id, entry: { v: 1, kind: "notice", text } }],
+        endings: [{ messageId: message.id, outcome: "answered" }],
+        told: { entryId: id, text, isFailure: false },
+        usage: Usage.none
+      })
+    },
+    (effect) => persistently(effect)
   )
 
   /** What a run that is cut off leaves: its text so far, and a result for each call that has none. */
@@ -437,7 +462,7 @@ export const make = Effect.gen(function* () {
         }
         tellOutcomes(active, committed.endings, closing.failure)
         if (deliveries.length > 0) {
-          yield* outbound.wake(
+          outbound.wake(
             deliveries.map((delivery, part) => ({
               ...delivery,
               place,
@@ -505,10 +530,21 @@ export const make = Effect.gen(function* () {
     active.attempt = 0
   }
 
-  return RunDriver.of({ drive, end })
+  return RunDriver.of({ drive, command, end })
 })
 
 export const layer = Layer.effect(RunDriver, make)
+
+/** Until the store takes it. A message that has ended meanwhile needs no other end. */
+const persistently = (effect: Effect.Effect<void, MessageLog.LogError>): Effect.Effect<void> =>
+  effect.pipe(
+    Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }),
+    Effect.catch((error) =>
+      error.reason._tag === "Fenced"
+        ? Effect.void
+        : Effect.logError("a message could not be ended; it ends at the next start", error.message)
+    )
+  )
 
 const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<"finished" | "retry"> =>
   error.reason._tag === "Fenced"

@@ -223,7 +223,8 @@ const arrived = (state: LaneState, message: MessageRow, begun: boolean): Decisio
     case "interrupt":
       return interruptFor(seen, message)
     case "steer":
-      if (canSteer(seen, message)) return inject(holdsLog(seen) ? seen : { ...seen, lastSeq: message.seq }, [message])
+      if (canSteer(seen, message))
+        return inject(holdsLog(seen) ? seen : { ...seen, lastSeq: message.seq }, [message])
       // With nothing running there is nothing to steer: what waited for quiet runs now, and this goes into it.
       return next({ ...enqueue(seen, message), quiet: undefined })
     case "collect":

@@ -23,7 +23,7 @@ export class Outbound extends Context.Service<
   Outbound,
   {
     /** Committed outbox rows are ready: send them, in order per route. Returns at once. */
-    readonly wake: (rows: ReadonlyArray<DeliveryRow>) => Effect.Effect<void>
+    readonly wake: (rows: ReadonlyArray<DeliveryRow>) => void
     /** The person's own client has the answer (transcript entry id). False when nothing waited for that. Idempotent. */
     readonly confirm: (session: SessionKey, entryId: string) => Effect.Effect<boolean, LogError>
     /** Rows of the session that were not confirmed yet, oldest first, none older than 7 days. */
@@ -176,7 +176,7 @@ export const make = Effect.gen(function* () {
   })
 
   return Outbound.of({
-    wake: (rows) => Effect.sync(() => enqueue(rows)),
+    wake: enqueue,
     confirm,
     waiting,
     recover: recover()

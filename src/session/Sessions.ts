@@ -248,6 +248,8 @@ const toMessage = (row: EntryRow): TranscriptMessage | undefined => {
       return entry.calls !== undefined
         ? undefined
         : { ...common, role: "assistant", content: entry.text, partial: entry.partial }
+    case "note":
+    case "notice":
     case "failure":
       return { ...common, role: "system", content: entry.text, partial: undefined }
     case "tool":

@@ -76,7 +76,8 @@ const samples: Record<keyof typeof rules, ReadonlyArray<readonly [string, string
     ["layers/Dev.ts", `import { Log } from "./horizons/SqliteLog.ts"`, "good"]
   ],
   scriptsAlone: [
-    ["test/scripts/Run.test.ts", `import { prepare } from "../../scripts/house.mjs"`, "bad"],
+    ["test/lane/decide.test.ts", `import { prepare } from "../../scripts/house.mjs"`, "bad"],
+    ["test/scripts/Run.test.ts", `import { median } from "../../scripts/bench/numbers.ts"`, "good"],
     ["src/lane/Lanes.ts", `import { prepare } from "../../scripts/house.mjs"`, "bad"],
     ["scripts/run.mjs", `import { prepare } from "./house.mjs"`, "good"]
   ],

@@ -122,7 +122,7 @@ const roomsOfLayers = eachImport(isLayers, (file, { target }) => {
 })
 
 const scriptsAlone = eachImport(
-  (file) => !file.startsWith("scripts/"),
+  (file) => !file.startsWith("scripts/") && !/^test\/scripts\/\w+\.test\.ts$/.test(file),
   (_, { target }) => (target?.startsWith("scripts/") === true ? "scripts are imported by nobody" : undefined)
 )
 

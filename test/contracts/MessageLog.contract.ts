@@ -9,6 +9,7 @@ import type { NewEntry } from "#src/domain/Entry.ts"
 import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Identity, MessageBody, Route } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
+import type { DropPolicy, QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
 import type { Usage } from "#src/domain/Usage.ts"
@@ -53,6 +54,8 @@ export const acceptOf = (
     readonly identity?: Partial<Identity>
     readonly cursor?: string
     readonly start?: string
+    readonly drop?: DropPolicy
+    readonly notice?: string
   } = {}
 ): Accept => ({
   _tag: "Accept",
@@ -68,6 +71,8 @@ export const acceptOf = (
     ...(options.cursor === undefined ? {} : { cursor: options.cursor })
   },
   cap: options.cap ?? 20,
+  drop: options.drop ?? "new",
+  ...(options.notice === undefined ? {} : { dropNotice: { channels: ["web"], text: options.notice } }),
   ...(options.start === undefined ? {} : { start: runId(options.start) }),
   at: options.time ?? 1000
 })
@@ -273,6 +278,103 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(yield* log.openSessions({ tenant, limit: 10 }), [])
     }))
 
+  test("beyond the cap the oldest that no run has taken gives way, and its sender is told", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { tenant, session } = place
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(acceptOf("m2"))
+      yield* commit(acceptOf("m3"))
+      const fourth = yield* commit(acceptOf("m4", { cap: 3, drop: "old", notice: "sorry" }))
+      const waiting = yield* log.undelivered({ tenant, limit: 10 })
+
+      assert.deepStrictEqual(fourth.dropped, [{ messageId: messageId("m2"), clientId: "client-m2" }])
+      assert.deepStrictEqual(fourth.notices, waiting)
+      assert.deepInclude(waiting[0], { text: "sorry", state: "pending", seq: 2 })
+      const trace = yield* log.message({ tenant, id: messageId("m2") })
+      assert.deepInclude(trace?.message, { outcome: "dropped", outcomeBy: messageId("m4") })
+      assert.deepStrictEqual(
+        (yield* log.open({ tenant, session, limit: 10 })).map((row) => row.id),
+        ["m1", "m3", "m4"]
+      )
+      const rows = yield* log.entries({ tenant, session, limit: 10 })
+      assert.deepStrictEqual(
+        rows.map((row) => row.id),
+        ["m1", "m2", "m3", "m4"]
+      )
+    }))
+
+  test("when runs have taken all that is open, the newcomer is refused whatever gives way", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      for (const drop of ["new", "old", "summarize"] as const) {
+        const refused = yield* Effect.flip((yield* MessageLog).commit(acceptOf("m2", { cap: 1, drop })))
+        assert.strictEqual(refused.reason._tag, "SessionFull")
+      }
+      const rows = yield* (yield* MessageLog).entries({
+        tenant: place.tenant,
+        session: place.session,
+        limit: 10
+      })
+      assert.lengthOf(rows, 1)
+    }))
+
+  test("with summarize the next run that starts is told once of what gave way", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { tenant, session } = place
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(acceptOf("m2", { text: "first  words" }))
+      yield* commit(acceptOf("m3", { cap: 2, drop: "summarize" }))
+      yield* commit(acceptOf("m4", { cap: 2, drop: "summarize" }))
+      yield* commit(finishOf("r1", { m1: "answered" }, { attempt: 1 }))
+      yield* commit(startOf("r4", ["m4"]))
+      yield* commit(finishOf("r4", { m4: "answered" }, { attempt: 1 }))
+      const next = yield* commit(acceptOf("m5", { start: "r5" }))
+
+      const all = yield* log.history({ tenant, session, limit: 10 })
+      const history = all.filter(({ entry }) => entry.kind !== "assistant")
+      assert.deepStrictEqual(
+        history.map(({ entry, runId: run }) => `${entry.kind} ${run}`),
+        ["user r1", "note r4", "user r4", "user r5"]
+      )
+      const note = history[1]!.entry
+      assert.isTrue(note.kind === "note" && note.text.includes("first words"))
+      assert.deepStrictEqual(note.kind === "note" && note.dropped, ["m2", "m3"])
+      assert.isTrue(next.started)
+    }))
+
+  test("a message that comes while a summary waits begins no run in its own unit", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1"))
+      yield* commit(acceptOf("m2", { cap: 1, drop: "summarize" }))
+      yield* commit(finishOf("r2", { m2: "cancelled" }))
+      const next = yield* commit(acceptOf("m3", { start: "r3" }))
+
+      assert.isFalse(next.started)
+    }))
+
+  test("a session keeps its queue's settings until they are forgotten", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { tenant } = place
+      const keep = (session: string, overrides: QueueOverrides) =>
+        commit({ _tag: "KeepQueue", place: placeAt(session), overrides, at: 1000 })
+      yield* keep("b", { mode: "steer", cap: 5 })
+      yield* keep("a", { drop: "old" })
+      yield* keep("c", { debounceMs: 5 })
+      yield* keep("c", {})
+      const first = yield* log.queues({ tenant, limit: 1 })
+      const rest = yield* log.queues({ tenant, after: first[0]!.session, limit: 10 })
+
+      assert.deepStrictEqual(
+        [...first, ...rest].map(({ overrides }) => overrides),
+        [{ drop: "old" }, { mode: "steer", cap: 5 }]
+      )
+      yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 2000 })
+      assert.lengthOf(yield* log.queues({ tenant, limit: 10 }), 1)
+    }))
+
   test("a fenced step steers nobody", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog
@@ -322,6 +424,8 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(first, {
         duplicate: false,
         started: false,
+        dropped: [],
+        notices: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -385,6 +489,8 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(waiting, {
         duplicate: true,
         started: false,
+        dropped: [],
+        notices: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -392,6 +498,8 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(ended, {
         duplicate: true,
         started: false,
+        dropped: [],
+        notices: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: "answered"
@@ -1039,6 +1147,8 @@ const forgetting = (test: Test) => {
       assert.deepStrictEqual(yield* commit(acceptOf("m1")), {
         duplicate: false,
         started: false,
+        dropped: [],
+        notices: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -1185,6 +1295,8 @@ const together = (test: Test) => {
       assert.deepStrictEqual(twin, {
         duplicate: false,
         started: false,
+        dropped: [],
+        notices: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined

@@ -649,6 +649,191 @@ describe("Lanes, by queue mode", () => {
   }
 })
 
+describe("a full session", () => {
+  const full = (drop: string, script: TestSystem.Options["script"] = []) =>
+    TestSystem.layer({ script, config: { queue: { drop, cap: 3 } } })
+  const busy = Effect.gen(function* () {
+    const gate = yield* Deferred.make<void>()
+    const { push } = yield* ScriptedModel.ModelScript
+    push([...text("one"), wait(gate)])
+    yield* submit("1")
+    yield* settle
+    for (const id of ["2", "3", "4", "5"]) yield* submit(id)
+    return Deferred.succeed(gate, undefined)
+  })
+
+  it.effect("old: the oldest waiting give way and their senders are told once, in words", () =>
+    Effect.gen(function* () {
+      const events = yield* listen()
+      const go = yield* busy
+      ;(yield* ScriptedModel.ModelScript).push("four", "five")
+      yield* go
+      yield* settle
+
+      assert.deepStrictEqual((yield* said()).slice(5), [
+        "assistant: one",
+        "assistant: four",
+        "assistant: five"
+      ])
+      assert.deepStrictEqual(yield* Effect.forEach(["1", "2", "3", "4", "5"], (id) => outcomeOf(id)), [
+        "answered",
+        "dropped",
+        "dropped",
+        "answered",
+        "answered"
+      ])
+      const told = events.filter((event) => event._tag === "Outcome" && event.outcome === "dropped")
+      assert.lengthOf(told, 2)
+      const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
+      assert.lengthOf(
+        parcels.filter((one) => one.includes("dropped")),
+        2
+      )
+      assert.deepStrictEqual(
+        parcels.filter((one) => !one.includes("dropped")),
+        ["one", "four", "five"]
+      )
+    }).pipe(Effect.provide(full("old")))
+  )
+
+  it.effect("summarize: the next run is told in short what gave way, and later turns keep it", () =>
+    Effect.gen(function* () {
+      const go = yield* busy
+      const { push, requests } = yield* ScriptedModel.ModelScript
+      push("four", "five")
+      yield* go
+      yield* settle
+
+      const prompt = requests()[1]!.messages.map((one) => one.text)
+      assert.deepStrictEqual([prompt[1], prompt[2], prompt.at(-1)], ["say 1", "one", "say 4"])
+      assert.include(prompt[3], "say 2")
+      assert.include(prompt[3], "say 3")
+      assert.deepStrictEqual(
+        requests()[2]!
+          .messages.slice(0, prompt.length)
+          .map((one) => one.text),
+        prompt
+      )
+    }).pipe(Effect.provide(full("summarize")))
+  )
+
+  it.effect("new: the newest is refused with its typed reason", () =>
+    Effect.gen(function* () {
+      const gate = yield* Effect.exit(busy)
+
+      assert.isTrue(gate._tag === "Failure")
+      assert.isUndefined(yield* outcomeOf("4"))
+    }).pipe(Effect.provide(full("new", () => [hang])))
+  )
+})
+
+describe("/queue", () => {
+  const typed = (id: string, words: string, changes: Partial<InboundMessage> = {}) =>
+    submit(id, { body: { text: words }, ...changes })
+
+  it.effect("is answered at once while a run goes, starts no run and is never told to the model", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { push, requests } = yield* ScriptedModel.ModelScript
+      push([...text("one"), wait(gate)], "two")
+      yield* submit("1")
+      yield* settle
+      yield* typed("q", "/queue interrupt cap:5")
+      yield* settle
+      assert.strictEqual(yield* outcomeOf("q"), "answered")
+      assert.include((yield* said()).at(-1), "interrupt")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      yield* submit("2")
+      yield* settle
+
+      assert.deepStrictEqual(
+        requests()[1]!
+          .messages.slice(1)
+          .map((one) => one.text),
+        ["say 1", "one", "say 2"]
+      )
+      const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
+      assert.include(parcels[0], "interrupt")
+    }).pipe(Effect.provide(TestSystem.layer()))
+  )
+
+  it.effect("holds for its session, over a restart, until it is reset", () =>
+    Effect.gen(function* () {
+      const log = yield* Effect.gen(function* () {
+        yield* typed("q", "/queue interrupt")
+        yield* settle
+        return yield* MessageLog.MessageLog
+      }).pipe(Effect.provide(TestSystem.layer()))
+
+      yield* Effect.gen(function* () {
+        yield* submit("1")
+        yield* settle
+        yield* submit("2")
+        yield* settle
+        assert.strictEqual(yield* outcomeOf("1"), "interrupted")
+        yield* typed("r", "/queue reset")
+        yield* settle
+        yield* submit("3")
+        yield* settle
+        assert.isUndefined(yield* outcomeOf("2"))
+      }).pipe(on(log, { script: () => [hang] }))
+    })
+  )
+
+  it.effect("within a text holds for that message, and the agent is given the text without it", () =>
+    Effect.gen(function* () {
+      yield* submit("1")
+      yield* settle
+      yield* typed("2", "/queue interrupt no, the other one")
+      yield* settle
+
+      assert.strictEqual(yield* outcomeOf("1"), "interrupted")
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.strictEqual(requests().at(-1)!.messages.at(-1)!.text, "no, the other one")
+    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+  )
+
+  it.effect("is not for strangers", () =>
+    Effect.gen(function* () {
+      yield* typed("q", "/queue interrupt", { access: "guest", sender: "eve" })
+      yield* settle
+
+      assert.include((yield* said()).at(-1), "may not")
+      yield* submit("1")
+      yield* settle
+      yield* submit("2")
+      yield* settle
+      assert.isUndefined(yield* outcomeOf("1"))
+    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+  )
+
+  it.effect("that a killed process left open is carried out by the next one, not answered by a model", () =>
+    Effect.gen(function* () {
+      const memory = yield* Effect.gen(function* () {
+        const log = yield* MessageLog.MessageLog
+        // As a process that dies between accepting and answering leaves it.
+        const stuck = MessageLog.MessageLog.of({
+          ...log,
+          commit: (unit) => (unit._tag === "Finish" ? Effect.never : log.commit(unit))
+        })
+        yield* Effect.gen(function* () {
+          yield* typed("q", "/queue steer")
+          yield* settle
+        }).pipe(on(stuck, {}))
+        return log
+      }).pipe(Effect.provide(TestSystem.layer()))
+
+      yield* Effect.gen(function* () {
+        yield* (yield* Lanes.Lanes).recover
+        yield* settle
+        assert.strictEqual(yield* outcomeOf("q"), "answered")
+        assert.lengthOf((yield* ScriptedModel.ModelScript).requests(), 0)
+      }).pipe(on(memory, {}))
+    })
+  )
+})
+
 describe("Outbound", () => {
   it.effect("tries a transient failure again, in order, and sends nothing twice", () =>
     Effect.gen(function* () {

@@ -105,11 +105,11 @@ describe("SIGTERM", () => {
 describe("exit codes", () => {
   it("78 with every problem of the configuration at once", () => {
     const config = join(newFolder(), "c.toml")
-    writeFileSync(config, '[queue]\ndrop = "old"\ncapp = 3\n[gateway]\nport = 99999\n', { mode: 0o600 })
+    writeFileSync(config, '[queue]\ncapp = 3\n[inbound]\ndebounce_ms = 5\n[gateway]\nport = 99999\n', { mode: 0o600 })
     const { status, stderr } = run(["serve", "--config", config])
 
     assert.strictEqual(status, 78)
-    for (const part of ["queue.drop", "not built yet", "queue.capp", "queue.cap", "gateway.port"])
+    for (const part of ["inbound.debounce_ms", "not built yet", "queue.capp", "queue.cap", "gateway.port"])
       assert.include(stderr, part)
   })
 

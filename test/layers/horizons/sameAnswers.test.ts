@@ -39,6 +39,7 @@ type Draw = typeof Draw.Type
 
 const places = [placeAt("a"), placeAt("b"), placeAt("a", { org: "rival", project: "shop" })]
 const outcomes: ReadonlyArray<Outcome> = ["answered", "merged", "cancelled", "interrupted"]
+const drops = ["new", "old", "summarize"] as const
 const sends = ["sent", "pending", "uncertain", "dead"] as const
 
 const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | "purge" => {
@@ -59,6 +60,8 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
         at,
         time,
         cap: 3,
+        drop: drops[draw.run % 3]!,
+        ...(draw.run === 2 ? { notice: "sorry" } : {}),
         ephemeral: draw.pick < 2,
         identity: { externalId: `client-${draw.message}` },
         text: draw.pick === 7 ? "another text" : "text",

@@ -167,7 +167,6 @@ describe("Settings", () => {
       const { lines } = yield* problemsOf('[runtime]\nmode = "prod"\n[queue]\ndrop = "old"')
 
       assert.deepStrictEqual(lines, [
-        "queue.drop: old is not built yet (use new)",
         "runtime.mode: prod is not built yet: MessageLog has no Postgres adapter (use dev)",
         "gateway.token: prod needs a token (or set OPENCRAW_GATEWAY_TOKEN)",
         "general.model: prod needs a model"

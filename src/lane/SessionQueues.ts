@@ -1,0 +1,81 @@
+/**
+ * What sessions keep of their queue's settings, and the `/queue` command that sets it.
+ *
+ * Owns: the settings in memory (few sessions have any) and in step with the log.
+ * Does not own: what they mean (`domain/Queue`) and the command's words (`queueCommand`).
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Commands from "#src/command/Commands.ts"
+import { parseDirective, type QueueOverrides } from "#src/domain/Queue.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { inlineQueue, queueCommand, queueUsage } from "./queueCommand.ts"
+import { Queue, queueConfig } from "./QueueSettings.ts"
+
+export class SessionQueues extends Context.Service<
+  SessionQueues,
+  {
+    /** What the session keeps; empty for most. */
+    readonly get: (session: SessionKey) => QueueOverrides
+  }
+>()("opencraw/lane/SessionQueues") {}
+
+const pageSize = 1000
+const nothing: QueueOverrides = {}
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+  const commands = yield* Commands.Commands
+  const queue = yield* Queue
+  const kept = new Map<SessionKey, QueueOverrides>()
+
+  let after: SessionKey | undefined
+  while (true) {
+    const page = yield* log.queues({
+      tenant: local,
+      ...(after === undefined ? {} : { after }),
+      limit: pageSize
+    })
+    for (const { session, overrides } of page) kept.set(session, overrides)
+    after = page.at(-1)?.session
+    if (page.length < pageSize) break
+  }
+
+  const get = (session: SessionKey): QueueOverrides => kept.get(session) ?? nothing
+
+  const run = Effect.fn("SessionQueues.run")(
+    function* (rest: string, { agent, session, route }: Commands.CommandContext) {
+      const present = { config: queueConfig(queue.get()), channel: route.channel, stored: get(session) }
+      const { overrides, changed, answer } = queueCommand(parseDirective(`/queue ${rest}`), present)
+      if (changed) {
+        const place = { tenant: local, agent, session }
+        yield* log.commit({ _tag: "KeepQueue", place, overrides, at: yield* Clock.currentTimeMillis })
+        if (Object.keys(overrides).length === 0) kept.delete(session)
+        else kept.set(session, overrides)
+      }
+      return answer
+    },
+    Effect.catchTags({
+      LogError: ({ message }) =>
+        Effect.fail(new Commands.CommandError({ message: `Nothing was changed: ${message}.` }))
+    })
+  )
+
+  yield* commands.register({
+    name: "queue",
+    aliases: [],
+    about: "How this session takes messages that come while it is busy",
+    usage: queueUsage,
+    access: "owner",
+    inline: (text) => inlineQueue(text)?.text,
+    run
+  })
+
+  return SessionQueues.of({ get })
+})
+
+export const layer = Layer.effect(SessionQueues, make)
