@@ -21,7 +21,8 @@ interface Endpoint {
 
 const endpoints = new WeakMap<ProviderSettings, Endpoint>()
 
-const endpointOf = (settings: ProviderSettings): Endpoint | undefined => {
+/** Where and as whom a provider is asked; undefined without a web address. */
+export const endpointOf = (settings: ProviderSettings): Endpoint | undefined => {
   const known = endpoints.get(settings)
   if (known !== undefined) return known
   const address = addressOf(settings)

@@ -12,6 +12,8 @@ import * as Redacted from "effect/Redacted"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import { split, withBuiltIn } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
+import * as Anthropic from "./Anthropic.ts"
+import * as OpenAiChat from "./OpenAiChat.ts"
 import { bodyDetail, safeDetail } from "./providerHttp.ts"
 
 /** A provider's answer, as far as it is judged. */
@@ -56,7 +58,7 @@ export const judgeAnswer = (asked: Asked, { status, contentType, body }: Answer)
     return failed(`a proxy stands between here and ${base} and asks for a password: let ${base} pass it`)
   }
   const isBroke = /insufficient|quota|credit|billing|balance|payment/i.test(body)
-  if (status === 402 || ((status === 429 || status === 403) && isBroke)) {
+  if (status === 402 || ((status === 429 || status === 403 || status === 400) && isBroke)) {
     return failed(
       `the account at ${provider} is out of credit (${status})${said}: add some, or set another model`
     )
@@ -160,19 +162,32 @@ export const judgeProxy = (all: ReadonlyArray<Asked>, env: Environment): CheckRe
 const timeoutMillis = 15_000
 const maxBodyChars = 16_384
 
-const question = (model: string, isNew: boolean): string =>
-  JSON.stringify({
-    model: split(model)?.model,
-    messages: [{ role: "user", content: "Reply with OK." }],
-    [isNew ? "max_completion_tokens" : "max_tokens"]: 16
-  })
+/** The smallest question of each protocol, put where a real call goes. */
+const questionOf = ({ model, settings }: Asked) => {
+  const name = split(model)?.model
+  const messages = [{ role: "user", content: "Reply with OK." }]
+  switch (settings.kind) {
+    case "openai-chat": {
+      const endpoint = OpenAiChat.endpointOf(settings)
+      if (endpoint === undefined) return undefined
+      const limit = endpoint.usesNewLimit ? "max_completion_tokens" : "max_tokens"
+      return { endpoint, body: { model: name, messages, [limit]: 16 } }
+    }
+    case "anthropic": {
+      const endpoint = Anthropic.endpointOf(settings)
+      return endpoint === undefined
+        ? undefined
+        : { endpoint, body: { model: name, messages, max_tokens: 16 } }
+    }
+    default:
+      return undefined
+  }
+}
 
 /** Node's own client: `fetch` hides a 407 and refuses ports that a real call would use. */
-const ask = ({ model, settings }: Asked) =>
+const ask = ({ endpoint, body: question }: NonNullable<ReturnType<typeof questionOf>>) =>
   Effect.callback<Answer | Silence>((resume) => {
-    const base = (settings.base_url ?? "").replace(/\/+$/, "")
-    const url = new URL(base.endsWith("/chat/completions") ? base : `${base}/chat/completions`)
-    const key = settings.api_key === undefined ? "" : Redacted.value(settings.api_key).trim()
+    const url = new URL(endpoint.origin + endpoint.path)
     const done = (found: Answer | Silence) => {
       clearTimeout(timer)
       resume(Effect.succeed(found))
@@ -180,10 +195,7 @@ const ask = ({ model, settings }: Asked) =>
     const request = (url.protocol === "https:" ? https : http).request(url, {
       method: "POST",
       agent: false,
-      headers: {
-        "content-type": "application/json",
-        ...(key === "" ? {} : { authorization: `Bearer ${key}` })
-      }
+      headers: { ...endpoint.headers, accept: "application/json" }
     })
     const timer = setTimeout(() => {
       done({ code: "TIMEOUT" })
@@ -208,7 +220,7 @@ const ask = ({ model, settings }: Asked) =>
         })
       )
     })
-    request.end(question(model, url.hostname === "api.openai.com"))
+    request.end(JSON.stringify(question))
     return Effect.sync(() => {
       clearTimeout(timer)
       request.destroy()
@@ -227,15 +239,16 @@ const examine = Effect.fnUntraced(function* (asked: Asked) {
       clockOffMillis: undefined
     } satisfies Found
   }
-  if (asked.settings.kind !== "openai-chat") {
+  const question = questionOf(asked)
+  if (question === undefined) {
     const result: CheckResult = {
-      status: "ok",
-      message: `${asked.model} was not asked: doctor does not know its protocol`
+      status: "warning",
+      message: `${asked.model} was not asked: doctor does not know how`
     }
     return { result, clockOffMillis: undefined } satisfies Found
   }
   // The client throws on what cannot be sent, such as a key with a line break.
-  const answer = yield* Effect.catchDefect(ask(asked), () =>
+  const answer = yield* Effect.catchDefect(ask(question), () =>
     Effect.succeed<Silence>({ code: "the request cannot be made: is the key whole?" })
   )
   return (

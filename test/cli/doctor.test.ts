@@ -159,6 +159,19 @@ describe("a fault of the provider", () => {
     )
   })
 
+  it("1b. a bad key of a provider that speaks another protocol", async () => {
+    const url = await json(401, {
+      type: "error",
+      error: { type: "authentication_error", message: "invalid x-api-key" }
+    })
+    const options = withProvider(url)
+    writeFileSync(
+      options.argvConfig,
+      readFileSync(options.argvConfig, "utf8").replace("openai-chat", "anthropic")
+    )
+    await finds(options, "provider", "failed", /refused the key \(401\)/)
+  })
+
   it("2. a wrong address: nothing of that name, or a web page", async () => {
     const missing = await answering((response) => {
       response.writeHead(404, { "content-type": "text/html" })
@@ -204,7 +217,8 @@ describe("a fault of the provider", () => {
     const quota = await json(429, {
       error: { code: "insufficient_quota", message: "You exceeded your current quota" }
     })
-    for (const url of [paid, quota]) {
+    const low = await json(400, { error: { message: "Your credit balance is too low for this model" } })
+    for (const url of [paid, quota, low]) {
       await finds(withProvider(url), "provider", "failed", /out of credit/, /add some/)
     }
   })

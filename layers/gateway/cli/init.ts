@@ -39,6 +39,7 @@ const askModel = Effect.gen(function* () {
       message: "Which model provider?",
       choices: [
         { title: "openai", value: "openai" },
+        { title: "anthropic", value: "anthropic" },
         { title: "openrouter", value: "openrouter" },
         { title: "ollama (on this machine)", value: "ollama" },
         { title: "another one that speaks the OpenAI protocol", value: "other" },
