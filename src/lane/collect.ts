@@ -4,7 +4,6 @@
  * Owns: what may join, what a busy lane runs next in collect mode, and how several messages are put as one text. All of it is pure.
  * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), what gives way to a cap (the log).
  */
-import { summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 
 /** Equal for messages of one channel, account, conversation and thread, and only for those. */
@@ -47,24 +46,3 @@ export const nextRun = (waiting: ReadonlyArray<MessageRow>, singlyUpTo = 0): Nex
     ? { messages: waiting, singlyUpTo }
     : { messages: [head], singlyUpTo: Math.max(...waiting.map(({ seq }) => seq)) }
 }
-
-/**
- * The one user text of a run that answers several messages: each whole and apart, by name when several people wrote, behind a note
- * about those that gave way. A single message is its own text, behind the note.
- */
-export const collectedPrompt = (messages: ReadonlyArray<MessageRow>, note?: string): string => {
-  const first = messages[0]
-  if (first === undefined) return note ?? ""
-  if (messages.length === 1) return note === undefined ? first.body.text : `${note}\n\n${first.body.text}`
-  const areSeveral = messages.some(({ sender }) => sender !== first.sender)
-  const parts = messages.map(
-    ({ body, sender }, index) =>
-      `=== ${index + 1} of ${messages.length}${areSeveral ? `, from ${summaryLine(sender)}` : ""} ===\n${body.text}`
-  )
-  const title = `[${messages.length} messages came while you were busy; answer them together]`
-  return [title, ...(note === undefined ? [] : [note]), ...parts].join("\n\n")
-}
-
-/** The text of a message that its sender sent in parts. */
-export const joinParts = (parts: ReadonlyArray<MessageRow>): string =>
-  parts.map(({ body }) => body.text).join("\n")

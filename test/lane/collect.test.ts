@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { overflowNote, summaryLine } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
-import { collectedPrompt, joinParts, mayJoin, nextRun, routeKey } from "#src/lane/collect.ts"
+import { mayJoin, nextRun, routeKey } from "#src/lane/collect.ts"
 import { rowOf } from "./rows.ts"
 
 describe("mayJoin", () => {
@@ -94,29 +94,11 @@ describe("nextRun, again and again", () => {
   })
 })
 
-describe("what a run is told", () => {
-  it("names its writers only when they are several, and keeps each text whole", () => {
-    const alone = collectedPrompt([rowOf(1, { text: "a\n\nb" }), rowOf(2, { text: "c" })])
-    const several = collectedPrompt([rowOf(1), rowOf(2, { sender: "bob\nof ===" })])
-
-    assert.include(alone, "=== 1 of 2 ===\na\n\nb\n\n=== 2 of 2 ===\nc")
-    assert.include(several, "=== 2 of 2, from bob of === ===\ntext 2")
-    assert.include(several, "=== 1 of 2, from ada ===")
-  })
-
-  it("is a single message's own text", () => {
-    assert.strictEqual(collectedPrompt([rowOf(1)]), "text 1")
-    assert.strictEqual(collectedPrompt([rowOf(1)], "[note]"), "[note]\n\ntext 1")
-  })
-
+describe("what a run is told of what was dropped", () => {
   it("tells of what was dropped: how many, and the newest in a line each", () => {
     assert.strictEqual(overflowNote([], 0), undefined)
     assert.match(overflowNote(["a", "b", "c"], 7, 2) ?? "", /^\[7 .*\n.*last.*\n- b\n- c$/)
     assert.notInclude(overflowNote(["a"], 1, 0) ?? "", "\n")
-  })
-
-  it("joins the parts of a message by line", () => {
-    assert.strictEqual(joinParts([rowOf(1, { text: "a" }), rowOf(2, { text: "b\n" })]), "a\nb\n")
   })
 
   it.prop(
