@@ -106,7 +106,7 @@ const Demo = ({ me }: { me: Me }) => (
     {me.setting !== undefined && (
       <>
         {" "}
-        For a real model, set <code>{me.setting}</code>
+        For a real model set this in <code>opencraw.toml</code> and start again: <code>{me.setting}</code>
       </>
     )}
   </aside>

@@ -77,7 +77,7 @@ export const Sidebar = (props: Props) => {
     >
       <div class="top">
         <h1>OpenCraw</h1>
-        <button type="button" class="quiet" onClick={props.onNew}>
+        <button type="button" class="quiet" aria-label="New conversation" onClick={props.onNew}>
           New
         </button>
         <button type="button" class="quiet narrow" onClick={props.onClose}>
@@ -95,14 +95,14 @@ export const Sidebar = (props: Props) => {
       <p class="unseen" role="status">
         {search === "" ? "" : `${rows.length} found`}
       </p>
+      {rows.length === 0 && list.isRead && (
+        <p class="hint">{search === "" ? "No conversation yet." : "Nothing found."}</p>
+      )}
       <ul>
         {rows.map((row) => (
           <Row key={row.session_key} row={row} props={props} />
         ))}
       </ul>
-      {rows.length === 0 && list.isRead && (
-        <p class="hint">{search === "" ? "No conversation yet." : "Nothing found."}</p>
-      )}
       {list.isCut && <p class="hint">Only the {list.rows.length} latest are here.</p>}
       <p class="foot">
         <a href="/docs" target="_blank" rel="noopener">
