@@ -1,0 +1,65 @@
+/**
+ * `npm run simulate -- --seeds N --from S [--store sqlite]`: the whole gateway on N seeds from S, each a day of messages and faults.
+ * `npm run simulate -- --seed S --timeline`: one seed, and everything that happened in it.
+ *
+ * Prints each seed that broke a promise with the command that runs it alone, and last one JSON line. Exits 1 when one did.
+ */
+import process from "node:process"
+import { parseArgs } from "node:util"
+import { simulate, type Verdict } from "../test/simulation/Simulation.ts"
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "100" },
+    from: { type: "string", default: "1" },
+    seed: { type: "string" },
+    store: { type: "string", default: "memory" },
+    timeline: { type: "boolean", default: false },
+    /** Stop at the first broken promise. */
+    first: { type: "boolean", default: false }
+  }
+})
+
+const print = (text: string) => process.stdout.write(`${text}\n`)
+const numberOf = (name: "seeds" | "from" | "seed"): number => {
+  const value = Number(values[name])
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  process.stderr.write(`--${name} must be a whole number\n`)
+  process.exit(2)
+}
+if (values.store !== "memory" && values.store !== "sqlite") {
+  process.stderr.write("--store must be memory or sqlite\n")
+  process.exit(2)
+}
+const store = values.store
+const storeOption = store === "memory" ? "" : ` --store ${store}`
+
+const tell = ({ seed, broken }: Verdict) =>
+  print(`seed ${seed}: ${broken}\n  npm run simulate -- --seed ${seed} --timeline${storeOption}`)
+
+if (values.seed !== undefined) {
+  const verdict = await simulate(numberOf("seed"), store)
+  if (values.timeline) for (const line of verdict.timeline()) print(line)
+  print(verdict.broken === undefined ? `seed ${verdict.seed}: all promises held` : `seed ${verdict.seed}: BROKEN ${verdict.broken}`)
+  process.exitCode = verdict.broken === undefined ? 0 : 1
+} else {
+  const from = numberOf("from")
+  const seeds = numberOf("seeds")
+  const began = performance.now()
+  const totals: Record<string, number> = {}
+  const failed: Array<number> = []
+  let ran = 0
+  for (let seed = from; seed < from + seeds; seed++) {
+    const verdict = await simulate(seed, store)
+    ran++
+    for (const [name, count] of Object.entries(verdict.counts)) totals[name] = (totals[name] ?? 0) + count
+    if (verdict.broken === undefined) continue
+    failed.push(seed)
+    tell(verdict)
+    if (values.first) break
+  }
+  const seconds = (performance.now() - began) / 1000
+  const perSecond = Math.round((ran / seconds) * 10) / 10
+  print(JSON.stringify({ store, from, seeds: ran, broken: failed.length, failed, seconds: Math.round(seconds * 10) / 10, perSecond, totals }))
+  process.exitCode = failed.length === 0 ? 0 : 1
+}

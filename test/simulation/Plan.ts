@@ -1,0 +1,145 @@
+/**
+ * What a seed makes of the day: who writes when, how the gateway is configured, and what goes wrong.
+ *
+ * Pure: the same seed gives the same plan.
+ */
+import type { Access, InboundMessage } from "#src/domain/Inbound.ts"
+import type { QueueMode } from "#src/domain/Queue.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { channelNames, marked, type Moods, waiterName } from "./Outside.ts"
+import { Random } from "./Random.ts"
+
+/** The moment of a crash: at once, or at the so-many-th passing of a place after that. */
+export type Place = "time" | "task" | "applied" | "durable" | "failpoint"
+
+export type Act =
+  | { readonly _tag: "Message"; readonly message: InboundMessage; readonly patience: number; readonly gone: number | undefined }
+  /** The same id comes with another text. */
+  | { readonly _tag: "Reuse"; readonly message: InboundMessage }
+  | { readonly _tag: "Cancel"; readonly clientId: string }
+  | { readonly _tag: "Stop"; readonly session: SessionKey }
+  | { readonly _tag: "Crash"; readonly place: Place; readonly passing: number; readonly powerLoss: boolean; readonly down: number }
+  | { readonly _tag: "Restart"; readonly grace: number; readonly down: number }
+  | { readonly _tag: "Store"; readonly mood: "full" | "busy" | "broken"; readonly millis: number }
+  | { readonly _tag: "Clock"; readonly millis: number }
+
+export interface Plan {
+  readonly config: Readonly<Record<string, unknown>>
+  readonly budget: number
+  readonly moods: Moods
+  readonly latency: { readonly apply: number; readonly sync: number }
+  readonly sessions: ReadonlyArray<SessionKey>
+  readonly acts: ReadonlyArray<{ readonly at: number; readonly act: Act }>
+  /** From here on nothing goes wrong any more, ms. */
+  readonly healed: number
+}
+
+const modes: readonly [QueueMode, QueueMode, QueueMode, QueueMode] = ["collect", "followup", "steer", "interrupt"]
+const accesses: readonly [Access, Access, Access] = ["owner", "member", "guest"]
+
+export const planOf = (seed: number): Plan => {
+  const random = new Random(seed ^ 0x5eed_0000)
+  const span = random.pick([5_000, 20_000, 60_000])
+  const at = () => random.between(0, span)
+  const level = () => random.pick([0, 0.1, 0.3])
+  const allChannels = [...Object.values(channelNames), waiterName]
+  const channels = allChannels.filter(() => random.chance(0.6))
+  if (channels.length === 0) channels.push(channelNames.keyed)
+  const oneMode = random.chance(0.5) ? random.pick(modes) : undefined
+  const sessions = Array.from({ length: random.between(1, 4) }, (_, index) => `agent:main:s${index + 1}` as SessionKey)
+  const budget = random.pick([1, 2, 3, 256])
+  const isMixed = random.chance(0.4)
+
+  const messageAt = (number: number, text: string): InboundMessage => {
+    const session = sessions[random.between(0, sessions.length - 1)]!
+    return {
+      identity: {
+        channel: channels[random.between(0, channels.length - 1)]!,
+        account: "a",
+        conversation: isMixed ? random.pick(["c1", "c1", "c2"]) : session,
+        thread: "",
+        externalId: `m${number}`,
+        revision: 1
+      },
+      session,
+      ephemeral: false,
+      sender: "ada",
+      access: isMixed ? random.pick(accesses) : "owner",
+      body: { text: marked(session, text) }
+    }
+  }
+
+  const acts: Array<{ readonly at: number; readonly act: Act }> = []
+  const messages: Array<InboundMessage> = []
+  const count = random.between(3, random.pick([8, 20, 40]))
+  let burst = at()
+  for (let number = 1; number <= count; number++) {
+    if (random.chance(0.3)) burst = at()
+    else burst += random.chance(0.5) ? 0 : random.between(0, 1_500)
+    const message = messageAt(number, `m${number}`)
+    messages.push(message)
+    const patience = random.chance(0.5) ? 0 : random.between(1, 3)
+    const gone = random.chance(0.05) ? random.between(0, 60) : undefined
+    acts.push({ at: burst, act: { _tag: "Message", message, patience, gone } })
+    if (random.chance(0.15)) {
+      const again = burst + random.between(0, 5_000)
+      acts.push({ at: again, act: { _tag: "Message", message, patience, gone: undefined } })
+    }
+    if (random.chance(0.03)) {
+      const other = { ...message, body: { text: marked(message.session, `m${number}b`) } }
+      acts.push({ at: burst + random.between(1, 5_000), act: { _tag: "Reuse", message: other } })
+    }
+    if (random.chance(0.08)) {
+      acts.push({ at: burst + random.between(0, 4_000), act: { _tag: "Cancel", clientId: `m${number}` } })
+    }
+  }
+  for (let stops = random.pick([0, 0, 1, 2]); stops > 0; stops--) {
+    acts.push({ at: at(), act: { _tag: "Stop", session: sessions[random.between(0, sessions.length - 1)]! } })
+  }
+  for (let crashes = random.pick([0, 1, 1, 2, 4]); crashes > 0; crashes--) {
+    const place = random.pick<Place>(["time", "task", "applied", "durable", "failpoint"])
+    const passing = place === "task" ? random.between(1, 200) : random.between(1, 8)
+    const down = random.chance(0.5) ? 0 : random.between(0, 4_000)
+    acts.push({ at: at(), act: { _tag: "Crash", place, passing, powerLoss: random.chance(0.5), down } })
+  }
+  if (random.chance(0.3)) {
+    acts.push({ at: at(), act: { _tag: "Restart", grace: random.between(0, 10_000), down: random.between(0, 2_000) } })
+  }
+  for (let faults = random.pick([0, 0, 1, 2]); faults > 0; faults--) {
+    const mood = random.weighted({ full: 3, busy: 3, broken: 1 })
+    acts.push({ at: at(), act: { _tag: "Store", mood, millis: random.between(50, 6_000) } })
+  }
+  for (let jumps = random.pick([0, 0, 1, 3]); jumps > 0; jumps--) {
+    const millis = random.pick([-3_600_000, -5_000, 1_000, 86_400_000])
+    acts.push({ at: at(), act: { _tag: "Clock", millis } })
+  }
+  const byChannel = Object.fromEntries(allChannels.map((name) => [name, oneMode ?? random.pick(modes)]))
+  return {
+    config: {
+      general: {
+        model: "demo/demo",
+        tools: ["sim.none", "sim.idempotent", "sim.once", "sim.deaf"],
+        max_steps: random.pick([3, 6, 25]),
+        run_timeout_s: 30
+      },
+      queue: {
+        by_channel: byChannel,
+        debounce_ms: random.pick([0, 300, 1_000]),
+        cap: random.pick([3, 8, 50]),
+        drop: random.pick(["old", "new", "summarize"]),
+        max_concurrency: budget,
+        lane_buffer: random.pick([1, 2, 5, 64])
+      }
+    },
+    budget,
+    moods: { model: level(), tools: level(), channels: level() },
+    latency: random.pick([
+      { apply: 0, sync: 0 },
+      { apply: 0, sync: 5 },
+      { apply: 3, sync: 30 }
+    ]),
+    sessions,
+    acts: acts.toSorted((a, b) => a.at - b.at),
+    healed: span + 10_000
+  }
+}

@@ -1,0 +1,482 @@
+/**
+ * The whole gateway on one seed: a day of messages and faults, then rest, then the account.
+ *
+ * Owns: starting, killing and restarting the process, its clients, and what must hold once everything has come to rest.
+ * Does not own: the plan (`Plan`), the disk (`Disk`), what must hold of each unit (`Ledger`), the outside (`Outside`).
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
+import * as Scheduler from "effect/Scheduler"
+import * as Scope from "effect/Scope"
+import * as Settings from "#layers/platform/Settings.ts"
+import type { SessionEvent } from "#src/domain/SessionEvent.ts"
+import { Failpoint } from "#src/domain/Failpoint.ts"
+import { Ids, type MessageId } from "#src/domain/Ids.ts"
+import type { InboundMessage } from "#src/domain/Inbound.ts"
+import { local } from "#src/domain/Tenant.ts"
+import { MessageLog } from "#src/horizons/MessageLog.ts"
+import * as Inbound from "#src/inbound/Inbound.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+import * as Feed from "#src/outbound/Feed.ts"
+import * as Outbound from "#src/outbound/Outbound.ts"
+import * as System from "#src/System.ts"
+import { Disk, type Store } from "./Disk.ts"
+import { Ledger } from "./Ledger.ts"
+import { channelNames, marked, Outside, waiterName } from "./Outside.ts"
+import { type Act, type Place, type Plan, planOf } from "./Plan.ts"
+import { Life, World } from "./World.ts"
+
+export interface Verdict {
+  readonly seed: number
+  /** The promise that was broken; undefined when all held. */
+  readonly broken: string | undefined
+  /** What happened, a line each: seconds, where, what. */
+  readonly timeline: () => ReadonlyArray<string>
+  readonly counts: Readonly<Record<string, number>>
+}
+
+type Doors = Inbound.Inbound | Lanes.Lanes | Feed.Feed | Outbound.Outbound
+
+/** A gateway that has started. */
+interface Gateway {
+  readonly life: Life
+  readonly doors: Context.Context<Doors>
+  readonly run: <A, E>(effect: Effect.Effect<A, E, Doors>) => Fiber.Fiber<A, E>
+  readonly scope: Scope.Closeable
+}
+
+class Simulation {
+  readonly world: World
+  readonly plan: Plan
+  readonly ledger: Ledger
+  readonly disk: Disk
+  readonly outside: Outside
+  gateway: Gateway | undefined
+  readonly acknowledged = new Map<string, MessageId>()
+  readonly refused = new Map<string, number>()
+  #lives = 0
+  #ids = 0
+  #trap: { readonly place: Place; left: number; readonly powerLoss: boolean; readonly down: number } | undefined
+  #isLeaving = false
+  crashes = 0
+
+  constructor(seed: number, store: Store) {
+    this.world = new World(seed)
+    this.plan = planOf(seed)
+    this.ledger = new Ledger(this.world)
+    this.disk = new Disk(this.world, this.ledger, store, this.plan.latency)
+    this.outside = new Outside(this.world, this.ledger, this.disk, this.plan.moods, this.plan.budget)
+    this.disk.onPassing = (moment) => this.#pass(moment)
+  }
+
+  /** Start a process on the disk as it is. */
+  start(): void {
+    const life = new Life(this.world, ++this.#lives)
+    this.world.life = life
+    this.world.note("process", `starts (${life.number})`)
+    const runtime = Context.empty().pipe(
+      Context.add(Scheduler.Scheduler, life),
+      Context.add(Clock.Clock, life.clock),
+      Context.add(Metric.FiberRuntimeMetrics, life.metrics),
+      Context.add(Failpoint, () => this.#pass("failpoint")),
+      Context.add(Logger.CurrentLoggers, new Set())
+    )
+    const run = Effect.runForkWith(runtime)
+    const layer = System.layer.pipe(
+      Layer.provideMerge(
+        Layer.mergeAll(
+          Layer.succeed(MessageLog, this.disk.logOf(life)),
+          Layer.succeed(Ids, this.#idsOf()),
+          this.outside.layer(life).pipe(Layer.provideMerge(System.registries)),
+          Settings.layerFrom(this.plan.config).pipe(Layer.orDie)
+        )
+      )
+    )
+    const scope = Effect.runSync(Scope.make())
+    const starting = Effect.gen({ self: this }, function* () {
+      const doors = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
+      yield* this.#listen(life, Context.get(doors, Feed.Feed))
+      yield* Context.get(doors, Lanes.Lanes).recover
+      yield* Context.get(doors, Outbound.Outbound).recover
+      return doors
+    })
+    run(starting).addObserver((exit) => {
+      if (!life.alive) return
+      if (exit._tag === "Failure") {
+        this.world.note("process", `could not start: ${String(exit.cause)}`)
+        return this.crash(false, 1_000)
+      }
+      const doors = exit.value
+      this.world.note("process", "is ready")
+      this.gateway = {
+        life,
+        doors,
+        run: (effect) => run(Effect.provideContext(effect, doors)),
+        scope
+      }
+    })
+  }
+
+  #idsOf(): Ids["Service"] {
+    const next = (prefix: string) => `${prefix}_${String(++this.#ids).padStart(5, "0")}`
+    return Ids.of({ next, secret: () => next("secret") })
+  }
+
+  /** Nothing is told that is not durable. */
+  #listen(life: Life, feed: Feed.Feed["Service"]) {
+    return Effect.sync(() => {
+      for (const session of this.plan.sessions) {
+        feed.subscribe(session, (event) => {
+          if (life.alive) this.#told(session, event)
+        })
+      }
+    })
+  }
+
+  #told(session: string, event: SessionEvent): void {
+    const { world, ledger, disk } = this
+    const isDurable = (by: number | undefined) => by !== undefined && by <= disk.durable
+    switch (event._tag) {
+      case "User":
+        return world.check(isDurable(ledger.messages.get(event.messageId)?.acceptedBy), session, () => `${event.clientId} is durable before it is shown`)
+      case "Message":
+        world.note(session, `told: answer to ${event.answers.join(", ")}`)
+        return world.check(isDurable(ledger.entries.get(event.id)), session, () => `answer ${event.id} is durable before it is told`)
+      case "Outcome": {
+        const message = ledger.messages.get(event.messageId)
+        world.note(session, `told: ${event.clientId} ${event.outcome}`)
+        world.check(message?.outcome === event.outcome, session, () => `${event.clientId} is told to be ${event.outcome}, and is ${message?.outcome}`)
+        return world.check(isDurable(message?.endedBy), session, () => `${event.clientId} is durably ${event.outcome} before that is told`)
+      }
+      case "Run":
+      case "Typing":
+      case "Delta":
+      case "Tool":
+        return
+    }
+  }
+
+  #pass(place: Place): void {
+    const trap = this.#trap
+    if (trap?.place !== place || this.world.life?.alive !== true) return
+    trap.left--
+    if (trap.left > 0) return
+    this.#trap = undefined
+    this.crash(trap.powerLoss, trap.down)
+  }
+
+  /** The process is gone in this very moment, and comes back after `down`. */
+  crash(powerLoss: boolean, down: number): void {
+    const life = this.world.life
+    if (life === undefined || !life.alive) return
+    this.crashes++
+    this.world.note("process", `dies (${life.number})`)
+    this.#gone(life, powerLoss, down)
+  }
+
+  #gone(life: Life, powerLoss: boolean, down: number): void {
+    life.kill()
+    this.gateway = undefined
+    this.#isLeaving = false
+    this.outside.disconnect(life)
+    this.world.after(down, () => {
+      const back = this.disk.survive(powerLoss).then(() => {
+        this.world.outstanding.delete(back)
+        this.start()
+      })
+      this.world.outstanding.add(back)
+    })
+  }
+
+  /** A process that was asked to stop. */
+  #leave(gateway: Gateway, grace: number, down: number): void {
+    this.world.note("process", "is asked to stop")
+    this.#isLeaving = true
+    const leaving = Effect.gen(function* () {
+      yield* (yield* Inbound.Inbound).stop
+      yield* (yield* Lanes.Lanes).drain(grace)
+      yield* Scope.close(gateway.scope, Exit.void)
+    })
+    gateway.run(leaving).addObserver(() => {
+      if (!gateway.life.alive) return
+      this.world.note("process", "has stopped")
+      this.#gone(gateway.life, false, down)
+    })
+  }
+
+  act(act: Act): void {
+    const { world, gateway } = this
+    switch (act._tag) {
+      case "Message":
+        return this.#submit(act.message, act.patience, act.gone)
+      case "Reuse":
+        return this.#reuse(act.message)
+      case "Cancel": {
+        const id = this.acknowledged.get(act.clientId)
+        if (gateway === undefined || id === undefined) return
+        const message = this.ledger.messages.get(id)
+        if (message === undefined) return
+        world.note(message.session, `somebody cancels ${act.clientId}`)
+        this.ledger.cancels(id)
+        gateway.run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.cancel(message.session as never, id, "ada")))
+        return
+      }
+      case "Stop":
+        if (gateway === undefined) return
+        world.note(act.session, "somebody stops the session")
+        this.ledger.stops(act.session)
+        gateway.run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.stop(act.session, "ada")))
+        return
+      case "Crash":
+        if (act.place === "time") return this.crash(act.powerLoss, act.down)
+        this.#trap = { place: act.place, left: act.passing, powerLoss: act.powerLoss, down: act.down }
+        return
+      case "Restart":
+        if (gateway !== undefined && !this.#isLeaving) this.#leave(gateway, act.grace, act.down)
+        return
+      case "Store":
+        return this.#spoil(act.mood, act.millis)
+      case "Clock":
+        world.note("clock", `jumps by ${act.millis} ms`)
+        world.skew += act.millis
+        return
+    }
+  }
+
+  #spoil(mood: "full" | "busy" | "broken", millis: number): void {
+    this.world.note("disk", `is ${mood}`)
+    this.disk.mood = mood
+    if (mood === "broken") {
+      // The gateway looks once a second, and ends itself.
+      this.world.after(1_000, () => this.crash(false, 500))
+      return
+    }
+    this.world.after(millis, () => {
+      if (this.disk.mood !== mood) return
+      this.world.note("disk", "is well")
+      this.disk.mood = "well"
+    })
+  }
+
+  /** A client that asks again until it is told, or loses patience with a full session. */
+  #submit(message: InboundMessage, patience: number, gone: number | undefined): void {
+    const { world, gateway } = this
+    const { externalId: clientId } = message.identity
+    const again = (millis: number, left = patience) => world.after(millis, () => this.#submit(message, left, undefined))
+    if (gateway === undefined) return again(world.random.between(100, 2_000))
+    let isAnswered = false
+    const fiber = gateway.run(Effect.flatMap(Inbound.Inbound, (inbound) => inbound.submit(message)))
+    fiber.addObserver((exit) => {
+      if (!gateway.life.alive || isAnswered) return
+      isAnswered = true
+      if (exit._tag === "Success") return this.#acknowledge(message, exit.value.messageId)
+      const reason = exit.cause.reasons[0]
+      const error = reason?._tag === "Fail" ? reason.error : undefined
+      if (error === undefined) {
+        if (gone === undefined && !this.#isLeaving) world.broken(message.session, `submit ends typed: ${String(exit.cause)}`)
+        return again(world.random.between(0, 3_000))
+      }
+      world.note(message.session, `refused ${clientId}: ${error._tag}`)
+      if (error._tag === "LaneFull") {
+        this.refused.set(clientId, (this.refused.get(clientId) ?? 0) + 1)
+        if (patience > 0) again(Math.min(error.retryAfterMillis, world.random.between(500, 5_000)), patience - 1)
+        return
+      }
+      world.check(error._tag === "NotAccepting", message.session, () => `${clientId} is refused as ${error._tag}`)
+      again(world.random.between(200, 3_000))
+    })
+    // No word for long: the connection broke, or the process died.
+    world.after(10_000, () => {
+      if (isAnswered || this.acknowledged.has(clientId)) return
+      isAnswered = true
+      again(0)
+    })
+    if (gone !== undefined) {
+      world.after(gone, () => {
+        if (gateway.life.alive && !isAnswered) fiber.interruptUnsafe()
+      })
+    }
+  }
+
+  #acknowledge(message: InboundMessage, id: MessageId): void {
+    const { externalId: clientId } = message.identity
+    const known = this.ledger.messages.get(id)
+    this.world.note(message.session, `acknowledged ${clientId}`)
+    this.world.check(
+      known !== undefined && known.clientId === clientId && known.acceptedBy <= this.disk.durable,
+      message.session,
+      () => `${clientId} is durable before it is acknowledged`
+    )
+    const before = this.acknowledged.get(clientId)
+    this.world.check(before === undefined || before === id, message.session, () => `${clientId} is acknowledged under one id`)
+    this.acknowledged.set(clientId, id)
+  }
+
+  #reuse(message: InboundMessage): void {
+    const { gateway } = this
+    const { externalId: clientId } = message.identity
+    if (gateway === undefined || !this.acknowledged.has(clientId)) return
+    gateway.run(Effect.flatMap(Inbound.Inbound, (inbound) => inbound.submit(message))).addObserver((exit) => {
+      const reason = exit._tag === "Failure" ? exit.cause.reasons[0] : undefined
+      const tag = reason?._tag === "Fail" ? reason.error._tag : exit._tag
+      if (gateway.life.alive) {
+        this.world.check(tag === "IdReused" || tag === "NotAccepting" || this.#isLeaving, message.session, () => `another text under ${clientId} is refused, not ${tag}`)
+      }
+    })
+  }
+
+  heal(): void {
+    this.world.note("world", "from now on nothing goes wrong")
+    this.#trap = undefined
+    this.outside.heal()
+    if (this.disk.mood !== "broken") this.disk.mood = "well"
+  }
+
+  /** What must hold once everything has come to rest. */
+  async rest(): Promise<void> {
+    const { world, ledger, gateway } = this
+    if (gateway === undefined) return world.broken("process", "is ready when nothing goes wrong")
+    for (const message of ledger.messages.values()) {
+      world.check(message.outcome !== undefined, message.session, () => `${message.clientId} (${message.mode}) has an outcome in the end`)
+    }
+    for (const [clientId, id] of this.acknowledged) {
+      world.check(ledger.messages.has(id), "inbound", () => `${clientId} was acknowledged and is there in the end`)
+    }
+    for (const delivery of ledger.deliveries.values()) this.#checkDelivery(delivery)
+    for (const session of this.plan.sessions) await this.#checkTranscript(session)
+    const lanes = Effect.runSync(Context.get(gateway.doors, Lanes.Lanes).list)
+    world.check(lanes.length === 0, "lanes", () => `no lane is in memory at rest, not ${JSON.stringify(lanes)}`)
+    world.check(this.outside.streaming.size === 0, "model", () => `no model call goes on at rest`)
+    await this.#checkPermits(gateway)
+    await this.#checkLeaks(gateway)
+  }
+
+  #checkDelivery(delivery: ReturnType<Ledger["deliveries"]["get"]> & object): void {
+    const { world } = this
+    const { id, session, channel, state } = delivery
+    const arrived = this.outside.arrivals.get(id)
+    world.check(
+      state === "sent" || state === "dead" || (state === "uncertain" && channel === channelNames.blind),
+      session,
+      () => `${id} on ${channel} ends sent, dead or uncertain, not ${state}`
+    )
+    world.check(state !== "sent" || arrived !== undefined, session, () => `${id} is sent and has arrived`)
+  }
+
+  async #checkTranscript(session: Plan["sessions"][number]): Promise<void> {
+    const { world, ledger } = this
+    const { log } = this.disk
+    const rows = await Effect.runPromise(log.entries({ tenant: local, session, limit: 100_000 }))
+    const mine = [...ledger.messages.values()].filter((message) => message.session === session)
+    const open = await Effect.runPromise(log.open({ tenant: local, session, limit: 1_000 }))
+    world.check(open.length === 0, session, () => `no message is open, not ${open.map((row) => row.identity.externalId).join(", ")}`)
+    const results = new Map<string, number>()
+    const answers = new Map<string, number>()
+    for (const row of rows) {
+      if (row.entry.kind === "assistant") for (const call of row.entry.calls ?? []) results.set(call.id, 0)
+      if (row.entry.kind === "tool") results.set(row.entry.callId, (results.get(row.entry.callId) ?? 10) + 1)
+      for (const clientId of row.answers ?? []) answers.set(clientId, (answers.get(clientId) ?? 0) + 1)
+    }
+    for (const [call, count] of results) world.check(count === 1, session, () => `${call} has one result in the transcript, not ${count}`)
+    for (const message of mine) {
+      const row = (await Effect.runPromise(log.message({ tenant: local, id: message.id })))?.message
+      world.check(row?.outcome === message.outcome, session, () => `${message.clientId} is ${row?.outcome} in the log and was ended as ${message.outcome}`)
+      const shown = rows.filter((one) => one.messageId === message.id).length
+      world.check(shown === 1, session, () => `${message.clientId} stands once in the transcript, not ${shown} times`)
+      const times = answers.get(message.clientId) ?? 0
+      world.check(times <= 1, session, () => `${message.clientId} is answered once, not ${times} times`)
+      const isAnswered = mine.some((one) => one.run === message.run && one.outcome === "answered")
+      const isJoined = message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered"
+      world.check(
+        isJoined && isAnswered ? times === 1 : times === 0 || isJoined,
+        session,
+        () => `${message.clientId} ended as ${message.outcome} and is listed by ${times} answers`
+      )
+    }
+    this.#checkModelOrder(session, rows)
+  }
+
+  /** The model's order has no gap and nothing twice, and no text of a session that was never taken by a run. */
+  #checkModelOrder(session: string, rows: ReadonlyArray<{ readonly order: number | undefined }>): void {
+    const orders = rows.flatMap((row) => row.order ?? []).toSorted((a, b) => a - b)
+    this.world.check(orders.every((order, index) => order === index + 1), session, () => `the model's order has no gap: ${orders.join(" ")}`)
+  }
+
+  /** As many runs as the budget allows begin at once: every permit was given back. */
+  async #checkPermits(gateway: Gateway): Promise<void> {
+    const { world, outside } = this
+    const width = Math.min(this.plan.budget, 4)
+    outside.gate = width
+    for (let number = 1; number <= width; number++) {
+      const session = `agent:main:permit${number}` as Plan["sessions"][number]
+      this.#submit(
+        {
+          identity: { channel: waiterName, account: "a", conversation: session, thread: "", externalId: `p${number}`, revision: 1 },
+          session,
+          ephemeral: false,
+          sender: "ada",
+          access: "owner",
+          body: { text: marked(session, `p${number}`) }
+        },
+        0,
+        undefined
+      )
+    }
+    await world.run(world.now + 5_000)
+    world.check(outside.streaming.size === width, "lanes", () => `all permits are free at rest: ${outside.streaming.size} of ${width} runs began`)
+    const lanes = Context.get(gateway.doors, Lanes.Lanes)
+    for (const { session } of Effect.runSync(lanes.list)) gateway.run(lanes.stop(session, "ada"))
+    await world.run(world.now + 10_000)
+    const left = Effect.runSync(lanes.list)
+    world.check(left.length === 0, "lanes", () => `no lane is in memory after a stop, not ${JSON.stringify(left)}`)
+  }
+
+  async #checkLeaks(gateway: Gateway): Promise<void> {
+    const { world } = this
+    const { life } = gateway
+    // What a gateway at rest keeps: its housekeeping.
+    world.check(life.timers <= 1, "fibers", () => `one timer goes at rest, the housekeeping's, not ${life.timers}`)
+    world.check(life.fibers <= restingFibers, "fibers", () => `${restingFibers} fibers live at rest, not ${life.fibers}`)
+    gateway.run(Scope.close(gateway.scope, Exit.void))
+    await world.run(world.now + 1)
+    world.check(life.fibers === 0 && life.timers === 0, "fibers", () => `nothing lives after the end: ${life.fibers} fibers, ${life.timers} timers`)
+  }
+}
+
+/** The purge of old sessions; the settings' changes end at once. */
+const restingFibers = 1
+
+/** Time that everything gets to come to rest, ms: more than any retry waits and any run lasts. */
+const settling = 20 * 60 * 1000
+
+export const simulate = async (seed: number, store: Store = "memory"): Promise<Verdict> => {
+  const simulation = new Simulation(seed, store)
+  const { world, plan, ledger, disk } = simulation
+  try {
+    await disk.open()
+    simulation.start()
+    for (const { at, act } of plan.acts) world.after(at, () => simulation.act(act))
+    world.after(plan.healed, () => simulation.heal())
+    await world.run(plan.healed + settling)
+    if (world.violation === undefined) await simulation.rest()
+  } catch (cause) {
+    world.broken("simulation", `nothing is thrown: ${cause instanceof Error ? cause.stack : String(cause)}`)
+  } finally {
+    world.life?.kill()
+    await disk.close()
+  }
+  const outcomes: Record<string, number> = {}
+  for (const { outcome = "open" } of ledger.messages.values()) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+  return {
+    seed,
+    broken: world.violation?.message,
+    timeline: () => world.lines.map(([at, where, what]) => `${(at / 1000).toFixed(3).padStart(9)}  ${where.replace("agent:main:", "").padEnd(8)}  ${what}`),
+    counts: { messages: ledger.messages.size, runs: ledger.runs.size, crashes: simulation.crashes, widest: simulation.outside.widest, steps: world.steps, ...outcomes }
+  }
+}
