@@ -29,7 +29,7 @@ export const layerPage = (folder: string) =>
             ? { status: "ok", message: "the page is built" }
             : {
                 status: "warning",
-                message: `the page is not built (${folder}): run npm run build, or install the package again`
+                message: `the page is not built (${folder}): in a checkout npm start builds it, else install the package again`
               }
       )
       yield* (yield* Checks).register({ name: "page", run })

@@ -380,7 +380,7 @@ describe("a fault of this machine", () => {
         Effect.provide(Layer.provideMerge(layerPage(newFolder()), Checks.layer))
       )
     )
-    says(found ?? { status: "ok", message: "" }, "warning", /npm run build/)
+    says(found ?? { status: "ok", message: "" }, "warning", /npm start builds it/)
   })
 })
 

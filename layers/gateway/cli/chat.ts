@@ -103,6 +103,10 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
       prompt: "> "
     })
     let hasEnded = false
+    let hasLeft = false
+    const prompt = () => {
+      if (isTerminal && !hasLeft) input.prompt()
+    }
     const talkIn = (name: string) =>
       new Talk({ url, token: client.token, session: name }, print, () => {
         if (hasEnded && talk.isQuiet) leave()
@@ -110,6 +114,8 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
       })
     let talk = talkIn(session)
     const leave = () => {
+      if (hasLeft) return
+      hasLeft = true
       talk.close()
       input.close()
       resume(Effect.succeed(exitCodes.ok))
@@ -121,7 +127,10 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
         client
           .call(Api.MessageStatus, "GET", `/api/v1/os/messages/${encodeURIComponent(id)}`)
           .pipe(Effect.match({ onSuccess: render.trace, onFailure: (error) => `! ${error.message}\n` }))
-      ).then(print)
+      ).then((text) => {
+        print(text)
+        prompt()
+      })
     }
     const command = (text: string) => {
       const [name, ...rest] = text.split(/\s+/)
@@ -151,14 +160,14 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
       const trimmed = text.trim()
       if (trimmed.startsWith("/")) command(trimmed)
       else if (trimmed !== "") talk.write(newMessageId(), text)
-      if (isTerminal && talk.isQuiet) input.prompt()
+      if (talk.isQuiet && trimmed !== "/trace") prompt()
     })
     // The end of a pipe: what was written is answered first. Ctrl-D on a terminal leaves at once.
     input.on("close", () => {
       hasEnded = true
       if (isTerminal || talk.isQuiet) leave()
     })
-    if (isTerminal) input.prompt()
+    prompt()
     return Effect.sync(() => {
       talk.close()
       input.close()

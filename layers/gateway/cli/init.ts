@@ -50,15 +50,27 @@ const askModel = Effect.gen(function* () {
   if (provider === "demo") return { model: "demo/demo", baseUrl: undefined }
   const name =
     provider === "other"
-      ? yield* ask(Prompt.String({ message: "A short name for it", default: "mine" }))
+      ? yield* ask(Prompt.String({ message: "A short name for it, such as mine", validate: mustBeName }))
       : provider
   const baseUrl =
     provider === "other"
       ? yield* ask(Prompt.String({ message: "Its address, up to and with /v1", validate: mustBeAddress }))
       : undefined
-  const model = yield* ask(Prompt.String({ message: "Which model?", default: examples[provider] ?? "" }))
+  const example = examples[provider]
+  const model = yield* ask(
+    Prompt.String({
+      message: `Which model?${example === undefined ? "" : ` Such as ${example}`}`,
+      validate: mustBeText
+    })
+  )
   return { model: `${name}/${model}`, baseUrl }
 })
+
+const mustBeText = (text: string) =>
+  text.trim() === "" ? Effect.fail("it needs a name") : Effect.succeed(text.trim())
+
+const mustBeName = (text: string) =>
+  /^[A-Za-z0-9_-]+$/.test(text) ? Effect.succeed(text) : Effect.fail("letters, digits, _ and -")
 
 const mustBeAddress = (text: string) =>
   URL.canParse(text) && /^https?:/.test(text) ? Effect.succeed(text) : Effect.fail("an http or https address")
