@@ -29,8 +29,6 @@ export const QueueSettingsSchema = Schema.Struct({
     "What gives way when a session is full: the oldest, the newest (refused), or the oldest with a summary"
   ),
   max_concurrency: withDefault(wholeNumber(1), 256, "Most runs that go at once; a run is a waiting socket"),
-  max_concurrency_subagent: withDefault(wholeNumber(1), 8, "The same for runs that another run asked for"),
-  max_concurrency_cron: withDefault(wholeNumber(1), 4, "The same for runs that a schedule started"),
   lane_buffer: withDefault(
     wholeNumber(1),
     64,

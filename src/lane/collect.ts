@@ -1,7 +1,7 @@
 /**
- * Which messages become one run, and what that run is told.
+ * Which messages become one run.
  *
- * Owns: what may join, what a busy lane runs next in collect mode, and how several messages are put as one text. All of it is pure.
+ * Owns: what may join, and what a busy lane runs next in collect mode. All of it is pure.
  * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), what gives way to a cap (the log).
  */
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
