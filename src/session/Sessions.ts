@@ -85,6 +85,7 @@ const pageSize = 500
 
 const maxOpen = 1000
 const maxOpening = 120
+const maxOpenings = 5000
 
 /** Characters of recent histories kept in memory. */
 const cachedChars = 8_000_000
@@ -95,6 +96,8 @@ const ephemeralMillis = 24 * 3600 * 1000
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const cache = new HistoryCache(cachedChars)
+  // A session's first line never changes; one that was deleted and began anew was created at another time.
+  const openings = new Map<SessionKey, { readonly createdAt: number; readonly text: string | undefined }>()
 
   yield* Clock.currentTimeMillis.pipe(
     Effect.flatMap((now) => log.purge({ tenant: local, before: now - ephemeralMillis })),
@@ -157,10 +160,17 @@ export const make = Effect.gen(function* () {
   const list = Effect.fn("Sessions.list")(function* (limit: number) {
     const listed: Array<ListedSession> = []
     for (const row of yield* log.sessions({ tenant: local, limit })) {
-      const { entry } = (yield* log.entries({ tenant: local, session: row.place.session, limit: 1 }))[0] ?? {}
-      listed.push({ ...row, opening: entry?.kind === "user" ? opening(entry.text) : undefined })
-      // A read takes its time on the one thread; others come between.
-      yield* Effect.yieldNow
+      const { session } = row.place
+      let known = openings.get(session)
+      if (known?.createdAt !== row.createdAt) {
+        const { entry } = (yield* log.entries({ tenant: local, session, limit: 1 }))[0] ?? {}
+        known = { createdAt: row.createdAt, text: entry?.kind === "user" ? opening(entry.text) : undefined }
+        if (openings.size >= maxOpenings) openings.clear()
+        openings.set(session, known)
+        // A read takes its time on the one thread; others come between.
+        yield* Effect.yieldNow
+      }
+      listed.push({ ...row, opening: known.text })
     }
     return listed
   })
