@@ -67,6 +67,10 @@ export const MessageStatus = Schema.Struct({
   by: Schema.optionalKey(Schema.String),
   failure: Schema.optionalKey(Failure),
   attempts: Count,
+  /** Messages that its run answers together, this one included, oldest first. */
+  queue_collected_messages: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** Messages that had been dropped, and that its run was told of. */
+  queue_dropped_messages: Schema.optionalKey(Schema.Array(Schema.String)),
   timeline: Schema.Array(Step)
 }).annotate({ identifier: "MessageStatus" })
 

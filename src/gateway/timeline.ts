@@ -7,6 +7,7 @@ type TimelineStep = typeof Step.Type
 export const statusOf = (trace: MessageTrace): typeof MessageStatus.Type => {
   const { message, run } = trace
   const ended = message.outcome !== undefined
+  const dropped = trace.entries.flatMap(({ entry }) => (entry.kind === "note" ? entry.dropped : []))
   return {
     id: message.id,
     session_key: message.place.session,
@@ -17,6 +18,8 @@ export const statusOf = (trace: MessageTrace): typeof MessageStatus.Type => {
     ...(message.outcomeBy === undefined ? {} : { by: message.outcomeBy }),
     ...(run?.failure === undefined ? {} : { failure: run.failure }),
     attempts: run?.attempt ?? 0,
+    ...((run?.messageIds.length ?? 0) > 1 ? { queue_collected_messages: run?.messageIds ?? [] } : {}),
+    ...(dropped.length > 0 ? { queue_dropped_messages: dropped } : {}),
     timeline: stepsOf(trace)
   }
 }

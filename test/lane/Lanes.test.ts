@@ -13,6 +13,7 @@ import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { statusOf } from "#src/gateway/timeline.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import { ModelUnavailable } from "#src/model/Model.ts"
@@ -456,6 +457,8 @@ describe("Lanes, by queue mode", () => {
       assert.deepInclude(answer, { answers: ["2", "3"], messageIds: [second.messageId, third.messageId] })
       const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
       assert.deepStrictEqual(parcels, ["one", "two and three"])
+      const status = statusOf((yield* (yield* Sessions.Sessions).trace(third.messageId))!)
+      assert.deepStrictEqual(status.queue_collected_messages, [second.messageId, third.messageId])
     }).pipe(Effect.provide(inMode("collect")))
   )
 
@@ -704,6 +707,10 @@ describe("a full session", () => {
       yield* go
       yield* settle
 
+      const log = yield* MessageLog.MessageLog
+      const row = yield* log.lookup({ tenant: local, identity: message("4").identity })
+      const status = statusOf((yield* log.message({ tenant: local, id: row!.id }))!)
+      assert.lengthOf(status.queue_dropped_messages ?? [], 2)
       const prompt = requests()[1]!.messages.map((one) => one.text)
       assert.deepStrictEqual([prompt[1], prompt[2], prompt.at(-1)], ["say 1", "one", "say 4"])
       assert.include(prompt[3], "say 2")
