@@ -123,14 +123,15 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
     const showTrace = () => {
       const id = talk.lastMessageId
       if (id === undefined) return print("Nothing was sent yet.\n")
-      void Effect.runPromiseWith(context)(
-        client
-          .call(Api.MessageStatus, "GET", `/api/v1/os/messages/${encodeURIComponent(id)}`)
-          .pipe(Effect.match({ onSuccess: render.trace, onFailure: (error) => `! ${error.message}\n` }))
-      ).then((text) => {
-        print(text)
-        prompt()
-      })
+      Effect.runForkWith(context)(
+        client.call(Api.MessageStatus, "GET", `/api/v1/os/messages/${encodeURIComponent(id)}`).pipe(
+          Effect.match({ onSuccess: render.trace, onFailure: (error) => `! ${error.message}\n` }),
+          Effect.map((text) => {
+            print(text)
+            prompt()
+          })
+        )
+      )
     }
     const command = (text: string) => {
       const [name, ...rest] = text.split(/\s+/)
