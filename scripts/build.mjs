@@ -62,12 +62,15 @@ const bundleGateway = async () => {
 const { external } = await bundleGateway().catch(() => stop("The gateway could not be bundled (see above)."))
 const parts = fs.readdirSync(dist).filter((name) => name.endsWith(".mjs"))
 fs.chmodSync(path.join(dist, entry), 0o755)
-for (const name of [entry, ...parts.filter((each) => each !== entry).sort()]) {
-  const bytes = fs.readFileSync(path.join(dist, name))
-  process.stdout.write(
-    `dist/${name}  ${kilobytes(bytes.length)}  (${kilobytes(gzipSync(bytes).length)} gzip)\n`
-  )
+const sizes = (names) => {
+  const files = names.map((name) => fs.readFileSync(path.join(dist, name)))
+  const total = (each) => kilobytes(files.reduce((sum, bytes) => sum + each(bytes), 0))
+  return `${total((bytes) => bytes.length)}  (${total((bytes) => gzipSync(bytes).length)} gzip)`
 }
+const chunks = parts.filter((name) => name !== entry)
+process.stdout.write(
+  `dist/${entry}  ${sizes([entry])}\n${chunks.length} chunks beside it  ${sizes(chunks)}\n`
+)
 if (external.size > 0) process.stdout.write(`left outside: ${[...external].sort().join(", ")}\n`)
 
 // What the bundle knows of itself: its version, and that it is a module.

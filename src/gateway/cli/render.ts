@@ -1,4 +1,5 @@
 /** What the command line shows people of the API's answers. Pure; `--json` shows the answers themselves. */
+import * as DateTime from "effect/DateTime"
 import type * as Api from "../apiSchemas.ts"
 
 /** Text of others must not steer the terminal: its control characters are shown as marks. */
@@ -43,13 +44,16 @@ export const sessions = (list: ReadonlyArray<typeof Api.Session.Type>, now: numb
         list.map((one) => [one.session_key, String(one.seq), String(one.open), ago(one.updated_at, now)])
       )
 
+/** UTC, to the millisecond. */
+const isoOf = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))
+
 const speakers = { user: "you", assistant: "agent", system: "gateway" } as const
 
 export const transcript = (messages: ReadonlyArray<typeof Api.TranscriptMessage.Type>): string =>
   messages
     .map((message) => {
       const cut = message.partial === undefined ? "" : ` (${message.partial})`
-      const time = new Date(message.created_at).toISOString().slice(0, 19).replace("T", " ")
+      const time = isoOf(message.created_at).slice(0, 19).replace("T", " ")
       return `${time}Z  ${speakers[message.role]}${cut}  [${message.id}]\n${plain(message.content).trimEnd()}\n`
     })
     .join("\n")
@@ -60,7 +64,7 @@ export const markdown = (key: string, messages: ReadonlyArray<typeof Api.Transcr
     `# ${key}`,
     ...messages.map(
       (message) =>
-        `\n**${speakers[message.role]}**, ${new Date(message.created_at).toISOString()}${
+        `\n**${speakers[message.role]}**, ${isoOf(message.created_at)}${
           message.partial === undefined ? "" : ` (${message.partial})`
         }\n\n${message.content.trimEnd()}`
     ),
