@@ -29,8 +29,9 @@ const adapters = Layer.mergeAll(
 /** What an earlier process left open is on its lanes before the first new message is taken. */
 const recovered = Layer.effectDiscard(
   Effect.gen(function* () {
-    const sessions = yield* (yield* Lanes.Lanes).recover
+    // Deliveries first: what a run that is taken up tells comes behind them, and is not found by this again.
     const deliveries = yield* (yield* Outbound.Outbound).recover
+    const sessions = yield* (yield* Lanes.Lanes).recover
     if (sessions + deliveries > 0) {
       yield* Effect.logInfo("taken up from the log").pipe(Effect.annotateLogs({ sessions, deliveries }))
     }

@@ -7,6 +7,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -345,13 +346,25 @@ const withDeadline = (
   seconds: number,
   progress: { ended: boolean; partial: string }
 ): Stream.Stream<RunEvent> =>
-  events.pipe(
-    Stream.tap((event) =>
+  // Each pull races the deadline. `interruptWhen` would pull ahead, and so act before the last event was taken in.
+  Stream.transformPull(
+    Stream.tap(events, (event) =>
       Effect.sync(() => {
         if (event._tag === "Answered" || event._tag === "Failed") progress.ended = true
       })
     ),
-    Stream.interruptWhen(Effect.sleep(seconds * 1000)),
+    (pull, scope) =>
+      Effect.gen(function* () {
+        const over = yield* Deferred.make<void>()
+        // Whoever started the run goes on first: an acknowledgement does not wait for a prompt.
+        yield* Effect.yieldNow
+        yield* Effect.forkIn(Effect.delay(Deferred.succeed(over, undefined), seconds * 1000), scope)
+        return Effect.raceFirst(
+          pull,
+          Effect.flatMap(Deferred.await(over), () => Cause.done())
+        )
+      })
+  ).pipe(
     Stream.concat(
       Stream.suspend(() =>
         progress.ended

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Agent from "#src/agent/Agent.ts"
 import { Agents } from "#src/agent/AgentSettings.ts"
@@ -57,6 +58,8 @@ export interface ActiveRun {
   steered: ReadonlyArray<MessageLog.MessageRow>
   /** Told of messages whose steering is committed. */
   readonly onSteered: (ids: ReadonlyArray<MessageId>) => void
+  /** Held while a unit of the run is on its way, so that who ends it from outside sees what it has committed. */
+  readonly writing: Semaphore.Semaphore
 }
 
 /** What an onlooker who comes late has missed of a run. */
@@ -87,7 +90,8 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   inbox: [],
   taken: [],
   steered: [],
-  onSteered
+  onSteered,
+  writing: Semaphore.makeUnsafe(1)
 })
 
 export class RunDriver extends Context.Service<
@@ -212,13 +216,17 @@ export const make = Effect.gen(function* () {
         return Effect.void
       }
       case "StepFinished":
-        active.partial = ""
-        active.pending = event.calls
         return append(
           active,
           { v: 1, kind: "assistant", text: event.text, calls: event.calls },
           event.usage
-        ).pipe(Effect.map(() => failpoint("after-step")))
+        ).pipe(
+          Effect.map(() => {
+            active.partial = ""
+            active.pending = event.calls
+            failpoint("after-step")
+          })
+        )
       case "ToolStarted":
         return Effect.sync(() => publishTool(active, event.call, "started", ""))
       case "ToolFinished": {
@@ -269,7 +277,10 @@ export const make = Effect.gen(function* () {
         at
       } as const
       return Effect.uninterruptible(
-        Effect.map(log.commit(unit), ({ steered }) => tellSteered(active, steered))
+        Semaphore.withPermit(
+          active.writing,
+          Effect.map(log.commit(unit), ({ steered }) => tellSteered(active, steered))
+        )
       )
     })
 
@@ -324,7 +335,7 @@ export const make = Effect.gen(function* () {
       attempt: active.attempt,
       isAnswer: false,
       entries: [
-        ...cutOff(active, "failed"),
+        ...cutOff(active, yield* unanswered(active), "failed"),
         { id, entry: { v: 1, kind: "failure", code: failure.code, text: failure.message } }
       ],
       endings: active.run.messages.map((message) => ({ messageId: message.id, outcome: "failed" as const })),
@@ -337,13 +348,18 @@ export const make = Effect.gen(function* () {
   const end = Effect.fnUntraced(
     function* (active: ActiveRun, ending: Ending) {
       active.closed = true
-      yield* finish(active, {
-        isAnswer: false,
-        entries: cutOff(active, ending.outcome),
-        endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
-        told: undefined,
-        usage: Usage.none
-      })
+      yield* Semaphore.withPermit(
+        active.writing,
+        Effect.flatMap(unanswered(active), (calls) =>
+          finish(active, {
+            isAnswer: false,
+            entries: cutOff(active, calls, ending.outcome),
+            endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
+            told: undefined,
+            usage: Usage.none
+          })
+        )
+      )
     },
     (effect, active) =>
       Effect.ensuring(
@@ -378,9 +394,19 @@ export const make = Effect.gen(function* () {
     (effect) => persistently(effect)
   )
 
+  /** The run's calls that have no result, as the log has them: an earlier attempt, or an earlier process, may have left some. */
+  const unanswered = ({ run, place }: ActiveRun) =>
+    Effect.map(log.message({ tenant: place.tenant, id: run.messages[0]!.id }), (trace) =>
+      trace === undefined ? [] : leftBehind(run.runId, trace.entries).pending
+    )
+
   /** What a run that is cut off leaves: its text so far, and a result for each call that has none. */
-  const cutOff = (active: ActiveRun, by: "interrupted" | "cancelled" | "failed") => {
-    const entries: Array<{ readonly id: string; readonly entry: NewEntry }> = active.pending.map((call) => ({
+  const cutOff = (
+    active: ActiveRun,
+    calls: ReadonlyArray<ToolCall>,
+    by: "interrupted" | "cancelled" | "failed"
+  ) => {
+    const entries: Array<{ readonly id: string; readonly entry: NewEntry }> = calls.map((call) => ({
       id: ids.next("ent"),
       entry: {
         v: 1,

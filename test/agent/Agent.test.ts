@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -219,6 +220,25 @@ describe("Agent", () => {
       assert.deepInclude(last, { _tag: "Failed" })
       assert.strictEqual(last._tag === "Failed" && last.failure.code, "output")
     }).pipe(Effect.provide(layer([text("12345678", "90123456", "more")])))
+  )
+
+  it.effect("asks the model again only when the last tool's result was taken in", () =>
+    Effect.gen(function* () {
+      const taken = yield* Deferred.make<void>()
+      const agent = yield* Agent.Agent
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEach(agent.run(input), (event) =>
+          event._tag === "ToolFinished" ? Deferred.await(taken) : Effect.void
+        )
+      )
+      yield* Effect.repeat(Effect.yieldNow, { times: 100 })
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.lengthOf(requests(), 1)
+
+      yield* Deferred.succeed(taken, undefined)
+      yield* Fiber.join(fiber)
+      assert.lengthOf(requests(), 2)
+    }).pipe(Effect.provide(layer([[call("echo")], "done"])))
   )
 
   it.effect("ends at its deadline although the model hangs, keeping what was written", () =>

@@ -44,6 +44,8 @@ interface KnownCall {
   readonly session: string
   readonly by: number
   results: number
+  /** The unit that holds its result. */
+  resultBy: number | undefined
 }
 
 export interface KnownDelivery {
@@ -275,18 +277,21 @@ export class Ledger {
     if (entry.kind === "assistant") {
       const open = [...this.calls.values()].filter((call) => call.run === runId && call.results === 0)
       this.#check(open.length === 0, session, () => `${runId} takes a step when each call of the last one has its result`)
-      for (const call of entry.calls ?? []) this.calls.set(call.id, { run: runId, session, by, results: 0 })
+      for (const call of entry.calls ?? []) this.calls.set(call.id, { run: runId, session, by, results: 0, resultBy: undefined })
       this.#note(session, `${runId} step: ${entry.calls?.map((call) => `${call.name} ${call.id}`).join(", ") ?? ""}`)
     } else if (entry.kind === "tool") {
       this.#note(session, `${runId} ${entry.name} ${entry.callId}: ${entry.status}`)
-      this.#result(entry.callId, runId, session)
+      this.#result(entry.callId, runId, session, by)
     }
   }
 
-  #result(callId: string, runId: RunId, session: string): void {
+  #result(callId: string, runId: RunId, session: string, by: number): void {
     const call = this.calls.get(callId)
     this.#check(call?.run === runId, session, () => `${callId} is a call of ${runId}`)
-    if (call !== undefined) call.results++
+    if (call !== undefined) {
+      call.results++
+      call.resultBy = by
+    }
     this.#check((call?.results ?? 0) <= 1, session, () => `${callId} has one result`)
   }
 
@@ -330,7 +335,7 @@ export class Ledger {
     }
     for (const one of unit.entries) {
       this.entries.set(one.id, by)
-      if (one.entry.kind === "tool") this.#result(one.entry.callId, unit.runId, session)
+      if (one.entry.kind === "tool") this.#result(one.entry.callId, unit.runId, session, by)
     }
     for (const delivery of unit.deliveries) this.#send(delivery, session, by)
     const open = run?.messages.filter((message) => message.outcome === undefined) ?? []

@@ -150,6 +150,14 @@ export class Outside {
         for (const call of message.calls ?? []) open.add(call.id)
       } else if (message.role === "tool") {
         this.#world.check(open.delete(message.callId), session, () => `a prompt has one result for ${message.callId}, behind its call`)
+        const call = this.#ledger.calls.get(message.callId)
+        // Another run's end may still be on its way to the disk; this run's own units may not.
+        const isOver = call !== undefined && this.#ledger.runs.get(call.run)?.ended === true
+        this.#world.check(
+          isOver || (call?.resultBy !== undefined && call.resultBy <= this.#disk.durable),
+          session,
+          () => `the result of ${message.callId} is durable before the model is asked with it`
+        )
       }
     }
     this.#world.check(open.size === 0, session, () => `a prompt has a result for ${[...open].join(", ")}`)

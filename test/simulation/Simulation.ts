@@ -102,8 +102,8 @@ class Simulation {
     const starting = Effect.gen({ self: this }, function* () {
       const doors = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
       yield* this.#listen(life, Context.get(doors, Feed.Feed))
-      yield* Context.get(doors, Lanes.Lanes).recover
       yield* Context.get(doors, Outbound.Outbound).recover
+      yield* Context.get(doors, Lanes.Lanes).recover
       return doors
     })
     run(starting).addObserver((exit) => {

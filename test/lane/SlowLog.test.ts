@@ -1,0 +1,111 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
+import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
+import * as TestSystem from "#layers/Test.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import { MessageLog, StoreFull } from "#src/horizons/MessageLog.ts"
+import * as Inbound from "#src/inbound/Inbound.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+import * as Tools from "#src/tool/Tools.ts"
+
+const ada = "agent:main:ada" as SessionKey
+const { settle } = TestSystem
+
+const submit = Effect.flatMap(Inbound.Inbound, (inbound) =>
+  inbound.submit({
+    identity: {
+      channel: "recording-keyed",
+      account: "a",
+      conversation: "c",
+      thread: "",
+      externalId: "1",
+      revision: 1
+    },
+    session: ada,
+    ephemeral: false,
+    sender: "ada",
+    access: "owner",
+    body: { text: "hi" }
+  })
+)
+
+/** The log in memory, whose units are on the disk a while before their callers hear of it. */
+const slow = Layer.effectContext(
+  Effect.map(Layer.build(MemoryMessageLog.layer), (context) => {
+    const log = Context.get(context, MessageLog)
+    return Context.add(context, MessageLog, {
+      ...log,
+      commit: (unit) => Effect.tap(log.commit(unit), Effect.sleep("10 millis"))
+    })
+  })
+)
+
+const config = { general: { model: "demo/demo", tools: ["quick", "stuck"] } }
+const tool = (name: string, run: Tools.Tool["run"]): Tools.Tool => ({
+  spec: { name, description: name, parameters: { type: "object" } },
+  effects: "once",
+  needsWorkspace: false,
+  timeoutMillis: 60_000,
+  run
+})
+const tools = [tool("quick", () => Effect.succeed("done")), tool("stuck", () => Effect.never)]
+const registered = Effect.flatMap(Tools.Tools, (registry) => Effect.forEach(tools, registry.register))
+const results = Effect.flatMap(MessageLog, (log) =>
+  Effect.map(log.entries({ tenant: local, session: ada, limit: 100 }), (rows) =>
+    rows.flatMap(({ entry }) => (entry.kind === "tool" ? [`${entry.callId} ${entry.status}`] : []))
+  )
+)
+
+describe("Lanes on a log that takes its time", () => {
+  it.effect("a tool's result on its way to the disk is the call's only one when its run is cancelled", () =>
+    Effect.gen(function* () {
+      yield* registered
+      yield* Effect.forkChild(submit)
+      while ((yield* results).length === 0) {
+        yield* settle
+        yield* TestClock.adjust("1 millis")
+      }
+      yield* (yield* Lanes.Lanes).stop(ada, "ada")
+      yield* Effect.repeat(Effect.andThen(settle, TestClock.adjust("10 millis")), { times: 10 })
+
+      assert.deepStrictEqual(yield* results, ["call_quick ok"])
+      assert.isEmpty(yield* (yield* Lanes.Lanes).list)
+    }).pipe(Effect.provide(TestSystem.layerOn(slow, { script: [[ScriptedModel.call("quick")]], config })))
+  )
+
+  it.effect("a run that is cancelled before it starts again leaves no call without a result", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const faults = yield* MemoryMessageLog.MemoryLogFaults
+      yield* Effect.gen(function* () {
+        yield* registered
+        yield* submit
+        yield* settle
+      }).pipe(
+        Effect.provide(
+          TestSystem.layerOn(Layer.succeed(MessageLog, log), {
+            script: [[ScriptedModel.call("stuck")]],
+            config
+          })
+        )
+      )
+      yield* Effect.gen(function* () {
+        const lanes = yield* Lanes.Lanes
+        yield* faults.failAll(new StoreFull({}))
+        yield* lanes.recover
+        yield* settle
+        yield* lanes.stop(ada, "ada")
+        yield* settle
+        yield* faults.recover
+        yield* Effect.repeat(Effect.andThen(settle, TestClock.adjust("5 seconds")), { times: 3 })
+      }).pipe(Effect.provide(TestSystem.layerOn(Layer.succeed(MessageLog, log), { config })))
+
+      assert.deepStrictEqual(yield* results, ["call_stuck interrupted"])
+    }).pipe(Effect.provide(MemoryMessageLog.layer))
+  )
+})
