@@ -244,11 +244,8 @@ type Decoded = typeof ConfigSchema.Type
 type ProviderMap = Readonly<Record<string, ProviderSettings>>
 type Agents = Readonly<Record<string, AgentSettings>>
 
-const notBuiltYet = ({ inbound, runtime, gateway }: Config, agents: Agents): ReadonlyArray<Problem> => {
+const notBuiltYet = ({ runtime, gateway }: Config, agents: Agents): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
-  for (const [path, millis] of inboundWaits(inbound)) {
-    if (millis > 0) problems.push({ path, problem: "joining parts is not built yet", hint: "use 0" })
-  }
   if (runtime.mode === "dev") return problems
   problems.push({
     path: "runtime.mode",
@@ -269,14 +266,6 @@ const notBuiltYet = ({ inbound, runtime, gateway }: Config, agents: Agents): Rea
   }
   return problems
 }
-
-const inboundWaits = ({ debounce_ms, by_channel }: Config["inbound"]): ReadonlyArray<[string, number]> => [
-  ["inbound.debounce_ms", debounce_ms],
-  ...Object.entries(by_channel).map(([channel, millis]): [string, number] => [
-    pathOf(["inbound", "by_channel", channel]),
-    millis
-  ])
-]
 
 // Where the model of an agent was written, for a message that points there.
 const modelPath = (name: string, raw: Table) =>

@@ -21,8 +21,9 @@ import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import { windowOf } from "#src/lane/gather.ts"
 import { inlineQueue } from "#src/lane/queueCommand.ts"
-import { Queue, queueConfig } from "#src/lane/QueueSettings.ts"
+import { InboundWindow, Queue, queueConfig } from "#src/lane/QueueSettings.ts"
 import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
@@ -89,6 +90,7 @@ export const make = Effect.gen(function* () {
   const ids = yield* Ids
   const agents = yield* Agents
   const queue = yield* Queue
+  const inboundWindow = yield* InboundWindow
   const failpoint = yield* Failpoint
   const channels = yield* Channels
   const commands = yield* Commands
@@ -159,6 +161,9 @@ export const make = Effect.gen(function* () {
         if (known !== undefined) return known
       }
       const id = messageId(ids.next("msg"))
+      const patience = windowOf(inboundWindow.get(), message.identity.channel)
+      const window = patience.waitMs > 0 ? patience : undefined
+      const starts = !isCommand && window === undefined && lanes.isFree(message.session)
       // What is durable is also told and queued: an impatient caller must not leave a message without its lane.
       return yield* Effect.uninterruptible(
         Effect.map(
@@ -171,7 +176,7 @@ export const make = Effect.gen(function* () {
             cap: isCommand ? Number.MAX_SAFE_INTEGER : cap,
             drop,
             dropNotice: { channels: toldInWords(), text: dropNotice },
-            ...(!isCommand && lanes.isFree(message.session) ? { start: runOf(id) } : {}),
+            ...(starts ? { start: runOf(id) } : {}),
             at
           }),
           (accepted) => {
@@ -187,7 +192,7 @@ export const make = Effect.gen(function* () {
               })
               const row = { ...message, id, place, seq: accepted.seq, acceptedAt: at, ...unanswered }
               if (isCommand) lanes.command(row)
-              else lanes.send(message.session, row, accepted.started)
+              else lanes.send(message.session, row, accepted.started, window)
               failpoint("before-ack")
             }
             return accepted

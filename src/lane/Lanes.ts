@@ -30,6 +30,7 @@ import {
   type LaneState,
   type Run
 } from "./decide.ts"
+import type { Window } from "./gather.ts"
 import { Queue } from "./QueueSettings.ts"
 import * as RunDriver from "./RunDriver.ts"
 
@@ -52,9 +53,9 @@ export class Lanes extends Context.Service<
     readonly isFree: (key: SessionKey) => boolean
     /**
      * The one door: an accepted message goes to its lane, in this very turn. `begun`: its accept unit has begun its run
-     * (`runOf` its id).
+     * (`runOf` its id). `window`: how long it waits for its sender's next part, absent for not at all.
      */
-    readonly send: (key: SessionKey, message: MessageRow, begun: boolean) => void
+    readonly send: (key: SessionKey, message: MessageRow, begun: boolean, window?: Window) => void
     /** An accepted message that is a command: it is carried out at once, beside whatever its lane does. */
     readonly command: (message: MessageRow) => void
     /** The log has dropped these waiting messages: do not run them. */
@@ -139,6 +140,10 @@ export const make = Effect.gen(function* () {
           lane.active.inbox = lane.active.inbox.filter((row) => !command.messageIds.includes(row.id))
         }
         return
+      case "ArmParts": {
+        const { key, generation } = command
+        return later(lane, command.millis, { _tag: "PartsDue", key, generation })
+      }
       case "ArmQuiet":
         return later(lane, command.millis, { _tag: "QuietOver", generation: command.generation })
       case "Settle":
@@ -147,7 +152,7 @@ export const make = Effect.gen(function* () {
         }
         return
       case "SettleRest":
-        fork(settleRest(lane.key, command.afterSeq, command.toSeq, command.ending))
+        fork(settleRest(lane.key, command))
         return
       case "Load":
         fork(load(lane.key, command.afterSeq, command.limit))
@@ -214,22 +219,21 @@ export const make = Effect.gen(function* () {
 
   const settleRest = (
     key: SessionKey,
-    afterSeq: number,
-    toSeq: number,
-    ending: Ending
+    { afterSeq, toSeq, but, ending }: Extract<LaneCommand, { _tag: "SettleRest" }>
   ): Effect.Effect<void> =>
     Effect.gen(function* () {
       const rows = yield* log.open({ tenant: local, session: key, afterSeq, limit: 1000 })
       for (const row of rows) {
         if (row.seq > toSeq) return
+        if (but.includes(row.id)) continue
         yield* driver.end(RunDriver.activate(runAlone(row)), ending)
       }
     }).pipe(
       Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
     )
 
-  const send = (key: SessionKey, message: MessageRow, begun: boolean) =>
-    post(key, { _tag: "Arrived", message, begun })
+  const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: Window) =>
+    post(key, { _tag: "Arrived", message, begun, ...(window === undefined ? {} : { window }) })
 
   const command = (message: MessageRow): void => {
     fork(driver.command(RunDriver.activate(runAlone(message))))

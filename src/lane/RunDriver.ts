@@ -35,12 +35,15 @@ import type { Ending, Run } from "./decide.ts"
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
 
+/** More messages than a session can have open. */
+const maxOpen = 1000
+
 /** How long a unit that must not be lost waits while the store refuses it. */
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
 
 /** A run that goes on now: what its driver and its lane both know of it. */
 export interface ActiveRun {
-  readonly run: Run
+  run: Run
   readonly place: MessageLog.Place
   attempt: number
   /** Ended from outside: it may not commit, start a tool or send a delta any more. */
@@ -121,9 +124,10 @@ export const make = Effect.gen(function* () {
 
   const drive = Effect.fnUntraced(
     function* (active: ActiveRun) {
-      const { run, place } = active
+      const { place } = active
+      const started = active.run.begun ? firstAttempt : yield* begin(active)
+      const { run } = active
       const messageIds = run.messages.map((message) => message.id)
-      const started = run.begun ? firstAttempt : yield* begin(active, messageIds)
       active.attempt = started.attempt
       feed.publish(place.session, {
         _tag: "Run",
@@ -154,10 +158,30 @@ export const make = Effect.gen(function* () {
       )
   )
 
-  const begin = (active: ActiveRun, messageIds: MessageLog.Start["messageIds"]) =>
-    Effect.flatMap(Clock.currentTimeMillis, (at) =>
-      log.commit({ _tag: "Start", place: active.place, runId: active.run.runId, messageIds, at })
+  const begin = (active: ActiveRun): Effect.Effect<MessageLog.Committed["Start"], MessageLog.LogError> =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) => {
+      const messageIds = active.run.messages.map((message) => message.id)
+      return log.commit({ _tag: "Start", place: active.place, runId: active.run.runId, messageIds, at })
+    }).pipe(
+      Effect.catchIf(
+        (error) => error.reason._tag === "Fenced",
+        (error) =>
+          Effect.flatMap(withoutEnded(active), (isLess) => (isLess ? begin(active) : Effect.fail(error)))
+      )
     )
+
+  /** One of a run's messages may end while the run waits to begin; the others must not be left behind. False when that was not it. */
+  const withoutEnded = Effect.fnUntraced(function* (active: ActiveRun) {
+    const { messages } = active.run
+    const { tenant, session } = active.place
+    const afterSeq = Math.min(...messages.map((message) => message.seq)) - 1
+    const rows = yield* log.open({ tenant, session, afterSeq, limit: maxOpen })
+    const open = new Set(rows.map((row) => row.id))
+    const left = messages.filter((message) => open.has(message.id))
+    if (left.length === 0 || left.length === messages.length) return false
+    active.run = { ...active.run, messages: left }
+    return true
+  })
 
   const prepare = (
     active: ActiveRun,

@@ -12,6 +12,15 @@ import { runOf } from "#src/domain/Ids.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import { mayJoin, nextRun } from "./collect.ts"
+import {
+  gather,
+  gathered,
+  type GatherEvent,
+  type GatherState,
+  initial as noParts,
+  isEmpty,
+  type Window
+} from "./gather.ts"
 
 /** How a run or a waiting message is ended from outside. */
 export interface Ending {
@@ -64,6 +73,10 @@ export interface LaneState {
   readonly singlyUpTo: number
   /** Counts quiet windows, so that a timer of an earlier one is known as such. */
   readonly generation: number
+  /** Parts of a person's message that wait for the next one. */
+  readonly parts: GatherState
+  /** Messages that were parts of one, each with the first part's id: they run together whatever the mode. */
+  readonly batches: ReadonlyMap<MessageId, MessageId>
   /** Runs that were told to stop, did not within the grace time, and still hold a permit. */
   readonly fenced: ReadonlyArray<RunId>
   readonly paused: boolean
@@ -73,7 +86,15 @@ export interface LaneState {
 
 export type LaneEvent =
   /** `begun`: the accept unit has begun its run, since the lane looked idle. */
-  | { readonly _tag: "Arrived"; readonly message: MessageRow; readonly begun: boolean }
+  | {
+      readonly _tag: "Arrived"
+      readonly message: MessageRow
+      readonly begun: boolean
+      /** How long it waits for its sender's next part; absent for not at all. */
+      readonly window?: Window
+    }
+  /** A timer of gathered parts. */
+  | { readonly _tag: "PartsDue"; readonly key: string; readonly generation: number }
   | { readonly _tag: "Loaded"; readonly messages: ReadonlyArray<MessageRow>; readonly more: boolean }
   /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
   | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
@@ -107,13 +128,21 @@ export type LaneCommand =
   | { readonly _tag: "Withdraw"; readonly runId: RunId; readonly messageIds: ReadonlyArray<MessageId> }
   /** Send `QuietOver` after this time. */
   | { readonly _tag: "ArmQuiet"; readonly generation: number; readonly millis: number }
+  /** Send `PartsDue` after this time. */
+  | {
+      readonly _tag: "ArmParts"
+      readonly key: string
+      readonly generation: number
+      readonly millis: number
+    }
   /** Give waiting messages their outcome. */
   | { readonly _tag: "Settle"; readonly messages: ReadonlyArray<MessageRow>; readonly ending: Ending }
-  /** The same for those that are still in the log only: after `afterSeq`, up to and with `toSeq`. */
+  /** The same for those that are still in the log only: after `afterSeq`, up to and with `toSeq`, but not these. */
   | {
       readonly _tag: "SettleRest"
       readonly afterSeq: number
       readonly toSeq: number
+      readonly but: ReadonlyArray<MessageId>
       readonly ending: Ending
     }
   /** Read open messages after `afterSeq`, at most `limit`, and send `Loaded`. */
@@ -135,13 +164,16 @@ export const initial = (buffer: number): LaneState => ({
   quiet: undefined,
   singlyUpTo: 0,
   generation: 0,
+  parts: noParts,
+  batches: new Map(),
   fenced: [],
   paused: false,
   buffer
 })
 
 /** True when nothing would be forgotten by dropping the state. */
-export const isIdle = (state: LaneState): boolean => isFree(state) && state.fenced.length === 0
+export const isIdle = (state: LaneState): boolean =>
+  isFree(state) && state.fenced.length === 0 && isEmpty(state.parts)
 
 /** True when a message that arrives starts at once. */
 export const isFree = (state: LaneState): boolean =>
@@ -159,7 +191,9 @@ const before = (commands: ReadonlyArray<LaneCommand>, decision: Decision): Decis
 export const decide = (state: LaneState, event: LaneEvent): Decision => {
   switch (event._tag) {
     case "Arrived":
-      return arrived(state, event.message, event.begun)
+      return arrived(state, event)
+    case "PartsDue":
+      return gatherInto(state, { _tag: "Due", key: event.key, generation: event.generation })
     case "Loaded":
       return loaded(state, event.messages, event.more)
     case "RunEnded":
@@ -208,7 +242,10 @@ const quietOf = (row: MessageRow): number => row.body.queue?.debounceMs ?? 0
 /** How often arrivals may prolong a quiet window: a chatty sender must not keep the others waiting for ever. */
 const maxArms = 10
 
-const arrived = (state: LaneState, message: MessageRow, begun: boolean): Decision => {
+const arrived = (
+  state: LaneState,
+  { message, begun, window }: Extract<LaneEvent, { _tag: "Arrived" }>
+): Decision => {
   // It was loaded and arrives late.
   if (message.seq <= state.lastSeq) return keep(state)
   const seen = { ...state, seenSeq: Math.max(state.seenSeq, message.seq) }
@@ -219,20 +256,66 @@ const arrived = (state: LaneState, message: MessageRow, begun: boolean): Decisio
       0
     )
   }
-  switch (modeOf(message)) {
+  // Behind messages that are in the log only, it waits there with them.
+  if (window !== undefined && !holdsLog(seen)) {
+    const part = { _tag: "Part", row: message, window, immediate: false } as const
+    return gatherInto({ ...seen, lastSeq: message.seq }, part)
+  }
+  return admit(seen, [message], () => enqueue(seen, message))
+}
+
+/** Messages that belong together come to the lane, by the mode of the newest; `queued` puts them behind what waits. */
+const admit = (state: LaneState, rows: ReadonlyArray<MessageRow>, queued: () => LaneState): Decision => {
+  const newest = rows.at(-1)!
+  switch (modeOf(newest)) {
     case "interrupt":
-      return interruptFor(seen, message)
+      return interruptFor(state, rows)
     case "steer":
-      if (canSteer(seen, message))
-        return inject(holdsLog(seen) ? seen : { ...seen, lastSeq: message.seq }, [message])
+      if (canSteer(state, newest)) {
+        return inject(
+          holdsLog(state) ? state : { ...state, lastSeq: Math.max(state.lastSeq, newest.seq) },
+          rows
+        )
+      }
       // With nothing running there is nothing to steer: what waited for quiet runs now, and this goes into it.
-      return next({ ...enqueue(seen, message), quiet: undefined })
+      return next({ ...queued(), quiet: undefined })
     case "collect":
-      return prolong(enqueue(seen, message), message)
+      return prolong(queued(), newest)
     case "followup":
-      return next(enqueue(seen, message))
+      return next(queued())
   }
 }
+
+const gatherInto = (state: LaneState, event: GatherEvent): Decision => {
+  const { state: parts, commands: asked } = gather(state.parts, event)
+  const commands: Array<LaneCommand> = []
+  let now: LaneState = { ...state, parts }
+  for (const command of asked) {
+    if (command._tag === "Arm") {
+      const { key, ms, generation } = command
+      commands.push({ _tag: "ArmParts", key, generation, millis: ms })
+    } else {
+      const before = now
+      const admitted = admit(before, command.rows, () => hold(before, command.rows))
+      now = admitted.state
+      commands.push(...admitted.commands)
+    }
+  }
+  return { state: now, commands }
+}
+
+/** Gathered messages have been in memory all along, so they queue there however full it is. */
+const hold = (state: LaneState, rows: ReadonlyArray<MessageRow>): LaneState => ({
+  ...state,
+  queue: [...state.queue, ...rows],
+  batches: rows.length === 1 ? state.batches : withBatch(state.batches, rows)
+})
+
+const withBatch = (
+  batches: ReadonlyMap<MessageId, MessageId>,
+  rows: ReadonlyArray<MessageRow>
+): ReadonlyMap<MessageId, MessageId> =>
+  new Map([...batches, ...rows.map((row) => [row.id, rows[0]!.id] as const)])
 
 /** True when the log may hold messages that were never in memory: then `lastSeq` stays before them. */
 const holdsLog = (state: LaneState): boolean => state.beyond || state.loading !== "no"
@@ -312,8 +395,10 @@ const next = (state: LaneState): Decision => {
   const commands: Array<LaneCommand> = []
   let now = state
   if (now.phase._tag === "Idle" && !now.paused && now.quiet === undefined && now.queue.length > 0) {
-    const { run, singlyUpTo } = firstRun(now.queue, now.singlyUpTo)
-    const begun = begin({ ...now, singlyUpTo, queue: now.queue.slice(run.messages.length) }, run, 0)
+    const { run, singlyUpTo } = firstRun(now)
+    const queue = now.queue.slice(run.messages.length)
+    const batches = queue.length === 0 ? initial(0).batches : now.batches
+    const begun = begin({ ...now, singlyUpTo, queue, batches }, run, 0)
     now = begun.state
     commands.push(...begun.commands)
   }
@@ -325,16 +410,22 @@ const next = (state: LaneState): Decision => {
 }
 
 /** The next run: what the head's mode makes of the queue. Messages that a run had taken before a restart stay together. */
-const firstRun = (
-  queue: ReadonlyArray<MessageRow>,
-  singlyUpTo: number
-): { readonly run: Run; readonly singlyUpTo: number } => {
+const firstRun = ({
+  queue,
+  singlyUpTo,
+  batches
+}: LaneState): { readonly run: Run; readonly singlyUpTo: number } => {
   const head = queue[0]!
   if (head.runId !== undefined) {
     const messages = takeWhile(queue, (row) => row.runId === head.runId)
     return { run: { runId: head.runId, messages, begun: false }, singlyUpTo }
   }
   const alike = takeWhile(queue, (row) => row.runId === undefined && modeOf(row) === modeOf(head))
+  const first = batches.get(head.id)
+  const together = takeWhile(
+    alike,
+    (row) => row === head || (first !== undefined && batches.get(row.id) === first)
+  )
   const run = (messages: ReadonlyArray<MessageRow>): Run => ({
     runId: runOf(head.id),
     messages,
@@ -343,13 +434,14 @@ const firstRun = (
   switch (modeOf(head)) {
     case "collect": {
       const next = nextRun(alike, singlyUpTo)
-      return { run: run(next?.messages ?? [head]), singlyUpTo: next?.singlyUpTo ?? singlyUpTo }
+      const messages = next === undefined || next.messages.length === 1 ? together : next.messages
+      return { run: run(messages), singlyUpTo: next?.singlyUpTo ?? singlyUpTo }
     }
     case "steer":
       return { run: run(takeWhile(alike, (row) => mayJoin(head, row))), singlyUpTo }
     case "followup":
     case "interrupt":
-      return { run: run([head]), singlyUpTo }
+      return { run: run(together), singlyUpTo }
   }
 }
 
@@ -397,6 +489,7 @@ const withoutSteering = (state: LaneState, ids: ReadonlyArray<MessageId>): LaneS
     : state
 
 const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
+  const parts = gather(state.parts, { _tag: "Withdrawn", ids: new Set(ids) }).state
   const queue = state.queue.filter((row) => !ids.includes(row.id))
   const { phase } = state
   const offered =
@@ -405,7 +498,7 @@ const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
     phase._tag === "Running" && offered.length > 0
       ? [{ _tag: "Withdraw", runId: phase.run.runId, messageIds: offered }]
       : nothing
-  const now = { ...withoutSteering(state, ids), queue }
+  const now = { ...withoutSteering(state, ids), queue, parts }
   return before(commands, next(queue.length === 0 ? { ...now, quiet: undefined } : now))
 }
 
@@ -458,15 +551,19 @@ const interruptRun = (state: LaneState, ending: Ending): Decision => {
   }
 }
 
-/** What waits in memory and what was offered to the run, by seq. */
-const waitingOf = (state: LaneState): ReadonlyArray<MessageRow> =>
-  state.phase._tag === "Running" ? [...state.phase.steering, ...state.queue] : state.queue
+/** All that waits in memory: offered to the run, queued, or gathered. */
+const waitingOf = (state: LaneState): ReadonlyArray<MessageRow> => [
+  ...(state.phase._tag === "Running" ? state.phase.steering : []),
+  ...state.queue,
+  ...gathered(state.parts)
+]
 
 /** End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. */
 const endWaiting = (
   state: LaneState,
   ending: Ending,
-  toSeq: number
+  toSeq: number,
+  but: ReadonlyArray<MessageId> = []
 ): { readonly now: LaneState; readonly commands: ReadonlyArray<LaneCommand> } => {
   const commands: Array<LaneCommand> = []
   const messages = waitingOf(state)
@@ -477,13 +574,16 @@ const endWaiting = (
   }
   if (messages.length > 0) commands.push({ _tag: "Settle", messages, ending })
   if (state.beyond || state.loading !== "no") {
-    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, ending })
+    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, but, ending })
   }
   return {
     now: {
       ...state,
       phase: phase._tag === "Running" ? { ...phase, steering: [] } : phase,
       queue: [],
+      batches: initial(0).batches,
+      // Timers of the parts that are gone must find nothing.
+      parts: { ...noParts, generation: state.parts.generation },
       beyond: false,
       quiet: undefined,
       lastSeq: Math.max(state.lastSeq, toSeq)
@@ -493,10 +593,14 @@ const endWaiting = (
 }
 
 /** The newest runs; what ran and what waited is interrupted by it. */
-const interruptFor = (state: LaneState, message: MessageRow): Decision => {
-  const ending: Ending = { outcome: "interrupted", by: message.id }
-  const { now, commands } = endWaiting(state, ending, message.seq - 1)
-  return before(commands, interruptRun({ ...now, queue: [message], lastSeq: message.seq }, ending))
+const interruptFor = (state: LaneState, rows: ReadonlyArray<MessageRow>): Decision => {
+  const newest = rows.at(-1)!
+  const ids = rows.map((row) => row.id)
+  const ending: Ending = { outcome: "interrupted", by: newest.id }
+  // Gathered parts leave later than they came: what has come since waits before them.
+  const { now, commands } = endWaiting(state, ending, Math.max(state.seenSeq, newest.seq), ids)
+  const queued = { ...now, queue: rows, batches: withBatch(now.batches, rows) }
+  return before(commands, interruptRun(queued, ending))
 }
 
 /** Waiting messages first, then the run. */

@@ -6,6 +6,7 @@ import { messageId, type RunId, runOf } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
+import { gathered, type Window } from "#src/lane/gather.ts"
 import {
   decide,
   initial,
@@ -323,7 +324,7 @@ describe("decide, by mode", () => {
 
     assert.deepInclude(
       commands.find((command) => command._tag === "SettleRest"),
-      { afterSeq: 3, toSeq: 4 }
+      { afterSeq: 3, toSeq: 5, but: [row(5).id] }
     )
   })
 
@@ -343,6 +344,41 @@ describe("decide, by mode", () => {
     assert.deepStrictEqual(started(commands), [[3]])
   })
 
+  it("joins the parts of one person's message and runs them as one, whatever the mode", () => {
+    const part = (seq: number, mode: Mode, guest = false): LaneEvent => ({
+      _tag: "Arrived",
+      message: row(seq, undefined, mode, guest),
+      begun: false,
+      window: patience
+    })
+    for (const mode of ["followup", "collect", "steer", "interrupt"] as const) {
+      const waiting = play([part(1, mode), part(2, mode)])
+      assert.deepStrictEqual(new Set(waiting.tags), new Set(["ArmParts"]))
+      assert.isFalse(isIdle(waiting.state))
+      const timer = waiting.commands.findLast((command) => command._tag === "ArmParts")!
+      const due = decide(waiting.state, { _tag: "PartsDue", key: timer.key, generation: timer.generation })
+
+      assert.deepStrictEqual(started(due.commands), [[1, 2]], mode)
+      assert.isTrue(isIdle(decide(due.state, ended(1)).state))
+    }
+  })
+
+  it("ends parts that wait when the lane is stopped, and a late timer finds nothing", () => {
+    const { state, commands } = play([
+      { _tag: "Arrived", message: row(1), begun: false, window: patience },
+      { _tag: "Stop", by }
+    ])
+    const timer = commands.find((command) => command._tag === "ArmParts")!
+
+    assert.deepInclude(commands as Array<object>, {
+      _tag: "Settle",
+      messages: [row(1)],
+      ending: { outcome: "cancelled", by }
+    })
+    assert.isTrue(isIdle(state))
+    assert.deepStrictEqual(decide(state, { ...timer, _tag: "PartsDue" }).commands, [])
+  })
+
   it("forgets what the log has dropped, also when it was offered to the run", () => {
     const dropped = (...seqs: ReadonlyArray<number>): LaneEvent => ({
       _tag: "Dropped",
@@ -355,6 +391,8 @@ describe("decide, by mode", () => {
   })
 })
 
+const patience: Window = { waitMs: 300, maxWaitMs: 7500, maxParts: 3, maxChars: 100 }
+
 type Act =
   | "followup"
   | "collect"
@@ -363,6 +401,8 @@ type Act =
   | "step"
   | "quiet"
   | "drop"
+  | "part"
+  | "parts"
   | "end"
   | "retry"
   | "due"
@@ -379,6 +419,8 @@ const deck: ReadonlyArray<Act> = [
   ...Array.from({ length: 5 }, (): Act => "followup"),
   ...Array.from({ length: 5 }, (): Act => "collect"),
   ...Array.from({ length: 5 }, (): Act => "steer"),
+  ...Array.from({ length: 4 }, (): Act => "part"),
+  ...Array.from({ length: 4 }, (): Act => "parts"),
   ...Array.from({ length: 8 }, (): Act => "end"),
   "interrupt",
   "step",
@@ -432,6 +474,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   let page: { afterSeq: number; limit: number; read: ReadonlyArray<number> | undefined } | undefined
   let retry: RunId | undefined
   let quiet: number | undefined
+  const partTimers: Array<{ readonly key: string; readonly generation: number }> = []
 
   const settle = (one: number) => {
     assert.isFalse(settled.has(one), `message ${one} ended twice`)
@@ -448,13 +491,22 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
     const access = new Set(command.run.messages.map((message) => message.access))
     assert.strictEqual(access.size, 1, "unequal access in one run")
     const mode = command.run.messages[0]!.body.queue?.mode ?? "followup"
-    if (mode === "followup" || mode === "interrupt")
-      assert.lengthOf(seqs, 1, `a run of several in ${mode} mode`)
+    if ((mode === "followup" || mode === "interrupt") && seqs.length > 1) {
+      assert.isTrue(
+        seqs.every((one) => parts.has(one)),
+        `a run of several in ${mode} mode`
+      )
+    }
     for (const one of seqs) {
       if (!open.has(one) || started.includes(one)) continue
       const isSteer = mode === "steer"
       const before = [...open].filter(
-        (other) => other < one && !started.includes(other) && !seqs.includes(other)
+        (other) =>
+          other < one &&
+          !started.includes(other) &&
+          !seqs.includes(other) &&
+          !parts.has(other) &&
+          !parts.has(one)
       )
       // Only steering may overtake what waits.
       if (!isSteer) assert.deepStrictEqual(before, [], `message ${one} overtook ${before.join()}`)
@@ -492,7 +544,11 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
           settleOpen(command.messages.map((message) => message.seq))
           break
         case "SettleRest":
-          settleOpen([...open].filter((one) => one > command.afterSeq && one <= command.toSeq))
+          settleOpen(
+            [...open].filter(
+              (one) => one > command.afterSeq && one <= command.toSeq && !command.but.includes(row(one).id)
+            )
+          )
           break
         case "Load":
           assert.isUndefined(page, "two pages asked for at once")
@@ -504,18 +560,23 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         case "ArmQuiet":
           quiet = command.generation
           break
+        case "ArmParts":
+          partTimers.push(command)
+          break
         case "ArmGrace":
         case "CancelApproval":
           break
       }
     }
   }
-  const arrive = (mode: Mode, pick: number) => {
+  const parts = new Set<number>()
+  const arrive = (mode: Mode, pick: number, window?: Window) => {
     const message = row(++seq, undefined, mode, pick === 5)
     rows.set(seq, message)
-    const begun = open.size === 0 && isFree(state)
+    const begun = window === undefined && open.size === 0 && isFree(state)
     open.add(seq)
-    post({ _tag: "Arrived", message, begun })
+    if (window !== undefined) parts.add(seq)
+    post({ _tag: "Arrived", message, begun, ...(window === undefined ? {} : { window }) })
   }
   const ending = (end: "finished" | "retry") => {
     if (current === undefined) return
@@ -544,6 +605,13 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
       case "steer":
       case "interrupt":
         return arrive(act, pick)
+      case "part":
+        return arrive((["followup", "collect", "steer", "interrupt"] as const)[pick % 4]!, pick, patience)
+      case "parts": {
+        const timer = partTimers.shift()
+        if (timer !== undefined) post({ _tag: "PartsDue", key: timer.key, generation: timer.generation })
+        return
+      }
       case "step": {
         if (current === undefined || current.isEnding) return
         const steered = current.offered.filter((one) => open.has(one))
@@ -579,7 +647,8 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         const held = [
           ...state.queue,
           ...(phase._tag === "Idle" ? [] : phase.run.messages),
-          ...(phase._tag === "Running" ? phase.steering : [])
+          ...(phase._tag === "Running" ? phase.steering : []),
+          ...gathered(state.parts)
         ]
         return held.some((message) => message.seq === one)
           ? post({ _tag: "Cancel", messageId: row(one).id, by })
@@ -608,7 +677,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   // Let everything end: then no message may be left without an outcome, and the lane is forgotten.
   post({ _tag: "Resumed" })
   for (let turn = 0; turn < 4 * (seq + 4); turn++) {
-    for (const act of ["due", "load", "quiet", "end", "bury"] as const) perform(act, 0)
+    for (const act of ["due", "load", "parts", "parts", "quiet", "end", "bury"] as const) perform(act, 0)
   }
   assert.deepStrictEqual([...open], [], "a message was lost")
   assert.strictEqual(settled.size, seq)

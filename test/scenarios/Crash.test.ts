@@ -1,6 +1,7 @@
 /** The process is killed with SIGKILL; the disk survives. Provider: our own fake; store: the real SQLite file. */
 import { afterEach, assert, describe, it } from "vitest"
 import {
+  api,
   Client,
   configure,
   outcomeOf,
@@ -159,11 +160,26 @@ describe("a gateway that is killed", () => {
           gateway = track(await startGateway(config))
           for (const [, client] of clients) client.connect(gateway)
           await until("every acknowledgement", () => accepted().length === sent)
-          await until("every end", async () =>
-            (await Promise.all(accepted().map(([, messageId]) => outcomeOf(gateway, messageId)))).every(
-              (outcome) => outcome !== undefined
+          let open: ReadonlyArray<string> = []
+          await until(
+            "every end",
+            async () => {
+              const outcomes = await Promise.all(
+                accepted().map(
+                  async ([, messageId]) => [messageId, await outcomeOf(gateway, messageId)] as const
+                )
+              )
+              open = outcomes.flatMap(([messageId, outcome]) => (outcome === undefined ? [messageId] : []))
+              return open.length === 0
+            },
+            20_000
+          ).catch(async (error: unknown) => {
+            const traces = open.map(async (id) => (await api(gateway, `/api/v1/os/messages/${id}`)).text())
+            const lanes = await (await api(gateway, "/api/v1/os/lanes")).text()
+            throw new Error(
+              [String(error), ...(await Promise.all(traces)), lanes, gateway.stderr()].join("\n")
             )
-          )
+          })
         }
         for (const [session, client] of clients) {
           const lines = await transcript(gateway, session)

@@ -105,7 +105,9 @@ describe("SIGTERM", () => {
 describe("exit codes", () => {
   it("78 with every problem of the configuration at once", () => {
     const config = join(newFolder(), "c.toml")
-    writeFileSync(config, '[queue]\ncapp = 3\n[inbound]\ndebounce_ms = 5\n[gateway]\nport = 99999\n', { mode: 0o600 })
+    writeFileSync(config, "[queue]\ncapp = 3\n[inbound]\ndebounce_ms = 5\n[gateway]\nport = 99999\n", {
+      mode: 0o600
+    })
     const { status, stderr } = run(["serve", "--config", config])
 
     assert.strictEqual(status, 78)
