@@ -41,7 +41,8 @@ const commands = {
   },
   build: runScript("build.mjs"),
   bench: runScript("bench.ts"),
-  conformance: runScript("conformance.ts")
+  conformance: runScript("conformance.ts"),
+  simulate: runScript("simulate.ts")
 }
 
 const [name = "", ...args] = process.argv.slice(2)

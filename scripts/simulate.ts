@@ -40,7 +40,11 @@ const tell = ({ seed, broken }: Verdict) =>
 if (values.seed !== undefined) {
   const verdict = await simulate(numberOf("seed"), store)
   if (values.timeline) for (const line of verdict.timeline()) print(line)
-  print(verdict.broken === undefined ? `seed ${verdict.seed}: all promises held` : `seed ${verdict.seed}: BROKEN ${verdict.broken}`)
+  print(
+    verdict.broken === undefined
+      ? `seed ${verdict.seed}: all promises held`
+      : `seed ${verdict.seed}: BROKEN ${verdict.broken}`
+  )
   process.exitCode = verdict.broken === undefined ? 0 : 1
 } else {
   const from = numberOf("from")
@@ -60,6 +64,17 @@ if (values.seed !== undefined) {
   }
   const seconds = (performance.now() - began) / 1000
   const perSecond = Math.round((ran / seconds) * 10) / 10
-  print(JSON.stringify({ store, from, seeds: ran, broken: failed.length, failed, seconds: Math.round(seconds * 10) / 10, perSecond, totals }))
+  print(
+    JSON.stringify({
+      store,
+      from,
+      seeds: ran,
+      broken: failed.length,
+      failed,
+      seconds: Math.round(seconds * 10) / 10,
+      perSecond,
+      totals
+    })
+  )
   process.exitCode = failed.length === 0 ? 0 : 1
 }

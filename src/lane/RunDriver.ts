@@ -35,9 +35,6 @@ import type { Ending, Run } from "./decide.ts"
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
 
-/** More messages than a session can have open. */
-const maxOpen = 1000
-
 /** How long a unit that must not be lost waits while the store refuses it. */
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
 
@@ -174,8 +171,9 @@ export const make = Effect.gen(function* () {
   const withoutEnded = Effect.fnUntraced(function* (active: ActiveRun) {
     const { messages } = active.run
     const { tenant, session } = active.place
-    const afterSeq = Math.min(...messages.map((message) => message.seq)) - 1
-    const rows = yield* log.open({ tenant, session, afterSeq, limit: maxOpen })
+    const seqs = messages.map((message) => message.seq)
+    const afterSeq = Math.min(...seqs) - 1
+    const rows = yield* log.open({ tenant, session, afterSeq, limit: Math.max(...seqs) - afterSeq })
     const open = new Set(rows.map((row) => row.id))
     const left = messages.filter((message) => open.has(message.id))
     if (left.length === 0 || left.length === messages.length) return false

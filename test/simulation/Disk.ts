@@ -131,7 +131,10 @@ export class Disk {
       await this.#opened?.close()
       await this.open()
     } else if (kept < this.#journal.length) {
-      this.#world.note("disk", `power lost: ${this.#journal.length - kept} units were not durable and are gone`)
+      this.#world.note(
+        "disk",
+        `power lost: ${this.#journal.length - kept} units were not durable and are gone`
+      )
       this.#journal = this.#journal.slice(0, kept)
       this.#opened = openMemory()
       for (const { unit } of this.#journal) Effect.runSync(Effect.exit(this.log.commit(unit)))
@@ -150,7 +153,8 @@ export class Disk {
           if (!life.alive) return Effect.never
           const refusal = this.#refusal()
           const isRefused =
-            refusal?._tag === "StoreBroken" || (refusal?._tag === "StoreBusy" && this.#world.random.chance(0.5))
+            refusal?._tag === "StoreBroken" ||
+            (refusal?._tag === "StoreBusy" && this.#world.random.chance(0.5))
           if (refusal === undefined || !isRefused) return this.#settled(life, read(query))
           this.#world.note("disk", `a read is refused: ${refusal._tag}`)
           return Effect.fail(new LogError({ reason: refusal }))
@@ -181,11 +185,7 @@ export class Disk {
   /** The store's own work, done at once when it can be, and waited for by the whole world when it cannot. */
   #ask<A, E>(effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void): void {
     if (this.#store === "memory") return then(Effect.runSyncExit(effect))
-    const asked = Effect.runPromiseExit(effect).then((exit) => {
-      this.#world.outstanding.delete(asked)
-      then(exit)
-    })
-    this.#world.outstanding.add(asked)
+    this.#world.await(Effect.runPromiseExit(effect), then)
   }
 
   #settled<A, E>(life: Life, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
@@ -204,9 +204,7 @@ export class Disk {
       const refusal = this.#refusal()
       if (refusal !== undefined && (refusal._tag === "StoreBroken" || this.#world.random.chance(0.8))) {
         this.#world.note(unit.place.session, `${unit._tag} is refused: ${refusal._tag}`)
-        life.after(this.#delay(this.#latency.apply), () =>
-          resume(new LogError({ reason: refusal }))
-        )
+        life.after(this.#delay(this.#latency.apply), () => resume(new LogError({ reason: refusal })))
         return
       }
       this.pending++
@@ -233,7 +231,8 @@ export class Disk {
     if (exit._tag === "Failure") {
       const error = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error
       this.#world.note(place.session, `${tag} is refused: ${error?.reason._tag ?? "defect"}`)
-      if (error === undefined) this.#world.broken(place.session, `the log takes ${tag} without a defect: ${String(exit.cause)}`)
+      if (error === undefined)
+        this.#world.broken(place.session, `the log takes ${tag} without a defect: ${String(exit.cause)}`)
     } else {
       const journaled = { unit, result: exit.value, life: life.number } as Journaled
       this.#journal.push(journaled)
@@ -251,7 +250,11 @@ export class Disk {
       if (!isLie) this.durable = Math.max(this.durable, mine)
       this.onPassing("durable")
       if (!life.alive) return
-      if (isLie) this.#world.note(place.session, `${tag} is on the disk, and its caller is told that the store is broken`)
+      if (isLie)
+        this.#world.note(
+          place.session,
+          `${tag} is on the disk, and its caller is told that the store is broken`
+        )
       resume(isLie ? new LogError({ reason: new StoreBroken({ detail: "simulated" }) }) : exit)
     }
     if (at <= this.#world.now) done()

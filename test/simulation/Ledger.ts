@@ -105,16 +105,30 @@ export class Ledger {
       case "Start":
         return this.#start(unit, (journaled.result as { readonly attempt: number }).attempt, journaled.life)
       case "Append":
-        return this.#append(unit, (journaled.result as { readonly steered: ReadonlyArray<MessageId> }).steered, by, journaled.life)
+        return this.#append(
+          unit,
+          (journaled.result as { readonly steered: ReadonlyArray<MessageId> }).steered,
+          by,
+          journaled.life
+        )
       case "Finish":
         return this.#finish(unit, journaled.result as never, by, journaled.life)
       case "SendBegun":
       case "SendEnded": {
         const delivery = this.deliveries.get(unit.deliveryId)
-        if (delivery === undefined) return this.#check(false, unit.place.session, () => `${unit.deliveryId} is in the outbox before it is sent`)
+        if (delivery === undefined)
+          return this.#check(
+            false,
+            unit.place.session,
+            () => `${unit.deliveryId} is in the outbox before it is sent`
+          )
         const isFinal = delivery.state === "sent" || delivery.state === "dead"
         if (unit._tag === "SendEnded" && !(journaled.result as { readonly changed: boolean }).changed) return
-        this.#check(!isFinal, unit.place.session, () => `${unit.deliveryId} was ${delivery.state} and stays so`)
+        this.#check(
+          !isFinal,
+          unit.place.session,
+          () => `${unit.deliveryId} was ${delivery.state} and stays so`
+        )
         delivery.state = unit._tag === "SendBegun" ? "sending" : unit.state
         return this.#note(unit.place.session, `${unit.deliveryId} is ${delivery.state}`)
       }
@@ -132,7 +146,11 @@ export class Ledger {
       readonly seq: number
       readonly started: boolean
       readonly dropped?: ReadonlyArray<{ readonly messageId: MessageId }>
-      readonly notices?: ReadonlyArray<{ readonly id: DeliveryId; readonly text: string; readonly route: { readonly channel: string } }>
+      readonly notices?: ReadonlyArray<{
+        readonly id: DeliveryId
+        readonly text: string
+        readonly route: { readonly channel: string }
+      }>
     },
     by: number,
     life: number
@@ -143,7 +161,11 @@ export class Ledger {
     const key = JSON.stringify(identity)
     const before = this.#identities.get(key)
     if (result.duplicate || before !== undefined) {
-      this.#check(result.duplicate && before === result.messageId, session, () => `${clientId} is accepted once, and known again when it is repeated`)
+      this.#check(
+        result.duplicate && before === result.messageId,
+        session,
+        () => `${clientId} is accepted once, and known again when it is repeated`
+      )
       return
     }
     const seq = this.#seqs.get(session) ?? 0
@@ -171,8 +193,14 @@ export class Ledger {
       this.#end(dropped.messageId, "dropped", by, session)
     }
     for (const notice of result.notices ?? []) this.#send(notice, session, by)
-    const open = [...this.messages.values()].filter((one) => one.session === session && one.outcome === undefined)
-    this.#check(open.length <= unit.cap, session, () => `at most ${unit.cap} messages are open, not ${open.length}`)
+    const open = [...this.messages.values()].filter(
+      (one) => one.session === session && one.outcome === undefined
+    )
+    this.#check(
+      open.length <= unit.cap,
+      session,
+      () => `at most ${unit.cap} messages are open, not ${open.length}`
+    )
     if (!result.started) return
     this.#check(open.length === 1, session, () => `a run that begins with its message is alone`)
     if (unit.start !== undefined) this.#begin(unit.start, [message], session, 1, life)
@@ -181,7 +209,11 @@ export class Ledger {
   #start(unit: Start, attempt: number, life: number): void {
     const { session } = unit.place
     const messages = unit.messageIds.flatMap((id) => this.messages.get(id) ?? [])
-    this.#check(messages.length === unit.messageIds.length, session, () => `${unit.runId} starts with messages that exist`)
+    this.#check(
+      messages.length === unit.messageIds.length,
+      session,
+      () => `${unit.runId} starts with messages that exist`
+    )
     this.#begin(unit.runId, messages, session, attempt, life)
   }
 
@@ -190,11 +222,23 @@ export class Ledger {
     this.#note(session, `${id} starts, attempt ${attempt}: ${names}`)
     const run = this.runs.get(id)
     this.#check(run?.ended !== true, session, () => `${id} does not start again after its end`)
-    this.#check(attempt === (run?.attempt ?? 0) + 1, session, () => `${id} counts its attempts (${attempt} after ${run?.attempt ?? 0})`)
+    this.#check(
+      attempt === (run?.attempt ?? 0) + 1,
+      session,
+      () => `${id} counts its attempts (${attempt} after ${run?.attempt ?? 0})`
+    )
     for (const message of messages) {
-      this.#check(message.outcome === undefined, session, () => `${message.clientId} has no outcome when its run starts, not ${message.outcome}`)
+      this.#check(
+        message.outcome === undefined,
+        session,
+        () => `${message.clientId} has no outcome when its run starts, not ${message.outcome}`
+      )
       this.#check(message.session === session, session, () => `${message.clientId} is of this session`)
-      this.#check(message.run === undefined || message.run === id, session, () => `${message.clientId} is taken by one run, not by ${message.run} and ${id}`)
+      this.#check(
+        message.run === undefined || message.run === id,
+        session,
+        () => `${message.clientId} is taken by one run, not by ${message.run} and ${id}`
+      )
     }
     this.#newest.set(session, { run: id, life })
     if (run !== undefined) {
@@ -216,11 +260,16 @@ export class Ledger {
       this.#check(
         message.access === first.access && message.route === first.route,
         session,
-        () => `${id} joins only messages of equal access and one route (${first.clientId}, ${message.clientId})`
+        () =>
+          `${id} joins only messages of equal access and one route (${first.clientId}, ${message.clientId})`
       )
     }
     const isAlone = first.mode === "followup" || first.mode === "interrupt"
-    this.#check(!isAlone || messages.length === 1, session, () => `${id} answers one message in mode ${first.mode}`)
+    this.#check(
+      !isAlone || messages.length === 1,
+      session,
+      () => `${id} answers one message in mode ${first.mode}`
+    )
   }
 
   /** Followup and collect keep the order in which messages were accepted. */
@@ -229,7 +278,10 @@ export class Ledger {
     if (first === undefined || !keepsOrder(first)) return
     for (const other of this.messages.values()) {
       const isEarlier =
-        other.session === session && keepsOrder(other) && other.seq < first.seq && !this.#isToEnd(other, first)
+        other.session === session &&
+        keepsOrder(other) &&
+        other.seq < first.seq &&
+        !this.#isToEnd(other, first)
       this.#check(
         !isEarlier || other.run !== undefined || other.outcome !== undefined,
         session,
@@ -237,14 +289,23 @@ export class Ledger {
       )
     }
     const seqs = messages.map((message) => message.seq)
-    this.#check(seqs.every((seq, index) => index === 0 || seq > seqs[index - 1]!), session, () => `joined messages are in order`)
+    this.#check(
+      seqs.every((seq, index) => index === 0 || seq > seqs[index - 1]!),
+      session,
+      () => `joined messages are in order`
+    )
   }
 
   /** Asked to end: somebody stopped it or an interrupting message came after it. Its end may be on its way to the disk. */
   #isToEnd(message: Known, next: Known): boolean {
-    if (this.#cancelled.has(message.id) || message.seq <= (this.#stopped.get(message.session) ?? 0)) return true
+    if (this.#cancelled.has(message.id) || message.seq <= (this.#stopped.get(message.session) ?? 0))
+      return true
     return [...this.messages.values()].some(
-      (one) => one.session === message.session && one.mode === "interrupt" && one.seq > message.seq && one.seq < next.seq
+      (one) =>
+        one.session === message.session &&
+        one.mode === "interrupt" &&
+        one.seq > message.seq &&
+        one.seq < next.seq
     )
   }
 
@@ -259,12 +320,30 @@ export class Ledger {
   }
 
   /** A unit that only the newest attempt of a run that goes on may commit. */
-  #checkUnfenced(id: RunId, attempt: number | undefined, session: string, what: string, life: number): KnownRun | undefined {
+  #checkUnfenced(
+    id: RunId,
+    attempt: number | undefined,
+    session: string,
+    what: string,
+    life: number
+  ): KnownRun | undefined {
     const run = this.runs.get(id)
-    this.#check(run !== undefined && !run.ended, session, () => `${id} commits nothing after its end (${what})`)
-    this.#check(run?.attempt === attempt && run?.life === life, session, () => `only the newest attempt of ${id} commits (${what} of attempt ${attempt})`)
+    this.#check(
+      run !== undefined && !run.ended,
+      session,
+      () => `${id} commits nothing after its end (${what})`
+    )
+    this.#check(
+      run?.attempt === attempt && run?.life === life,
+      session,
+      () => `only the newest attempt of ${id} commits (${what} of attempt ${attempt})`
+    )
     const newest = this.#newest.get(session)
-    this.#check(newest?.run === id, session, () => `one run at a time: ${id} commits ${what} after ${newest?.run} began`)
+    this.#check(
+      newest?.run === id,
+      session,
+      () => `one run at a time: ${id} commits ${what} after ${newest?.run} began`
+    )
     return run
   }
 
@@ -276,9 +355,17 @@ export class Ledger {
     this.entries.set(unit.entryId, by)
     if (entry.kind === "assistant") {
       const open = [...this.calls.values()].filter((call) => call.run === runId && call.results === 0)
-      this.#check(open.length === 0, session, () => `${runId} takes a step when each call of the last one has its result`)
-      for (const call of entry.calls ?? []) this.calls.set(call.id, { run: runId, session, by, results: 0, resultBy: undefined })
-      this.#note(session, `${runId} step: ${entry.calls?.map((call) => `${call.name} ${call.id}`).join(", ") ?? ""}`)
+      this.#check(
+        open.length === 0,
+        session,
+        () => `${runId} takes a step when each call of the last one has its result`
+      )
+      for (const call of entry.calls ?? [])
+        this.calls.set(call.id, { run: runId, session, by, results: 0, resultBy: undefined })
+      this.#note(
+        session,
+        `${runId} step: ${entry.calls?.map((call) => `${call.name} ${call.id}`).join(", ") ?? ""}`
+      )
     } else if (entry.kind === "tool") {
       this.#note(session, `${runId} ${entry.name} ${entry.callId}: ${entry.status}`)
       this.#result(entry.callId, runId, session, by)
@@ -309,7 +396,11 @@ export class Ledger {
         session,
         () => `${message.clientId} is steered only into a run of equal access and its own route`
       )
-      this.#check(message.run === undefined || message.run === run.id, session, () => `${message.clientId} is steered into one run`)
+      this.#check(
+        message.run === undefined || message.run === run.id,
+        session,
+        () => `${message.clientId} is steered into one run`
+      )
       message.run = run.id
       this.#end(id, "steered", by, session)
     }
@@ -324,9 +415,13 @@ export class Ledger {
     const { session } = unit.place
     const known = this.runs.get(unit.runId)
     const run =
-      unit.attempt === undefined ? known : this.#checkUnfenced(unit.runId, unit.attempt, session, "finish", life)
+      unit.attempt === undefined
+        ? known
+        : this.#checkUnfenced(unit.runId, unit.attempt, session, "finish", life)
     this.#check(known?.ended !== true, session, () => `${unit.runId} ends once`)
-    const steered = result.endings.filter(({ outcome }) => outcome === "steered").map(({ messageId }) => messageId)
+    const steered = result.endings
+      .filter(({ outcome }) => outcome === "steered")
+      .map(({ messageId }) => messageId)
     this.#steer(run, steered, by, session)
     for (const { messageId, outcome } of result.endings) {
       if (outcome !== "steered") this.#end(messageId, outcome, by, session)
@@ -339,34 +434,72 @@ export class Ledger {
     }
     for (const delivery of unit.deliveries) this.#send(delivery, session, by)
     const open = run?.messages.filter((message) => message.outcome === undefined) ?? []
-    this.#check(open.length === 0, session, () => `${unit.runId} ends with all its messages (${open.map(label).join(", ")} left open)`)
+    this.#check(
+      open.length === 0,
+      session,
+      () => `${unit.runId} ends with all its messages (${open.map(label).join(", ")} left open)`
+    )
     if (known !== undefined) known.ended = true
     else this.runs.set(unit.runId, { id: unit.runId, session, messages: [], attempt: 0, life, ended: true })
     this.#note(session, `${unit.runId} ends${unit.failure === undefined ? "" : ` (${unit.failure.code})`}`)
   }
 
-  #send(delivery: { readonly id: DeliveryId; readonly text: string; readonly route: { readonly channel: string } }, session: string, by: number): void {
-    this.#check(!this.deliveries.has(delivery.id), session, () => `${delivery.id} is put into the outbox once`)
+  #send(
+    delivery: {
+      readonly id: DeliveryId
+      readonly text: string
+      readonly route: { readonly channel: string }
+    },
+    session: string,
+    by: number
+  ): void {
+    this.#check(
+      !this.deliveries.has(delivery.id),
+      session,
+      () => `${delivery.id} is put into the outbox once`
+    )
     const { id, text } = delivery
-    this.deliveries.set(id, { id, session, channel: delivery.route.channel, route: JSON.stringify(delivery.route), text, by, state: "pending" })
+    this.deliveries.set(id, {
+      id,
+      session,
+      channel: delivery.route.channel,
+      route: JSON.stringify(delivery.route),
+      text,
+      by,
+      state: "pending"
+    })
   }
 
   #end(id: MessageId, outcome: Outcome, by: number, session: string): void {
     const message = this.messages.get(id)
     if (message === undefined) return this.#check(false, session, () => `${id} is accepted before it ends`)
-    this.#check(message.outcome === undefined, session, () => `${label(message)} has one outcome, not ${message.outcome} and ${outcome}`)
+    this.#check(
+      message.outcome === undefined,
+      session,
+      () => `${label(message)} has one outcome, not ${message.outcome} and ${outcome}`
+    )
     message.outcome = outcome
     message.endedBy = by
     this.#note(session, `${label(message)}: ${outcome}`)
   }
 
+  /** The run that began last in this session. */
+  newestRun(session: string): RunId | undefined {
+    return this.#newest.get(session)?.run
+  }
+
   /** A tool begins to work for a call of this id. */
   toolStarts(callId: string, effects: Effects, durable: number): void {
     const call = this.calls.get(callId)
-    if (call === undefined) return this.#check(false, "tools", () => `${callId} is on the disk before its tool starts`)
+    if (call === undefined)
+      return this.#check(false, "tools", () => `${callId} is on the disk before its tool starts`)
     this.#check(call.by <= durable, call.session, () => `${callId} is durable before its tool starts`)
     this.#check(call.results === 0, call.session, () => `${callId} has no result yet when its tool starts`)
-    this.#check(this.runs.get(call.run)?.ended !== true, call.session, () => `a run that has ended starts no tool (${callId}, ${effects})`)
+    this.#check(
+      this.runs.get(call.run)?.ended !== true,
+      call.session,
+      () => `a run that has ended starts no tool (${callId}, ${effects})`
+    )
   }
 }
 

@@ -110,16 +110,25 @@ export class Outside {
       const acts = this.#script(request, last)
       this.#world.note(session, `the model is asked about ${last}`)
       for (const other of this.streaming) {
-        this.#world.check(other.session !== session || other.isDeaf || !life.alive, session, () => "one run at a time: two ask the model")
+        this.#world.check(
+          other.session !== session || other.isDeaf || !life.alive,
+          session,
+          () => "one run at a time: two ask the model"
+        )
       }
       if (life.alive) this.streaming.add(me)
       this.widest = Math.max(this.widest, this.streaming.size)
-      this.#world.check(this.streaming.size <= this.#budget, session, () => `at most ${this.#budget} runs go at once, deaf ones counted`)
+      this.#world.check(
+        this.streaming.size <= this.#budget,
+        session,
+        () => `at most ${this.#budget} runs go at once, deaf ones counted`
+      )
       return this.#play(acts, request.model, me).pipe(
         Stream.onExit((exit) =>
           Effect.sync(() => {
             this.streaming.delete(me)
-            if (exit._tag === "Failure" && life.alive) this.#world.note(session, "the model's stream is closed early")
+            if (exit._tag === "Failure" && life.alive)
+              this.#world.note(session, "the model's stream is closed early")
           })
         )
       )
@@ -132,7 +141,11 @@ export class Outside {
     for (const message of request.messages) {
       if (message.role !== "user") continue
       for (const found of message.text.matchAll(marks)) {
-        this.#world.check(session === "" || session === found[1], session, () => `a prompt holds one session's words, not ${found[1]}'s`)
+        this.#world.check(
+          session === "" || session === found[1],
+          session,
+          () => `a prompt holds one session's words, not ${found[1]}'s`
+        )
         session = found[1] ?? ""
         last = found[2] ?? ""
       }
@@ -149,10 +162,14 @@ export class Outside {
         this.#world.check(open.size === 0, session, () => `a prompt has a result for ${[...open].join(", ")}`)
         for (const call of message.calls ?? []) open.add(call.id)
       } else if (message.role === "tool") {
-        this.#world.check(open.delete(message.callId), session, () => `a prompt has one result for ${message.callId}, behind its call`)
+        this.#world.check(
+          open.delete(message.callId),
+          session,
+          () => `a prompt has one result for ${message.callId}, behind its call`
+        )
         const call = this.#ledger.calls.get(message.callId)
-        // Another run's end may still be on its way to the disk; this run's own units may not.
-        const isOver = call !== undefined && this.#ledger.runs.get(call.run)?.ended === true
+        // An earlier run's end may still be on its way to the disk; this run's own units may not.
+        const isOver = call !== undefined && this.#ledger.newestRun(session) !== call.run
         this.#world.check(
           isOver || (call?.resultBy !== undefined && call.resultBy <= this.#disk.durable),
           session,
@@ -203,7 +220,8 @@ export class Outside {
       acts.push({ _tag: "Say", event: { _tag: "Text", text: `answer ${number} to ${last}, done.` } })
     } else {
       // Silence: nothing that was to be said is said.
-      for (let index = acts.length - 1; index >= 0; index--) if (acts[index]?._tag === "Say") acts.splice(index, 1)
+      for (let index = acts.length - 1; index >= 0; index--)
+        if (acts[index]?._tag === "Say") acts.splice(index, 1)
     }
     const reason = wantsTools ? ("calls" as const) : ("stop" as const)
     const usage = { inputTokens: 10, outputTokens: 5, cachedTokens: 0, estimated: false }
@@ -211,7 +229,11 @@ export class Outside {
     return acts
   }
 
-  #play(acts: ReadonlyArray<Act>, model: string, me: Streaming): Stream.Stream<Model.ModelEvent, Model.ModelError> {
+  #play(
+    acts: ReadonlyArray<Act>,
+    model: string,
+    me: Streaming
+  ): Stream.Stream<Model.ModelEvent, Model.ModelError> {
     return Stream.rechunk(Stream.fromIterable(acts), 1).pipe(
       Stream.flatMap((act): Stream.Stream<Model.ModelEvent, Model.ModelError> => {
         switch (act._tag) {
@@ -239,7 +261,8 @@ export class Outside {
   }
 
   #tool(life: Life, name: (typeof toolNames)[number]): Tools.Tool {
-    const effects = name === "sim.once" || name === "sim.deaf" ? "once" : name === "sim.none" ? "none" : "idempotent"
+    const effects =
+      name === "sim.once" || name === "sim.deaf" ? "once" : name === "sim.none" ? "none" : "idempotent"
     return {
       spec: { name, description: `changes the world: ${effects}`, parameters: { type: "object" } },
       effects,
@@ -263,7 +286,9 @@ export class Outside {
       const after = random.chance(0.5) ? 0 : random.between(0, isTrouble ? 8_000 : 500)
       const end = isTrouble ? random.weighted({ ok: 2, error: 2, defect: 1 }) : "ok"
       return Effect.sleep(before).pipe(
-        Effect.andThen(Effect.suspend(() => (life.alive ? Effect.sync(() => this.#effect(id, effects)) : Effect.never))),
+        Effect.andThen(
+          Effect.suspend(() => (life.alive ? Effect.sync(() => this.#effect(id, effects)) : Effect.never))
+        ),
         Effect.andThen(Effect.sleep(after)),
         Effect.andThen(
           Effect.suspend((): Effect.Effect<string, Tools.ToolError> => {
@@ -279,7 +304,11 @@ export class Outside {
     const times = (this.#effects.get(id) ?? 0) + 1
     this.#effects.set(id, times)
     this.#world.note("tools", `${id} takes effect (${effects}${times > 1 ? `, time ${times}` : ""})`)
-    this.#world.check(effects !== "once" || times === 1, "tools", () => `${id} may take effect once, and did ${times} times`)
+    this.#world.check(
+      effects !== "once" || times === 1,
+      "tools",
+      () => `${id} may take effect once, and did ${times} times`
+    )
   }
 
   #channels(life: Life) {
@@ -312,7 +341,10 @@ export class Outside {
       const { random } = this.#world
       const known = this.#ledger.deliveries.get(parcel.id)
       this.#world.check(
-        known !== undefined && known.by <= this.#disk.durable && known.text === parcel.text && known.channel === channel,
+        known !== undefined &&
+          known.by <= this.#disk.durable &&
+          known.text === parcel.text &&
+          known.channel === channel,
         parcel.session,
         () => `${parcel.id} is durable in the outbox, as it is, before it is sent`
       )
@@ -322,12 +354,21 @@ export class Outside {
         () => `${parcel.id} is not sent again when it is ${known?.state}`
       )
       const isTrouble = random.chance(this.#moods.channels)
-      const end = isTrouble ? random.weighted({ transient: 3, lost: 2, arrived: 2, permanent: 1, slow: 1 }) : "ok"
+      const end = isTrouble
+        ? random.weighted({ transient: 3, lost: 2, arrived: 2, permanent: 1, slow: 1 })
+        : "ok"
       const there = random.chance(0.4) ? 0 : random.between(0, end === "slow" ? 20_000 : 300)
       const back = random.chance(0.4) ? 0 : random.between(0, 300)
       const arrives = end === "ok" || end === "slow" || end === "arrived"
       const failed = (kind: Channels.SendError["kind"]) =>
-        Effect.fail(new Channels.SendError({ channel, kind, detail: end, ...(random.chance(0.3) ? { retryAfterMillis: 200 } : {}) }))
+        Effect.fail(
+          new Channels.SendError({
+            channel,
+            kind,
+            detail: end,
+            ...(random.chance(0.3) ? { retryAfterMillis: 200 } : {})
+          })
+        )
       return Effect.sleep(there).pipe(
         Effect.andThen(
           Effect.suspend(() => {
@@ -367,7 +408,10 @@ export class Outside {
       if (other === mine) break
       const isWaiting = other.state === "pending" || other.state === "sending"
       this.#world.check(
-        other.session !== mine.session || other.route !== mine.route || !isWaiting || this.arrivals.has(other.id),
+        other.session !== mine.session ||
+          other.route !== mine.route ||
+          !isWaiting ||
+          this.arrivals.has(other.id),
         parcel.session,
         () => `${parcel.id} arrives after ${other.id}, which was told before it`
       )

@@ -13,12 +13,23 @@ import { Random } from "./Random.ts"
 export type Place = "time" | "task" | "applied" | "durable" | "failpoint"
 
 export type Act =
-  | { readonly _tag: "Message"; readonly message: InboundMessage; readonly patience: number; readonly gone: number | undefined }
+  | {
+      readonly _tag: "Message"
+      readonly message: InboundMessage
+      readonly patience: number
+      readonly gone: number | undefined
+    }
   /** The same id comes with another text. */
   | { readonly _tag: "Reuse"; readonly message: InboundMessage }
   | { readonly _tag: "Cancel"; readonly clientId: string }
   | { readonly _tag: "Stop"; readonly session: SessionKey }
-  | { readonly _tag: "Crash"; readonly place: Place; readonly passing: number; readonly powerLoss: boolean; readonly down: number }
+  | {
+      readonly _tag: "Crash"
+      readonly place: Place
+      readonly passing: number
+      readonly powerLoss: boolean
+      readonly down: number
+    }
   | { readonly _tag: "Restart"; readonly grace: number; readonly down: number }
   | { readonly _tag: "Store"; readonly mood: "full" | "busy" | "broken"; readonly millis: number }
   | { readonly _tag: "Clock"; readonly millis: number }
@@ -34,7 +45,12 @@ export interface Plan {
   readonly healed: number
 }
 
-const modes: readonly [QueueMode, QueueMode, QueueMode, QueueMode] = ["collect", "followup", "steer", "interrupt"]
+const modes: readonly [QueueMode, QueueMode, QueueMode, QueueMode] = [
+  "collect",
+  "followup",
+  "steer",
+  "interrupt"
+]
 const accesses: readonly [Access, Access, Access] = ["owner", "member", "guest"]
 
 export const planOf = (seed: number): Plan => {
@@ -46,7 +62,10 @@ export const planOf = (seed: number): Plan => {
   const channels = allChannels.filter(() => random.chance(0.6))
   if (channels.length === 0) channels.push(channelNames.keyed)
   const oneMode = random.chance(0.5) ? random.pick(modes) : undefined
-  const sessions = Array.from({ length: random.between(1, 4) }, (_, index) => `agent:main:s${index + 1}` as SessionKey)
+  const sessions = Array.from(
+    { length: random.between(1, 4) },
+    (_, index) => `agent:main:s${index + 1}` as SessionKey
+  )
   const budget = random.pick([1, 2, 3, 256])
   const isMixed = random.chance(0.4)
 
@@ -103,7 +122,10 @@ export const planOf = (seed: number): Plan => {
     acts.push({ at: at(), act: { _tag: "Crash", place, passing, powerLoss: random.chance(0.5), down } })
   }
   if (random.chance(0.3)) {
-    acts.push({ at: at(), act: { _tag: "Restart", grace: random.between(0, 10_000), down: random.between(0, 2_000) } })
+    acts.push({
+      at: at(),
+      act: { _tag: "Restart", grace: random.between(0, 10_000), down: random.between(0, 2_000) }
+    })
   }
   for (let faults = random.pick([0, 0, 1, 2]); faults > 0; faults--) {
     const mood = random.weighted({ full: 3, busy: 3, broken: 1 })

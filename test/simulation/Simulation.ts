@@ -8,7 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
@@ -62,7 +62,9 @@ class Simulation {
   readonly refused = new Map<string, number>()
   #lives = 0
   #ids = 0
-  #trap: { readonly place: Place; left: number; readonly powerLoss: boolean; readonly down: number } | undefined
+  #trap:
+    | { readonly place: Place; left: number; readonly powerLoss: boolean; readonly down: number }
+    | undefined
   #isLeaving = false
   crashes = 0
 
@@ -144,15 +146,31 @@ class Simulation {
     const isDurable = (by: number | undefined) => by !== undefined && by <= disk.durable
     switch (event._tag) {
       case "User":
-        return world.check(isDurable(ledger.messages.get(event.messageId)?.acceptedBy), session, () => `${event.clientId} is durable before it is shown`)
+        return world.check(
+          isDurable(ledger.messages.get(event.messageId)?.acceptedBy),
+          session,
+          () => `${event.clientId} is durable before it is shown`
+        )
       case "Message":
         world.note(session, `told: answer to ${event.answers.join(", ")}`)
-        return world.check(isDurable(ledger.entries.get(event.id)), session, () => `answer ${event.id} is durable before it is told`)
+        return world.check(
+          isDurable(ledger.entries.get(event.id)),
+          session,
+          () => `answer ${event.id} is durable before it is told`
+        )
       case "Outcome": {
         const message = ledger.messages.get(event.messageId)
         world.note(session, `told: ${event.clientId} ${event.outcome}`)
-        world.check(message?.outcome === event.outcome, session, () => `${event.clientId} is told to be ${event.outcome}, and is ${message?.outcome}`)
-        return world.check(isDurable(message?.endedBy), session, () => `${event.clientId} is durably ${event.outcome} before that is told`)
+        world.check(
+          message?.outcome === event.outcome,
+          session,
+          () => `${event.clientId} is told to be ${event.outcome}, and is ${message?.outcome}`
+        )
+        return world.check(
+          isDurable(message?.endedBy),
+          session,
+          () => `${event.clientId} is durably ${event.outcome} before that is told`
+        )
       }
       case "Run":
       case "Typing":
@@ -186,11 +204,7 @@ class Simulation {
     this.#isLeaving = false
     this.outside.disconnect(life)
     this.world.after(down, () => {
-      const back = this.disk.survive(powerLoss).then(() => {
-        this.world.outstanding.delete(back)
-        this.start()
-      })
-      this.world.outstanding.add(back)
+      this.world.await(this.disk.survive(powerLoss), () => this.start())
     })
   }
 
@@ -268,7 +282,8 @@ class Simulation {
   #submit(message: InboundMessage, patience: number, gone: number | undefined): void {
     const { world, gateway } = this
     const { externalId: clientId } = message.identity
-    const again = (millis: number, left = patience) => world.after(millis, () => this.#submit(message, left, undefined))
+    const again = (millis: number, left = patience) =>
+      world.after(millis, () => this.#submit(message, left, undefined))
     if (gateway === undefined) return again(world.random.between(100, 2_000))
     let isAnswered = false
     const fiber = gateway.run(Effect.flatMap(Inbound.Inbound, (inbound) => inbound.submit(message)))
@@ -279,16 +294,22 @@ class Simulation {
       const reason = exit.cause.reasons[0]
       const error = reason?._tag === "Fail" ? reason.error : undefined
       if (error === undefined) {
-        if (gone === undefined && !this.#isLeaving) world.broken(message.session, `submit ends typed: ${String(exit.cause)}`)
+        if (gone === undefined && !this.#isLeaving)
+          world.broken(message.session, `submit ends typed: ${String(exit.cause)}`)
         return again(world.random.between(0, 3_000))
       }
       world.note(message.session, `refused ${clientId}: ${error._tag}`)
       if (error._tag === "LaneFull") {
         this.refused.set(clientId, (this.refused.get(clientId) ?? 0) + 1)
-        if (patience > 0) again(Math.min(error.retryAfterMillis, world.random.between(500, 5_000)), patience - 1)
+        if (patience > 0)
+          again(Math.min(error.retryAfterMillis, world.random.between(500, 5_000)), patience - 1)
         return
       }
-      world.check(error._tag === "NotAccepting", message.session, () => `${clientId} is refused as ${error._tag}`)
+      world.check(
+        error._tag === "NotAccepting",
+        message.session,
+        () => `${clientId} is refused as ${error._tag}`
+      )
       again(world.random.between(200, 3_000))
     })
     // No word for long: the connection broke, or the process died.
@@ -314,7 +335,11 @@ class Simulation {
       () => `${clientId} is durable before it is acknowledged`
     )
     const before = this.acknowledged.get(clientId)
-    this.world.check(before === undefined || before === id, message.session, () => `${clientId} is acknowledged under one id`)
+    this.world.check(
+      before === undefined || before === id,
+      message.session,
+      () => `${clientId} is acknowledged under one id`
+    )
     this.acknowledged.set(clientId, id)
   }
 
@@ -326,7 +351,11 @@ class Simulation {
       const reason = exit._tag === "Failure" ? exit.cause.reasons[0] : undefined
       const tag = reason?._tag === "Fail" ? reason.error._tag : exit._tag
       if (gateway.life.alive) {
-        this.world.check(tag === "IdReused" || tag === "NotAccepting" || this.#isLeaving, message.session, () => `another text under ${clientId} is refused, not ${tag}`)
+        this.world.check(
+          tag === "IdReused" || tag === "NotAccepting" || this.#isLeaving,
+          message.session,
+          () => `another text under ${clientId} is refused, not ${tag}`
+        )
       }
     })
   }
@@ -343,15 +372,27 @@ class Simulation {
     const { world, ledger, gateway } = this
     if (gateway === undefined) return world.broken("process", "is ready when nothing goes wrong")
     for (const message of ledger.messages.values()) {
-      world.check(message.outcome !== undefined, message.session, () => `${message.clientId} (${message.mode}) has an outcome in the end`)
+      world.check(
+        message.outcome !== undefined,
+        message.session,
+        () => `${message.clientId} (${message.mode}) has an outcome in the end`
+      )
     }
     for (const [clientId, id] of this.acknowledged) {
-      world.check(ledger.messages.has(id), "inbound", () => `${clientId} was acknowledged and is there in the end`)
+      world.check(
+        ledger.messages.has(id),
+        "inbound",
+        () => `${clientId} was acknowledged and is there in the end`
+      )
     }
     for (const delivery of ledger.deliveries.values()) this.#checkDelivery(delivery)
     for (const session of this.plan.sessions) await this.#checkTranscript(session)
     const lanes = Effect.runSync(Context.get(gateway.doors, Lanes.Lanes).list)
-    world.check(lanes.length === 0, "lanes", () => `no lane is in memory at rest, not ${JSON.stringify(lanes)}`)
+    world.check(
+      lanes.length === 0,
+      "lanes",
+      () => `no lane is in memory at rest, not ${JSON.stringify(lanes)}`
+    )
     world.check(this.outside.streaming.size === 0, "model", () => `no model call goes on at rest`)
     await this.#checkPermits(gateway)
     await this.#checkLeaks(gateway)
@@ -375,7 +416,11 @@ class Simulation {
     const rows = await Effect.runPromise(log.entries({ tenant: local, session, limit: 100_000 }))
     const mine = [...ledger.messages.values()].filter((message) => message.session === session)
     const open = await Effect.runPromise(log.open({ tenant: local, session, limit: 1_000 }))
-    world.check(open.length === 0, session, () => `no message is open, not ${open.map((row) => row.identity.externalId).join(", ")}`)
+    world.check(
+      open.length === 0,
+      session,
+      () => `no message is open, not ${open.map((row) => row.identity.externalId).join(", ")}`
+    )
     const results = new Map<string, number>()
     const answers = new Map<string, number>()
     for (const row of rows) {
@@ -383,16 +428,26 @@ class Simulation {
       if (row.entry.kind === "tool") results.set(row.entry.callId, (results.get(row.entry.callId) ?? 10) + 1)
       for (const clientId of row.answers ?? []) answers.set(clientId, (answers.get(clientId) ?? 0) + 1)
     }
-    for (const [call, count] of results) world.check(count === 1, session, () => `${call} has one result in the transcript, not ${count}`)
+    for (const [call, count] of results)
+      world.check(count === 1, session, () => `${call} has one result in the transcript, not ${count}`)
     for (const message of mine) {
       const row = (await Effect.runPromise(log.message({ tenant: local, id: message.id })))?.message
-      world.check(row?.outcome === message.outcome, session, () => `${message.clientId} is ${row?.outcome} in the log and was ended as ${message.outcome}`)
+      world.check(
+        row?.outcome === message.outcome,
+        session,
+        () => `${message.clientId} is ${row?.outcome} in the log and was ended as ${message.outcome}`
+      )
       const shown = rows.filter((one) => one.messageId === message.id).length
-      world.check(shown === 1, session, () => `${message.clientId} stands once in the transcript, not ${shown} times`)
+      world.check(
+        shown === 1,
+        session,
+        () => `${message.clientId} stands once in the transcript, not ${shown} times`
+      )
       const times = answers.get(message.clientId) ?? 0
       world.check(times <= 1, session, () => `${message.clientId} is answered once, not ${times} times`)
       const isAnswered = mine.some((one) => one.run === message.run && one.outcome === "answered")
-      const isJoined = message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered"
+      const isJoined =
+        message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered"
       world.check(
         isJoined && isAnswered ? times === 1 : times === 0 || isJoined,
         session,
@@ -405,7 +460,11 @@ class Simulation {
   /** The model's order has no gap and nothing twice, and no text of a session that was never taken by a run. */
   #checkModelOrder(session: string, rows: ReadonlyArray<{ readonly order: number | undefined }>): void {
     const orders = rows.flatMap((row) => row.order ?? []).toSorted((a, b) => a - b)
-    this.world.check(orders.every((order, index) => order === index + 1), session, () => `the model's order has no gap: ${orders.join(" ")}`)
+    this.world.check(
+      orders.every((order, index) => order === index + 1),
+      session,
+      () => `the model's order has no gap: ${orders.join(" ")}`
+    )
   }
 
   /** As many runs as the budget allows begin at once: every permit was given back. */
@@ -417,7 +476,14 @@ class Simulation {
       const session = `agent:main:permit${number}` as Plan["sessions"][number]
       this.#submit(
         {
-          identity: { channel: waiterName, account: "a", conversation: session, thread: "", externalId: `p${number}`, revision: 1 },
+          identity: {
+            channel: waiterName,
+            account: "a",
+            conversation: session,
+            thread: "",
+            externalId: `p${number}`,
+            revision: 1
+          },
           session,
           ephemeral: false,
           sender: "ada",
@@ -429,23 +495,43 @@ class Simulation {
       )
     }
     await world.run(world.now + 5_000)
-    world.check(outside.streaming.size === width, "lanes", () => `all permits are free at rest: ${outside.streaming.size} of ${width} runs began`)
+    world.check(
+      outside.streaming.size === width,
+      "lanes",
+      () => `all permits are free at rest: ${outside.streaming.size} of ${width} runs began`
+    )
     const lanes = Context.get(gateway.doors, Lanes.Lanes)
     for (const { session } of Effect.runSync(lanes.list)) gateway.run(lanes.stop(session, "ada"))
     await world.run(world.now + 10_000)
     const left = Effect.runSync(lanes.list)
-    world.check(left.length === 0, "lanes", () => `no lane is in memory after a stop, not ${JSON.stringify(left)}`)
+    world.check(
+      left.length === 0,
+      "lanes",
+      () => `no lane is in memory after a stop, not ${JSON.stringify(left)}`
+    )
   }
 
   async #checkLeaks(gateway: Gateway): Promise<void> {
     const { world } = this
     const { life } = gateway
     // What a gateway at rest keeps: its housekeeping.
-    world.check(life.timers <= 1, "fibers", () => `one timer goes at rest, the housekeeping's, not ${life.timers}`)
-    world.check(life.fibers <= restingFibers, "fibers", () => `${restingFibers} fibers live at rest, not ${life.fibers}`)
+    world.check(
+      life.timers <= 1,
+      "fibers",
+      () => `one timer goes at rest, the housekeeping's, not ${life.timers}`
+    )
+    world.check(
+      life.fibers <= restingFibers,
+      "fibers",
+      () => `${restingFibers} fibers live at rest, not ${life.fibers}`
+    )
     gateway.run(Scope.close(gateway.scope, Exit.void))
     await world.run(world.now + 1)
-    world.check(life.fibers === 0 && life.timers === 0, "fibers", () => `nothing lives after the end: ${life.fibers} fibers, ${life.timers} timers`)
+    world.check(
+      life.fibers === 0 && life.timers === 0,
+      "fibers",
+      () => `nothing lives after the end: ${life.fibers} fibers, ${life.timers} timers`
+    )
   }
 }
 
@@ -472,11 +558,23 @@ export const simulate = async (seed: number, store: Store = "memory"): Promise<V
     await disk.close()
   }
   const outcomes: Record<string, number> = {}
-  for (const { outcome = "open" } of ledger.messages.values()) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+  for (const { outcome = "open" } of ledger.messages.values())
+    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
   return {
     seed,
     broken: world.violation?.message,
-    timeline: () => world.lines.map(([at, where, what]) => `${(at / 1000).toFixed(3).padStart(9)}  ${where.replace("agent:main:", "").padEnd(8)}  ${what}`),
-    counts: { messages: ledger.messages.size, runs: ledger.runs.size, crashes: simulation.crashes, widest: simulation.outside.widest, steps: world.steps, ...outcomes }
+    timeline: () =>
+      world.lines.map(
+        ([at, where, what]) =>
+          `${(at / 1000).toFixed(3).padStart(9)}  ${where.replace("agent:main:", "").padEnd(8)}  ${what}`
+      ),
+    counts: {
+      messages: ledger.messages.size,
+      runs: ledger.runs.size,
+      crashes: simulation.crashes,
+      widest: simulation.outside.widest,
+      steps: world.steps,
+      ...outcomes
+    }
   }
 }

@@ -111,7 +111,7 @@ export class World {
   steps = 0
   life: Life | undefined
   /** Work of a store that answers on its own threads: nothing goes on before it has. */
-  readonly outstanding = new Set<Promise<void>>()
+  readonly #outstanding = new Set<Promise<boolean>>()
   readonly lines: Array<readonly [at: number, where: string, what: string]> = []
   violation: Violation | undefined
   #due: Array<Due> = []
@@ -169,10 +169,19 @@ export class World {
     return first
   }
 
+  /** Something real that takes its time: the world stands still until it is there. */
+  await<A>(real: Promise<A>, then: (value: A) => void): void {
+    const awaited: Promise<boolean> = real.then((value) => {
+      then(value)
+      return this.#outstanding.delete(awaited)
+    })
+    this.#outstanding.add(awaited)
+  }
+
   /** Let everything happen that is due until `until`, and stop at the first broken promise. */
   async run(until: number): Promise<void> {
     while (this.violation === undefined) {
-      while (this.outstanding.size > 0) await Promise.all(this.outstanding)
+      while (this.#outstanding.size > 0) await Promise.all(this.#outstanding)
       const life = this.life
       const task = life?.ready.shift()
       if (task !== undefined) {
