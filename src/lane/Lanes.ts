@@ -24,6 +24,7 @@ import {
   type Ending,
   initial,
   isFree,
+  isHeld,
   isIdle,
   type LaneCommand,
   type LaneEvent,
@@ -222,7 +223,9 @@ export const make = Effect.gen(function* () {
     { afterSeq, toSeq, but, ending }: Extract<LaneCommand, { _tag: "SettleRest" }>
   ): Effect.Effect<void> =>
     Effect.gen(function* () {
-      const rows = yield* log.open({ tenant: local, session: key, afterSeq, limit: 1000 })
+      const rows = yield* log
+        .open({ tenant: local, session: key, afterSeq, limit: 1000 })
+        .pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("1 second") }))
       for (const row of rows) {
         if (row.seq > toSeq) return
         if (but.includes(row.id)) continue
@@ -268,11 +271,8 @@ export const make = Effect.gen(function* () {
     const found = yield* log.message({ tenant: local, id: message })
     if (found === undefined || found.message.outcome !== undefined) return false
     const lane = lanes.get(key)
-    const isHeld =
-      lane !== undefined &&
-      (lane.state.queue.some((row) => row.id === message) ||
-        (lane.state.phase._tag !== "Idle" && lane.state.phase.run.messages.some((row) => row.id === message)))
-    if (isHeld) post(key, { _tag: "Cancel", messageId: message, by })
+    if (lane !== undefined && isHeld(lane.state, message))
+      post(key, { _tag: "Cancel", messageId: message, by })
     else {
       yield* driver.end(RunDriver.activate(runAlone(found.message)), { outcome: "cancelled", by })
     }

@@ -558,6 +558,11 @@ const waitingOf = (state: LaneState): ReadonlyArray<MessageRow> => [
   ...gathered(state.parts)
 ]
 
+/** True for a message that waits in memory or is being answered: its end is the lane's to decide. */
+export const isHeld = (state: LaneState, id: MessageId): boolean =>
+  waitingOf(state).some((row) => row.id === id) ||
+  (state.phase._tag !== "Idle" && state.phase.run.messages.some((row) => row.id === id))
+
 /** End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. */
 const endWaiting = (
   state: LaneState,
@@ -586,7 +591,7 @@ const endWaiting = (
       parts: { ...noParts, generation: state.parts.generation },
       beyond: false,
       quiet: undefined,
-      lastSeq: Math.max(state.lastSeq, toSeq)
+      lastSeq: Math.max(state.lastSeq, state.seenSeq)
     },
     commands
   }
@@ -605,7 +610,8 @@ const interruptFor = (state: LaneState, rows: ReadonlyArray<MessageRow>): Decisi
 
 /** Waiting messages first, then the run. */
 const stop = (state: LaneState, ending: Ending): Decision => {
-  const { now, commands } = endWaiting(state, ending, state.seenSeq)
+  // The log may hold what no lane of this process has seen: an earlier one took it in.
+  const { now, commands } = endWaiting(state, ending, Number.MAX_SAFE_INTEGER)
   return before(commands, interruptRun(now, ending))
 }
 

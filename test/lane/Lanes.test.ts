@@ -428,6 +428,26 @@ describe("Lanes, by queue mode", () => {
       return { outcome, by: row?.outcomeBy }
     })
 
+  it.effect("steer: who waits beside a cancelled message is not lost with it", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      ;(yield* ScriptedModel.ModelScript).push([wait(gate), ...text("one")], "three")
+      yield* submit("1")
+      yield* settle
+      const second = yield* submit("2")
+      yield* submit("3")
+      yield* (yield* Lanes.Lanes).cancel(ada, second.messageId, "ada")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+
+      const outcomes = yield* Effect.forEach(["1", "2", "3"], trace)
+      assert.deepStrictEqual(
+        outcomes.map((one) => one.outcome),
+        ["answered", "cancelled", "answered"]
+      )
+    }).pipe(Effect.provide(inMode("steer")))
+  )
+
   it.effect("collect: what came while a run went is answered together, after a quiet second", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()

@@ -216,6 +216,26 @@ describe("decide", () => {
   })
 })
 
+describe("decide, on a log that holds more than it has seen", () => {
+  it("a stop ends all of it, and what comes later runs", () => {
+    const messages = [row(1), row(2), row(3), row(4)]
+    const { commands, state } = play([
+      { _tag: "Loaded", messages, more: true },
+      { _tag: "Stop", by },
+      ended(1),
+      arrived(9)
+    ])
+    assert.deepInclude(
+      commands.find((command) => command._tag === "SettleRest"),
+      { afterSeq: 4, toSeq: Number.MAX_SAFE_INTEGER }
+    )
+    assert.deepInclude(state.phase, {
+      _tag: "Running",
+      run: { runId: run(9), messages: [row(9)], begun: false }
+    })
+  })
+})
+
 describe("decide, by mode", () => {
   const comes = (seq: number, mode: Mode, guest = false): LaneEvent => ({
     _tag: "Arrived",

@@ -6,6 +6,7 @@
  * Does not own: what a unit means (the log under it), nor what must hold (`Ledger`).
  */
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -45,6 +46,8 @@ export type Store = "memory" | "sqlite"
 export interface Latency {
   readonly apply: number
   readonly sync: number
+  /** From then on it is old. */
+  readonly read: number
 }
 
 type Mood = "well" | "full" | "busy" | "broken"
@@ -88,6 +91,7 @@ export class Disk {
   pending = 0
   #busyUntil = 0
   #syncedAt = 0
+  #syncing = 0
   #inbox: Array<() => void> = []
   /** Told of each unit that is on the disk and not acknowledged yet, and of each that is. */
   onPassing: (moment: "applied" | "durable") => void = () => {}
@@ -122,6 +126,7 @@ export class Disk {
     this.mood = "well"
     this.pending = 0
     this.#inbox = []
+    this.#syncing = 0
     const open = this.#journal.length - this.durable
     const kept =
       powerLoss && this.#store === "memory"
@@ -155,7 +160,8 @@ export class Disk {
           const isRefused =
             refusal?._tag === "StoreBroken" ||
             (refusal?._tag === "StoreBusy" && this.#world.random.chance(0.5))
-          if (refusal === undefined || !isRefused) return this.#settled(life, read(query))
+          if (refusal === undefined || !isRefused)
+            return this.#delayed(life, this.#settled(life, read(query)))
           this.#world.note("disk", `a read is refused: ${refusal._tag}`)
           return Effect.fail(new LogError({ reason: refusal }))
         })
@@ -196,6 +202,12 @@ export class Disk {
             if (life.alive) resume(exit)
           })
         )
+  }
+
+  /** What was read may be old when it comes. */
+  #delayed<A, E>(life: Life, read: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    const millis = this.#delay(this.#latency.read)
+    return millis === 0 ? read : Effect.tap(read, life.clock.sleep(Duration.millis(millis)))
   }
 
   #commit<U extends Unit>(life: Life, unit: U): Effect.Effect<Committed[U["_tag"]], LogError> {
@@ -257,8 +269,12 @@ export class Disk {
         )
       resume(isLie ? new LogError({ reason: new StoreBroken({ detail: "simulated" }) }) : exit)
     }
-    if (at <= this.#world.now) done()
-    else life.after(at - this.#world.now, done)
+    if (at <= this.#world.now && this.#syncing === 0) return done()
+    this.#syncing++
+    life.after(at - this.#world.now, () => {
+      this.#syncing--
+      done()
+    })
   }
 
   #delay(most: number): number {

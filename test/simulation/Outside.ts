@@ -71,6 +71,7 @@ export class Outside {
   readonly streaming = new Set<Streaming>()
   readonly #effects = new Map<string, number>()
   readonly arrivals = new Map<string, Arrival>()
+  readonly #seen = new Set<string>()
   #calls = 0
   /** Most model calls at once, ever. */
   widest = 0
@@ -138,6 +139,7 @@ export class Outside {
   #read(request: Model.ModelRequest): { readonly session: string; readonly last: string } {
     let session = ""
     let last = ""
+    const shown = new Set<string>()
     for (const message of request.messages) {
       if (message.role !== "user") continue
       for (const found of message.text.matchAll(marks)) {
@@ -147,11 +149,31 @@ export class Outside {
           () => `a prompt holds one session's words, not ${found[1]}'s`
         )
         session = found[1] ?? ""
+        // The note about dropped messages says what they were.
+        if (message.text.startsWith("[")) continue
         last = found[2] ?? ""
+        this.#checkShown(session, last, shown)
       }
     }
     this.#checkPrompt(request, session)
     return { session, last }
+  }
+
+  /** The model reads each message once, and none that was dropped. */
+  #checkShown(session: string, clientId: string, shown: Set<string>): void {
+    this.#world.check(!shown.has(clientId), session, () => `a prompt holds ${clientId} once`)
+    shown.add(clientId)
+    for (const message of this.#ledger.messages.values()) {
+      if (message.clientId !== clientId || message.session !== session) continue
+      // What the model had read before cannot be taken back.
+      const isGone = message.outcome === "dropped" && (message.endedBy ?? 0) <= this.#disk.durable
+      if (!isGone) this.#seen.add(message.id)
+      this.#world.check(
+        !isGone || this.#seen.has(message.id),
+        session,
+        () => `a prompt does not hold ${clientId}, which was dropped`
+      )
+    }
   }
 
   /** Each call that the model made has one result behind it. */

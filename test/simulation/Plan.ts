@@ -38,7 +38,7 @@ export interface Plan {
   readonly config: Readonly<Record<string, unknown>>
   readonly budget: number
   readonly moods: Moods
-  readonly latency: { readonly apply: number; readonly sync: number }
+  readonly latency: { readonly apply: number; readonly sync: number; readonly read: number }
   readonly sessions: ReadonlyArray<SessionKey>
   readonly acts: ReadonlyArray<{ readonly at: number; readonly act: Act }>
   /** From here on nothing goes wrong any more, ms. */
@@ -156,9 +156,10 @@ export const planOf = (seed: number): Plan => {
     budget,
     moods: { model: level(), tools: level(), channels: level() },
     latency: random.pick([
-      { apply: 0, sync: 0 },
-      { apply: 0, sync: 5 },
-      { apply: 3, sync: 30 }
+      { apply: 0, sync: 0, read: 0 },
+      { apply: 0, sync: 5, read: 0 },
+      { apply: 3, sync: 30, read: 0 },
+      { apply: 3, sync: 30, read: 200 }
     ]),
     sessions,
     acts: acts.toSorted((a, b) => a.at - b.at),
