@@ -38,6 +38,9 @@ import * as RunDriver from "./RunDriver.ts"
 /** Time an interrupted run gets to end before its lane goes on without it. */
 const grace = "2 seconds"
 
+/** Open messages of one session that are read after a restart. */
+const maxOpen = 10_000
+
 export interface LaneInfo {
   readonly session: SessionKey
   readonly phase: "idle" | "running" | "parked" | "waiting"
@@ -243,10 +246,15 @@ export const make = Effect.gen(function* () {
   }
 
   /** Rows read from the log, for their lane. Commands that an earlier process left open are carried out instead. */
-  const deliverPage = (key: SessionKey, rows: ReadonlyArray<MessageRow>, limit: number): void => {
+  const deliverPage = (
+    key: SessionKey,
+    rows: ReadonlyArray<MessageRow>,
+    limit: number,
+    started: ReadonlyArray<MessageRow> = []
+  ): void => {
     const page = rows.slice(0, limit)
     const messages = page.filter((row) => row.body.command !== true)
-    post(key, { _tag: "Loaded", messages, more: rows.length > limit })
+    post(key, { _tag: "Loaded", messages, more: rows.length > limit, started })
   }
 
   const forget = (key: SessionKey, messageIds: ReadonlyArray<MessageId>) => {
@@ -290,10 +298,12 @@ export const make = Effect.gen(function* () {
         limit: page
       })
       for (const place of places) {
-        const limit = queue.get().lane_buffer
-        const rows = yield* log.open({ tenant: local, session: place.session, limit: limit + 1 })
+        // All of them: a run may have taken messages far behind the first page, and is resumed whole.
+        const rows = yield* log.open({ tenant: local, session: place.session, limit: maxOpen })
         for (const row of rows) if (row.body.command === true) command(row)
-        deliverPage(place.session, rows, limit)
+        const taken = rows.filter((row) => row.runId !== undefined && row.body.command !== true)
+        const byRun = Map.groupBy(taken, (row) => row.runId)
+        deliverPage(place.session, rows, queue.get().lane_buffer, [...byRun.values()].flat())
       }
       count += places.length
       if (places.length < page) return count

@@ -95,7 +95,13 @@ export type LaneEvent =
     }
   /** A timer of gathered parts. */
   | { readonly _tag: "PartsDue"; readonly key: string; readonly generation: number }
-  | { readonly _tag: "Loaded"; readonly messages: ReadonlyArray<MessageRow>; readonly more: boolean }
+  /** `started`: after a restart, those that a run had taken, wherever they stand; their runs are resumed before all else. */
+  | {
+      readonly _tag: "Loaded"
+      readonly messages: ReadonlyArray<MessageRow>
+      readonly more: boolean
+      readonly started?: ReadonlyArray<MessageRow>
+    }
   /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
   | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
   /** A step that holds these messages is committed: they are steered into the run for good. */
@@ -195,7 +201,7 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
     case "PartsDue":
       return gatherInto(state, { _tag: "Due", key: event.key, generation: event.generation })
     case "Loaded":
-      return loaded(state, event.messages, event.more)
+      return loaded(state, event.messages, event.more, event.started ?? [])
     case "RunEnded":
       return runEnded(state, event.runId, event.end)
     case "Steered":
@@ -340,10 +346,18 @@ const armQuiet = (state: LaneState, millis: number): Decision => {
   )
 }
 
-const loaded = (state: LaneState, messages: ReadonlyArray<MessageRow>, more: boolean): Decision => {
-  // What was steered past the log's messages is in memory already.
-  const known = new Set(waitingOf(state).map((row) => row.id))
-  const fresh = messages.filter((message) => message.seq > state.lastSeq && !known.has(message.id))
+const loaded = (
+  state: LaneState,
+  messages: ReadonlyArray<MessageRow>,
+  more: boolean,
+  started: ReadonlyArray<MessageRow>
+): Decision => {
+  // What was steered or resumed past the log's messages is in memory already.
+  const known = new Set(started.map((row) => row.id))
+  const unknown = messages.filter(
+    (message) => message.seq > state.lastSeq && !known.has(message.id) && !isHeld(state, message.id)
+  )
+  const fresh = [...started, ...unknown]
   const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0)
   const now: LaneState = {
     ...state,
@@ -352,13 +366,16 @@ const loaded = (state: LaneState, messages: ReadonlyArray<MessageRow>, more: boo
     beyond: more || state.loading === "again",
     loading: "no"
   }
-  const newest = fresh.findLastIndex((message) => modeOf(message) === "interrupt")
-  if (newest <= 0) return next({ ...now, queue: [...state.queue, ...fresh] })
+  const newest = fresh
+    .filter((message) => modeOf(message) === "interrupt")
+    .toSorted((one, other) => other.seq - one.seq)[0]
+  const left = newest === undefined ? [] : fresh.filter((message) => message.seq < newest.seq)
+  if (newest === undefined || left.length === 0) return next({ ...now, queue: [...state.queue, ...fresh] })
   // An earlier process had not come to it: the newest interrupts what was before it.
-  const ending: Ending = { outcome: "interrupted", by: fresh[newest]!.id }
+  const ending: Ending = { outcome: "interrupted", by: newest.id }
   return before(
-    [{ _tag: "Settle", messages: [...state.queue, ...fresh.slice(0, newest)], ending }],
-    next({ ...now, queue: fresh.slice(newest) })
+    [{ _tag: "Settle", messages: [...state.queue, ...left], ending }],
+    next({ ...now, queue: fresh.filter((message) => message.seq >= newest.seq) })
   )
 }
 

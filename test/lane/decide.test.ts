@@ -217,6 +217,22 @@ describe("decide", () => {
 })
 
 describe("decide, on a log that holds more than it has seen", () => {
+  it("a run that had begun is resumed whole and first, however far behind its messages stand", () => {
+    const begun = [row(2, run(2)), row(7, run(2)), row(8, run(2))]
+    const { state, commands } = play([
+      { _tag: "Loaded", messages: [row(1), begun[0]!, row(3)], more: true, started: begun },
+      { _tag: "Loaded", messages: [row(5), begun[1]!, begun[2]!, row(9)], more: false }
+    ])
+    assert.deepInclude(commands[0], {
+      _tag: "Start",
+      run: { runId: run(2), messages: begun, begun: false }
+    })
+    assert.deepStrictEqual(
+      state.queue.map(({ seq }) => seq),
+      [1, 3, 5, 9]
+    )
+  })
+
   it("a stop ends all of it, and what comes later runs", () => {
     const messages = [row(1), row(2), row(3), row(4)]
     const { commands, state } = play([

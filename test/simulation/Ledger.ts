@@ -506,4 +506,4 @@ export class Ledger {
 const keepsOrder = (message: Known) => message.mode === "followup" || message.mode === "collect"
 
 const same = (a: ReadonlyArray<Known>, b: ReadonlyArray<Known>) =>
-  a.length === b.length && a.every((message, index) => message === b[index])
+  a.length === b.length && a.every((message) => b.includes(message))
