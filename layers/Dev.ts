@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as checks from "#layers/checks.ts"
 import * as FolderPageFiles from "#layers/gateway/FolderPageFiles.ts"
+import * as NodeConfigFile from "#layers/gateway/NodeConfigFile.ts"
 import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
 import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
@@ -47,6 +48,7 @@ export const layer = NodeServer.layer().pipe(
     Layer.mergeAll(
       adapters,
       NodeGatewaySecrets.layer,
+      NodeConfigFile.layer,
       NodeEventStream.layer,
       FolderPageFiles.layer(checks.pageFolder),
       checks.layer,

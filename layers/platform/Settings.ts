@@ -59,10 +59,7 @@ export const load = Effect.fn("Settings.load")(function* (options: LoadOptions =
   const set = (name: string) => env[name] || undefined
   const defaultDataDir = place(set("OPENCRAW_DATA_DIR") ?? "~/.opencraw", cwd, home)
   const wanted = options.argvConfig ?? set("OPENCRAW_CONFIG")
-  const file =
-    wanted === undefined
-      ? [join(cwd, "opencraw.toml"), join(defaultDataDir, "config.toml")].find((path) => existsSync(path))
-      : place(wanted, cwd, home)
+  const file = wanted === undefined ? foundFile(options) : place(wanted, cwd, home)
   const text = file === undefined ? "" : yield* read(file)
   const written = yield* parse(text, file)
   const { config, warnings } = yield* Effect.fromResult(
@@ -86,6 +83,15 @@ export const load = Effect.fn("Settings.load")(function* (options: LoadOptions =
     warnings: [...warnings, ...exposed(file, written)]
   } satisfies LoadedConfig
 })
+
+/** The name of a configuration in the folder that the gateway is started in. */
+export const fileName = "opencraw.toml"
+
+/** The file that counts when none is named; undefined when there is none. */
+export const foundFile = ({ env = process.env, cwd = process.cwd(), home = homedir() }: LoadOptions = {}) => {
+  const dataDir = place(env["OPENCRAW_DATA_DIR"] || "~/.opencraw", cwd, home)
+  return [join(cwd, fileName), join(dataDir, "config.toml")].find((path) => existsSync(path))
+}
 
 const place = (path: string, base: string, home: string): string =>
   path === "~" || path.startsWith("~/") ? join(home, path.slice(1)) : absolute(base, path)

@@ -19,6 +19,7 @@ import * as docsRoutes from "./docsRoutes.ts"
 import * as osRoutes from "./osRoutes.ts"
 import * as probes from "./probes.ts"
 import { compile, type OpenCall, type Route } from "./Routing.ts"
+import * as setupRoutes from "./setupRoutes.ts"
 import { Shutdown } from "./Shutdown.ts"
 import * as v1Routes from "./v1Routes.ts"
 
@@ -41,6 +42,7 @@ export const make = Effect.gen(function* () {
   const routes = [
     ...(yield* v1Routes.make),
     ...(yield* osRoutes.make),
+    ...(yield* setupRoutes.make),
     ...(yield* probes.make),
     ...docsRoutes.routes
   ]

@@ -2,7 +2,7 @@
  * The room as one Layer: everything that is answered over HTTP and WebSocket, without the server that listens.
  *
  * Requires the running system (inbound, lanes, sessions, outbound, feed, log, channels, checks), the settings of the gateway and the
- * agents, ids, and three adapters: `GatewaySecrets`, `EventStream` and `PageFiles`.
+ * agents, ids, and four adapters: `GatewaySecrets`, `ConfigFile`, `EventStream` and `PageFiles`.
  */
 import * as Layer from "effect/Layer"
 import * as Auth from "./Auth.ts"

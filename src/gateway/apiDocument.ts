@@ -140,6 +140,14 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "Every check with what was found, those that call a provider included unless `offline=1`. Needs an admin."
   ),
+  HttpApiEndpoint.post("setUp", "/api/v1/os/setup", {
+    payload: Api.SetUp,
+    success: Api.SetUpDone.pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Write the first configuration file of a gateway that was started without one; it is checked before, readable by its owner only, and counts after a restart. 409 when there is a file. Needs an admin."
+  ),
   HttpApiEndpoint.post("newCode", "/api/v1/os/codes", {
     success: Schema.Struct({ code: Schema.String }).pipe(HttpApiSchema.status(201)),
     error

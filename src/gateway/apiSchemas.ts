@@ -116,5 +116,28 @@ export const Me = Schema.Struct({
   }),
   model: Schema.String,
   demo: Schema.Boolean,
-  setting: Schema.optionalKey(Schema.String)
+  setting: Schema.optionalKey(Schema.String),
+  /**
+   * Told to an admin while the demo answers and no file was found at the start. `offered`: `POST /api/v1/os/setup` writes one.
+   * `restart`: there is one by now, and it counts after a restart.
+   */
+  setup: Schema.optionalKey(Schema.Literals(["offered", "restart"]))
 }).annotate({ identifier: "Me" })
+
+export const SetUp = Schema.Struct({
+  /** `provider/model`. */
+  model: Schema.String,
+  /** The provider's key; without, the variable that usually holds it must be set where the gateway runs. */
+  api_key: Schema.optionalKey(Schema.String),
+  /** The address of a provider that is not built in. */
+  base_url: Schema.optionalKey(Schema.String),
+  channel: Schema.optionalKey(Schema.Literal("webchat"))
+}).annotate({ identifier: "SetUp" })
+
+export const SetUpDone = Schema.Struct({
+  /** The file that was written. */
+  file: Schema.String,
+  model: Schema.String,
+  /** What to do for it to count. */
+  next: Schema.String
+}).annotate({ identifier: "SetUpDone" })

@@ -19,6 +19,7 @@ import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
 import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
 import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
+import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { modelStatus } from "./probes.ts"
 import { readStrict } from "./readBody.ts"
@@ -60,6 +61,7 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const auth = yield* Auth
   const channels = yield* Channels
+  const configFile = yield* ConfigFile
   const checks = yield* Checks
   const settings = yield* Gateway
   const ids = yield* Ids
@@ -207,8 +209,15 @@ export const make = Effect.gen(function* () {
     return HttpServerResponse.empty({ headers: { "set-cookie": setCookie(cookie) } })
   })
 
-  const me = ({ principal }: Call) =>
-    Effect.sync(() => json({ principal, ...modelStatus(agents.get()) } satisfies typeof Api.Me.Type))
+  const me = Effect.fnUntraced(function* ({ principal }: Call) {
+    const status = modelStatus(agents.get())
+    const file = status.demo && principal.admin ? yield* configFile.state : "in_force"
+    return json({
+      principal,
+      ...status,
+      ...(file === "in_force" ? {} : { setup: file === "none" ? "offered" : "restart" })
+    } satisfies typeof Api.Me.Type)
+  })
 
   const os = "/api/v1/os"
   const routes: ReadonlyArray<Route> = [

@@ -1,11 +1,12 @@
 /** `opencraw config init`: asks for what the flags do not say, and writes a file that is known to work. */
-import { existsSync, linkSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs"
-import { basename, dirname, join, resolve } from "node:path"
+import { existsSync } from "node:fs"
+import { basename, dirname, resolve } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Prompt from "effect/cli/Prompt"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Settings from "#layers/platform/Settings.ts"
+import { ConfigFileError } from "#src/gateway/ConfigFile.ts"
 import { CommandFailed } from "#src/gateway/cli/CommandFailed.ts"
 import { type Answers, configText } from "#src/gateway/cli/configText.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
@@ -13,6 +14,7 @@ import type { Given } from "#src/gateway/cli/parse.ts"
 import { builtIn, split } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { startHint } from "../GatewayClient.ts"
+import * as NodeConfigFile from "../NodeConfigFile.ts"
 import { numberOf, print, printJson, readInput, wrong } from "./terminal.ts"
 
 const providers: Readonly<Record<string, ProviderSettings>> = builtIn
@@ -144,73 +146,53 @@ const answersOf = Effect.fnUntraced(function* (given: Given) {
   return { model, baseUrl, port, ...key, ...keyAsked } satisfies Answers
 })
 
-/** Whether the text can be used where it will stand; a variable that is not set here may well be set for the gateway. */
-const checkText = Effect.fnUntraced(function* (text: string, target: string, answers: Answers) {
-  const folder = mkdtempSync(join(dirname(target), ".opencraw-"))
-  const file = join(folder, basename(target))
-  writeFileSync(file, text, { mode: 0o600 })
+/** A variable that is not set here may well be set for the gateway: its absence is told, and no reason to refuse. */
+const environment = (answers: Answers) => {
   const variable = answers.apiKeyEnv ?? providers[split(answers.model ?? "")?.provider ?? ""]?.api_key_env
-  const env =
-    variable === undefined || (process.env[variable] ?? "") !== ""
-      ? process.env
-      : { ...process.env, [variable]: "set later" }
-  const loaded = yield* Settings.load({ argvConfig: file, env }).pipe(
-    Effect.mapError((error) => {
-      const told = error.message.replace(file, target)
-      return new CommandFailed({ code: exitCodes.config, message: `${told}\nNothing was written.` })
-    }),
-    Effect.onExit((exit) =>
-      Effect.sync(() => {
-        if (exit._tag === "Failure") rmSync(folder, { recursive: true, force: true })
+  return answers.apiKey !== undefined || variable === undefined || (process.env[variable] ?? "") !== ""
+    ? { env: process.env, missing: undefined }
+    : { env: { ...process.env, [variable]: "set later" }, missing: variable }
+}
+
+const notWritten = (error: ConfigFileError) => {
+  switch (error.reason) {
+    case "exists":
+      return new CommandFailed({
+        code: exitCodes.dataDir,
+        message: `${error.message}; --force replaces it, --file FILE writes another.`
       })
-    )
-  )
-  return { loaded, folder, file, isVariableMissing: env === process.env ? undefined : variable }
-})
-
-/** Moves the checked file into place; of two that want to, one wins. */
-const place = (file: string, folder: string, target: string, isForced: boolean) =>
-  Effect.try({
-    try: () => {
-      if (isForced) renameSync(file, target)
-      else linkSync(file, target)
-    },
-    catch: (cause) => notWritten(target, cause)
-  }).pipe(Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true, force: true }))))
-
-const notWritten = (target: string, cause: unknown) => {
-  const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
-  return new CommandFailed({
-    code: exitCodes.dataDir,
-    message:
-      code === "EEXIST"
-        ? `${target} exists already. It was left alone; --force replaces it, --file FILE writes another.`
-        : `${target} cannot be written (${String(code ?? cause)}).`
-  })
+    case "not_writable":
+      return new CommandFailed({ code: exitCodes.dataDir, message: `${error.message}.` })
+    case "unusable":
+      return new CommandFailed({ code: exitCodes.config, message: `${error.message}\nNothing was written.` })
+  }
 }
 
 export const init = Effect.fn("cli.config.init")(function* (given: Given) {
-  const target = resolve(given.values.get("file") ?? "opencraw.toml")
+  const target = resolve(given.values.get("file") ?? Settings.fileName)
   const isForced = given.values.has("force")
-  if (!isForced && existsSync(target)) return yield* notWritten(target, { code: "EEXIST" })
+  if (!isForced && existsSync(target)) {
+    return yield* notWritten(
+      new ConfigFileError({ reason: "exists", file: target, problems: [], detail: "" })
+    )
+  }
   const answers = yield* answersOf(given)
-  const text = configText(answers)
-  const { folder, file, isVariableMissing } = yield* checkText(text, target, answers).pipe(
-    Effect.catchDefect((cause) => Effect.fail(notWritten(target, cause)))
+  const { env, missing } = environment(answers)
+  yield* NodeConfigFile.write({ text: configText(answers), target, env, isForced }).pipe(
+    Effect.mapError(notWritten)
   )
-  yield* place(file, folder, target, isForced)
   if (given.values.has("json")) {
     printJson({
       file: target,
-      ...(isVariableMissing === undefined ? {} : { missing_variable: isVariableMissing })
+      ...(missing === undefined ? {} : { missing_variable: missing })
     })
     return exitCodes.ok
   }
   print(`Written: ${target} (only you can read it)\n`)
-  if (isVariableMissing !== undefined) {
-    print(`Before the gateway starts, set the environment variable ${isVariableMissing}.\n`)
+  if (missing !== undefined) {
+    print(`Before the gateway starts, set the environment variable ${missing}.\n`)
   }
-  const isFound = basename(target) === "opencraw.toml" && dirname(target) === process.cwd()
+  const isFound = basename(target) === Settings.fileName && dirname(target) === process.cwd()
   print(
     `Start: ${startHint}${isFound ? "" : `${startHint === "npm start" ? " --" : ""} --config ${target}`}\n`
   )

@@ -1,5 +1,7 @@
 /** The text of a first configuration file, from a few answers. Pure; whether it is right is for the reader of files to say. */
 
+import { builtIn } from "#src/model/Models.ts"
+
 export interface Answers {
   /** `provider/model`; undefined leaves it to the built-in demo. */
   readonly model: string | undefined
@@ -17,8 +19,9 @@ const bare = (key: string): string => (/^[A-Za-z0-9_-]+$/.test(key) ? key : quot
 export const configText = ({ model, apiKey, apiKeyEnv, baseUrl, port }: Answers): string => {
   const provider = model?.split("/")[0] ?? ""
   const section = [
-    // A provider that needs an address is one we do not know, and this is what most of them speak.
-    ...(baseUrl === undefined ? [] : [`kind = "openai-chat"`, `base_url = ${quoted(baseUrl)}`]),
+    // A provider that we do not know needs an address, and this is what most of them speak.
+    ...(baseUrl === undefined || Object.hasOwn(builtIn, provider) ? [] : [`kind = "openai-chat"`]),
+    ...(baseUrl === undefined ? [] : [`base_url = ${quoted(baseUrl)}`]),
     ...(apiKey === undefined ? [] : [`api_key = ${quoted(apiKey)}`]),
     ...(apiKeyEnv === undefined ? [] : [`api_key_env = ${quoted(apiKeyEnv)}`])
   ]

@@ -6,11 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { WebSocket, type ClientOptions } from "ws"
 import * as FolderPageFiles from "#layers/gateway/FolderPageFiles.ts"
+import * as NodeConfigFile from "#layers/gateway/NodeConfigFile.ts"
 import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
 import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
 import * as TestSystem from "#layers/Test.ts"
+import { ConfigFile } from "#src/gateway/ConfigFile.ts"
 import * as GatewayRoom from "#src/gateway/GatewayRoom.ts"
 
 export const token = "test-token-of-the-operator"
@@ -32,6 +34,15 @@ const page = Layer.unwrap(
   })
 )
 
+/** As if it had been started in this folder, with this file. */
+const configFile = ({ folder: given, inForce = "opencraw.toml", env = {} }: Options["start"] = {}) =>
+  Layer.effect(
+    ConfigFile,
+    Effect.map(given === undefined ? folder : Effect.succeed(given), (cwd) =>
+      NodeConfigFile.make(inForce ?? undefined, { cwd, home: cwd, env })
+    )
+  )
+
 const adapters = Layer.mergeAll(
   NodeEventStream.layer,
   NodeGatewaySecrets.layer.pipe(
@@ -48,6 +59,12 @@ const adapters = Layer.mergeAll(
 export interface Options extends TestSystem.Options {
   readonly gateway?: Readonly<Record<string, unknown>>
   readonly server?: NodeServer.Options
+  /** Where it was started, with which file (null: none) and variables. */
+  readonly start?: {
+    readonly folder?: string
+    readonly inForce?: string | null
+    readonly env?: Readonly<Record<string, string>>
+  }
 }
 
 const configOf = ({ config = {}, gateway = {} }: Options) => ({
@@ -59,7 +76,7 @@ const configOf = ({ config = {}, gateway = {} }: Options) => ({
 export const layer = (options: Options = {}) =>
   NodeServer.layer(options.server).pipe(
     Layer.provideMerge(GatewayRoom.layer),
-    Layer.provideMerge(adapters),
+    Layer.provideMerge(Layer.merge(adapters, configFile(options.start))),
     Layer.provideMerge(TestSystem.layer({ ...options, config: configOf(options) }))
   )
 
@@ -67,7 +84,7 @@ export const layer = (options: Options = {}) =>
 export const layerOver = <A, E, R>(ports: Layer.Layer<A, E, R>, options: Options = {}) =>
   NodeServer.layer(options.server).pipe(
     Layer.provideMerge(GatewayRoom.layer),
-    Layer.provideMerge(adapters),
+    Layer.provideMerge(Layer.merge(adapters, configFile(options.start))),
     Layer.provideMerge(ports),
     Layer.provideMerge(TestSystem.layer({ ...options, config: configOf(options) }))
   )
