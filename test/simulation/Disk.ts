@@ -59,13 +59,13 @@ interface Opened {
 }
 
 const openMemory = (): Opened => {
-  const scope = Effect.runSync(Scope.make())
+  const scope = Scope.makeUnsafe()
   const context = Effect.runSync(Layer.buildWithScope(Layer.fresh(MemoryMessageLog.layer), scope))
   return { log: Context.get(context, MessageLog), close: () => Promise.resolve() }
 }
 
 const openSqlite = async (filename: string): Promise<Opened> => {
-  const scope = Effect.runSync(Scope.make())
+  const scope = Scope.makeUnsafe()
   const layer = SqliteMessageLog.layerFile({ filename, sync: (_fd, done) => done(null) })
   const context = await Effect.runPromise(
     Layer.buildWithScope(Layer.fresh(layer.pipe(Layer.provide(Layer.fresh(Checks.layer)))), scope)

@@ -100,7 +100,7 @@ class Simulation {
         )
       )
     )
-    const scope = Effect.runSync(Scope.make())
+    const scope = Scope.makeUnsafe()
     const starting = Effect.gen({ self: this }, function* () {
       const doors = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
       yield* this.#listen(life, Context.get(doors, Feed.Feed))
