@@ -1,22 +1,25 @@
 /**
  * The ground every developer command stands on: an installed checkout and a Node 24 to run it.
  *
- * Owns: installing when the lock file changed, finding Node 24, starting a child with signals and exit code passed on.
- * Does not own: what the commands do (`run.mjs`, `check.mjs`, `build.mjs`).
+ * Owns: installing what a command lacks, finding Node 24.
+ * Does not own: what is to be installed (`install.mjs`), what the commands do (`run.mjs`, `check.mjs`, `build.mjs`).
  * Plain JavaScript on Node's own modules, for Node 20 and up: it runs before anything is installed.
  */
-import { spawn, spawnSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import fs from "node:fs"
 import path from "node:path"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
+import { installFor } from "./install.mjs"
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..")
 const modules = path.join(root, "node_modules")
 /** Everything here may be deleted at any time, and `npm ci` does. */
 export const cache = path.join(modules, ".cache", "opencraw")
 const stampFile = path.join(cache, "installed.json")
+/** Its dependencies are what running from source needs. */
+const sourceWorkspace = "scripts/source"
 const runningDir = path.join(cache, "running")
 // Beside node_modules, because an install removes node_modules whole.
 const installLock = path.join(root, ".cache", "install.lock")
@@ -89,6 +92,20 @@ const npmInstalledTheLock = () => {
   )
 }
 
+/** The last install: of which lock file, "source" or "all" of it, and the Node 24 to run with. */
+const readStamp = () => readJson(stampFile)
+const writeStamp = (stamp) => {
+  fs.mkdirSync(cache, { recursive: true })
+  fs.writeFileSync(stampFile, JSON.stringify(stamp))
+}
+
+/** What the checkout is to have for a command that needs `need`, whether it has it, and the Node 24 it last ran with. */
+const standing = (need, lock) => {
+  const stamp = readStamp()
+  const unstamped = fs.existsSync(path.join(modules, ".package-lock.json"))
+  return { ...installFor({ need, lock, stamp, unstamped }), node: stamp?.node ?? "" }
+}
+
 const sleep = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 
 /** Run `work` while no other command of this checkout does. */
@@ -130,28 +147,49 @@ const npmCommand = () => {
   return cli === undefined ? ["npm"] : [node, cli]
 }
 
-const npmCi = () => {
+const npmCi = (wanted, lock) => {
   const gateways = runningGateways()
   if (gateways.length > 0) {
+    const why =
+      readStamp()?.lock === lock
+        ? "This command needs more than `npm start` installed"
+        : "The dependencies changed"
     stop(
-      `The dependencies changed, and a gateway runs from this folder (process ${gateways.join(", ")}).\n` +
+      `${why}, and a gateway runs from this folder (process ${gateways.join(", ")}).\n` +
         `Stop it first, then run this again: installing would take its files away.`
     )
   }
-  say("Installing the dependencies (npm ci) ...")
+  say(
+    wanted === "all" ? "Installing the dependencies (npm ci) ..." : "Installing what it runs on (npm ci) ..."
+  )
   const [program, ...first] = npmCommand()
-  const args = [...first, "ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund"]
+  const part = wanted === "all" ? [] : ["--workspace", sourceWorkspace]
+  const args = [...first, "ci", ...part, "--include=dev", "--include=optional", "--no-audit", "--no-fund"]
   const done = spawnSync(program, [...args, "--loglevel=error"], { cwd: root, stdio: ["ignore", 2, 2] })
   if (done.error?.code === "ENOENT")
     stop("npm was not found. Install Node 20 or newer with npm, then run this again.")
   if (done.status !== 0)
     stop("npm ci failed (see above). It needs the npm registry; run this again once it is reachable.")
+  // Node's C++ headers are a third of its package, and nothing here compiles against them.
+  fs.rmSync(path.join(modules, platformPackage, "include"), { recursive: true, force: true })
 }
 
+/** Install what is missing for `need`. Gives what the checkout then has. */
+const install = (need, lock) => {
+  const { wanted, present } = standing(need, lock)
+  if (present) return wanted
+  if (npmInstalledTheLock()) return "all"
+  npmCi(wanted, lock)
+  // Written before Node is looked for: without one, the next try must still know what it has.
+  writeStamp({ lock, installed: wanted })
+  return wanted
+}
+
+const platformPackage = `node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}`
+
 const platformNode = () => {
-  const system = process.platform === "win32" ? "win" : process.platform
-  const name = `node-${system}-${process.arch}`
-  const file = path.join(modules, name, "bin", process.platform === "win32" ? "node.exe" : "node")
+  const program = process.platform === "win32" ? "node.exe" : "node"
+  const file = path.join(modules, platformPackage, "bin", program)
   return fs.existsSync(file) ? file : undefined
 }
 
@@ -168,17 +206,18 @@ const findNode = () => {
 
 /**
  * Make the checkout runnable and give the path of a Node 24 or newer.
+ * `need` is "source" for a command that runs the gateway and nothing else, "all" for the others.
  * Ends the process with the exact thing to do when that cannot be had.
  */
-export const prepare = () => {
+export const prepare = (need) => {
   const lock = lockHash()
-  const before = readJson(stampFile)
-  if (before?.lock === lock && fs.existsSync(before.node)) return before.node
+  const before = standing(need, lock)
+  if (before.present && fs.existsSync(before.node)) return before.node
   return whileLocked(() => {
     // Whoever held the lock before us may have done the work.
-    const now = readJson(stampFile)
-    if (now?.lock === lock && fs.existsSync(now.node)) return now.node
-    if (now?.lock !== lock && !npmInstalledTheLock()) npmCi()
+    const now = standing(need, lock)
+    if (now.present && fs.existsSync(now.node)) return now.node
+    const installed = install(need, lock)
     const node = findNode()
     if (node === undefined) {
       stop(
@@ -187,8 +226,7 @@ export const prepare = () => {
           `https://nodejs.org/en/download, then run this again.`
       )
     }
-    fs.mkdirSync(cache, { recursive: true })
-    fs.writeFileSync(stampFile, JSON.stringify({ lock, node }))
+    writeStamp({ lock, installed, node })
     return node
   })
 }
@@ -207,54 +245,4 @@ export const environment = (node) => {
 export const tool = (name, file) => {
   const found = path.join(modules, ...name.split("/"), ...file.split("/"))
   return fs.existsSync(found) ? found : undefined
-}
-
-const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 }
-/**
- * npm passes SIGTERM to a shell between itself and us, which dies and tells nobody. So below npm, a parent that is
- * gone means: stop. Without npm it means nothing (`nohup`, a closed login).
- */
-const whenOrphaned = (act) => {
-  if (process.env["npm_lifecycle_event"] === undefined) return () => {}
-  const parent = process.ppid
-  const timer = setInterval(() => {
-    if (process.ppid === parent) return
-    clearInterval(timer)
-    act()
-  }, 250)
-  return () => clearInterval(timer)
-}
-
-/** One Ctrl-C reaches us from the terminal and again from npm; presses closer than this are one. */
-const SAME_PRESS_MS = 400
-
-/**
- * Start a program in our place: same standard streams, signals handed on, and our exit code is its own.
- * The first Ctrl-C asks it to stop; a second one kills it.
- */
-export const become = (program, args, options = {}) => {
-  const child = spawn(program, args, { cwd: root, stdio: "inherit", ...options })
-  let interruptedAt = 0
-  let told = false
-  const pass = (signal) => {
-    told = true
-    if (signal === "SIGINT") {
-      const now = Date.now()
-      if (interruptedAt === 0) interruptedAt = now
-      else if (now - interruptedAt < SAME_PRESS_MS) return
-      else return void child.kill("SIGKILL")
-      // A terminal has sent it to the child as well.
-      if (process.stdin.isTTY) return
-    }
-    child.kill(signal)
-  }
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, pass)
-  const forget = whenOrphaned(() => told || pass("SIGTERM"))
-  child.on("error", (error) => stop(`${program} did not start: ${error.message}`))
-  child.on("exit", (code, signal) => {
-    process.exitCode = code ?? 128 + (signalNumbers[signal] ?? 0)
-    for (const each of ["SIGINT", "SIGTERM", "SIGHUP"]) process.off(each, pass)
-    forget()
-  })
-  return child
 }

@@ -1,12 +1,13 @@
 /**
  * `npm start`, `npm test` and every other command of this repository: `node scripts/run.mjs COMMAND ARGUMENTS`.
  *
- * Owns: the list of commands. Installing and finding Node 24 is in `house.mjs`.
+ * Owns: the list of commands, and which of them need no developers' tools. Installing and finding Node 24 is in `house.mjs`.
  */
 import fs from "node:fs"
 import path from "node:path"
 import process from "node:process"
-import { become, environment, prepare, rememberGateway, root, stop, tool } from "./house.mjs"
+import { become } from "./become.mjs"
+import { environment, prepare, rememberGateway, root, stop, tool } from "./house.mjs"
 import { preparePage } from "./page.mjs"
 
 const main = path.join("layers", "main.ts")
@@ -45,8 +46,11 @@ const commands = {
   simulate: runScript("simulate.ts")
 }
 
+/** These run the gateway's sources and build its page. Every other command needs tools as well. */
+const needsSourceOnly = new Set(["start", "opencraw"])
+
 const [name = "", ...args] = process.argv.slice(2)
 if (!Object.hasOwn(commands, name)) {
   stop(`Usage: node scripts/run.mjs ${Object.keys(commands).join(" | ")} [arguments]`, 2)
 }
-commands[name](prepare(), args)
+commands[name](prepare(needsSourceOnly.has(name) ? "source" : "all"), args)

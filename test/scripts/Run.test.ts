@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process"
+import { createHash } from "node:crypto"
 import fs from "node:fs"
 import os from "node:os"
 import path from "node:path"
 import { once } from "node:events"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { installFor } from "../../scripts/install.mjs"
 
 const scripts = path.resolve(import.meta.dirname, "../../scripts")
 
@@ -18,6 +20,59 @@ say("args " + JSON.stringify(process.argv.slice(2)))
 if (process.argv.includes("end")) process.exit(3)
 setInterval(() => {}, 1000)
 `
+
+describe("what a command installs", () => {
+  type Asked = Parameters<typeof installFor>[0]
+  type Row = readonly [
+    says: string,
+    need: Asked["need"],
+    stamp: Asked["stamp"],
+    unstamped: boolean,
+    then: string
+  ]
+  const source = { lock: "now", installed: "source" } as const
+  const all = { lock: "now", installed: "all" } as const
+  const rows: ReadonlyArray<Row> = [
+    ["a new checkout's start: what it runs on", "source", undefined, false, "install source"],
+    ["a new checkout's test: everything", "all", undefined, false, "install all"],
+    ["a second start: nothing", "source", source, true, "keep source"],
+    ["a test after a start: everything", "all", source, true, "install all"],
+    ["a start after a test: nothing", "source", all, true, "keep all"],
+    ["a second test: nothing", "all", all, true, "keep all"],
+    [
+      "another lock file, only started so far: what it runs on",
+      "source",
+      { ...source, lock: "old" },
+      true,
+      "install source"
+    ],
+    [
+      "another lock file, tested before: everything again",
+      "source",
+      { ...all, lock: "old" },
+      true,
+      "install all"
+    ],
+    ["a stamp from before there were two kinds: nothing", "source", { lock: "now" }, true, "keep all"],
+    ["installed by hand: not less than that", "source", undefined, true, "install all"]
+  ]
+  for (const [says, need, stamp, unstamped, then] of rows) {
+    it(says, () => {
+      const { wanted, present } = installFor({ need, lock: "now", stamp, unstamped })
+      assert.strictEqual(`${present ? "keep" : "install"} ${wanted}`, then)
+    })
+  }
+
+  it("what a start installs has the versions that are tested", () => {
+    const read = (file: string): Record<string, Record<string, string>> =>
+      JSON.parse(fs.readFileSync(path.join(scripts, file), "utf8"))
+    const { devDependencies = {} } = read("../package.json")
+    const { dependencies = {} } = read("source/package.json")
+    for (const [name, version] of Object.entries(dependencies)) {
+      assert.strictEqual(version, devDependencies[name], name)
+    }
+  })
+})
 
 /** A checkout of nothing but the scripts and a program that takes the gateway's place. */
 describe("npm start", () => {
@@ -113,7 +168,33 @@ describe("npm start", () => {
     )
     const second = run("opencraw", "end")
     assert.strictEqual(await second.ended, 1)
+    assert.include(second.output.stderr, "The dependencies changed")
     assert.include(second.output.stderr, "Stop it first")
+    child.kill("SIGTERM")
+    await ended
+  })
+
+  it("does not add the developers' tools below a running gateway, and starts nothing without them", async () => {
+    // As a first start leaves it: some of the lock file installed, and said so.
+    const record = path.join(checkout, "node_modules/.package-lock.json")
+    const stamp = path.join(checkout, "node_modules/.cache/opencraw/installed.json")
+    const lock = createHash("sha256")
+      .update(fs.readFileSync(path.join(checkout, "package-lock.json")))
+      .digest("hex")
+    fs.writeFileSync(record, JSON.stringify({ packages: {} }))
+    fs.mkdirSync(path.dirname(stamp), { recursive: true })
+    fs.writeFileSync(stamp, JSON.stringify({ lock, installed: "source", node: process.execPath }))
+    const { child, says, ended } = run("start")
+    await says("args")
+    const again = run("opencraw", "end")
+    assert.strictEqual(await again.ended, 3)
+    const test = run("test")
+    assert.strictEqual(await test.ended, 1)
+    assert.include(test.output.stderr, "needs more than `npm start` installed")
+    assert.include(
+      test.output.stderr,
+      `process ${fs.readdirSync(path.join(path.dirname(stamp), "running")).join()}`
+    )
     child.kill("SIGTERM")
     await ended
   })
