@@ -5,6 +5,8 @@ import { useEffect, useRef, useState } from "preact/hooks"
 interface Props {
   readonly title: string
   readonly action: string
+  /** How to leave it without the action. */
+  readonly leave?: string
   /** The action destroys something. */
   readonly isGrave?: boolean
   /** Gives what went wrong, or undefined when it is done. */
@@ -13,7 +15,15 @@ interface Props {
   readonly children: ComponentChildren
 }
 
-export const Dialog = ({ title, action, isGrave, onAction, onClose, children }: Props) => {
+export const Dialog = ({
+  title,
+  action,
+  leave = "Keep as it is",
+  isGrave,
+  onAction,
+  onClose,
+  children
+}: Props) => {
   const dialog = useRef<HTMLDialogElement>(null)
   const [problem, setProblem] = useState<string>()
   const [isBusy, setBusy] = useState(false)
@@ -34,7 +44,7 @@ export const Dialog = ({ title, action, isGrave, onAction, onClose, children }: 
         {problem !== undefined && <p role="alert">That did not work: {problem}</p>}
         <div class="buttons">
           <button type="button" class="quiet" onClick={onClose}>
-            Keep as it is
+            {leave}
           </button>
           <button type="submit" class={isGrave === true ? "grave" : undefined} disabled={isBusy}>
             {action}

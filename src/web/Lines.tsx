@@ -21,8 +21,8 @@ export interface Asks {
   readonly sendAgain: (text: string) => void
 }
 
-/** Where an accepted message stands; undefined once it is answered. */
-export type Stage = "running" | "queued" | "unanswered" | undefined
+/** Where an accepted message stands; undefined once it has an answer of its own. */
+export type Stage = "running" | "queued" | "unanswered" | "together" | undefined
 
 export interface ItemProps {
   readonly line: Line
@@ -35,7 +35,8 @@ export interface ItemProps {
 const userStatus = ({ line, online, stage }: ItemProps & { line: UserLine }): string | undefined => {
   if (line.status === "refused") return `Not accepted: ${line.note ?? "refused"}`
   if (line.status === "unsent") return online ? "Sending …" : "Not sent yet; it will be once connected"
-  if (stage === "queued") return "Queued"
+  if (stage === "queued") return line.steers ? "For the running answer, at its next step" : "Queued"
+  if (stage === "together") return line.note ?? "Answered together"
   return line.note ?? (stage === "unanswered" ? "No answer" : undefined)
 }
 

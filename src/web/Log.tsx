@@ -21,11 +21,17 @@ const keyOf = (line: Line) =>
 const stagesOf = (lines: ReadonlyArray<Line>): ((line: Line) => Stage) => {
   const open = new Set<Line>(openLines(lines))
   const first = openLines(lines)[0]
-  const answered = new Set(lines.flatMap((line) => (line.kind === "user" ? [] : line.answers)))
+  const answers = lines.flatMap((line) => (line.kind === "user" ? [] : [line.answers]))
+  const answered = new Set(answers.flat())
+  const together = new Set(answers.filter((ids) => ids.length > 1).flat())
   return (line) => {
     if (line.kind !== "user" || line.status !== "accepted") return undefined
     if (open.has(line)) return line === first ? "running" : "queued"
-    return answered.has(line.clientId) || line.clientId === "" ? undefined : "unanswered"
+    if (together.has(line.clientId)) return "together"
+    if (answered.has(line.clientId) || line.clientId === "") return undefined
+    // What ended behind a message that is being answered may have gone into that answer.
+    const isBehind = first?.seq !== undefined && line.seq !== undefined && line.seq > first.seq
+    return isBehind && (line.steers || line.note === undefined) ? undefined : "unanswered"
   }
 }
 

@@ -12,7 +12,8 @@ import type { Asks } from "./Lines.tsx"
 import { Log } from "./Log.tsx"
 import { type Listed, type SessionList, isNamed, remove, rename, titleOf, useSessions } from "./sessions.ts"
 import { Sidebar } from "./Sidebar.tsx"
-import { type Me, type State, initial, reduce } from "./state.ts"
+import { Demo } from "./Setup.tsx"
+import { type State, initial, reduce } from "./state.ts"
 
 /** Shortest time between two drawings of arriving text, ms. */
 const FRAME_MS = 16
@@ -98,18 +99,6 @@ const Locked = ({ because }: { because: string | undefined }) => (
     </pre>
     <p>and open the address it prints. The link works once, for ten minutes.</p>
   </main>
-)
-
-const Demo = ({ me }: { me: Me }) => (
-  <aside class="banner" aria-label="Demo model">
-    <strong>Demo model.</strong> It streams and calls tools, but does not think.
-    {me.setting !== undefined && (
-      <>
-        {" "}
-        For a real model set this in <code>opencraw.toml</code> and start again: <code>{me.setting}</code>
-      </>
-    )}
-  </aside>
 )
 
 type Question = "rename" | "delete"
@@ -260,7 +249,7 @@ export const Page = () => {
             {connectionWords[state.connection]}
           </span>
         </header>
-        {state.me?.demo === true && <Demo me={state.me} />}
+        {state.me?.demo === true && <Demo me={state.me} onChange={() => client?.lookAgain()} />}
         <Log key={session} state={state} client={client} session={session} asks={asks} />
         <div class="unseen" aria-live="polite" data-testid="news">
           {state.news !== undefined && `Answer: ${state.news.text.slice(0, 2000)}`}

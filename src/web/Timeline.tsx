@@ -50,7 +50,8 @@ const tokensOf = ({ tokens }: Step): string =>
 
 const stateWords = { queued: "Queued: it waits for the message before it", running: "Being answered" }
 const summary = ({ state, outcome, by, failure, attempts }: Status): string => {
-  const end = `${outcome ?? "ended"}${by === undefined ? "" : ` by ${by}`}`
+  const how = outcome === "steered" || outcome === "merged" ? "into" : "by"
+  const end = `${outcome ?? "ended"}${by === undefined ? "" : ` ${how} ${by}`}`
   const what = state === "ended" ? end.charAt(0).toUpperCase() + end.slice(1) : stateWords[state]
   const why = failure === undefined ? "" : `: ${failure.message}`
   return `${what}${why}${attempts > 1 ? `, attempt ${attempts}` : ""}`

@@ -12,6 +12,7 @@ import {
   type State,
   type UserLine,
   backoff,
+  contentOf,
   isFromAnew,
   parseFrame,
   unsent
@@ -28,6 +29,8 @@ const END = 999_999_999_999_999
 
 export interface Client {
   readonly send: (text: string) => void
+  /** Send it to be read by the answer that is being written. */
+  readonly steer: (text: string) => void
   readonly retry: (line: UserLine) => void
   /** Forget a message that was refused. */
   readonly discard: (line: UserLine) => void
@@ -38,6 +41,8 @@ export interface Client {
   readonly loadEarlier: () => void
   /** The session was deleted or changed elsewhere: begin with what the server has now. */
   readonly renew: () => void
+  /** Ask again who the gateway is, and what it answers with. */
+  readonly lookAgain: () => void
   readonly close: () => void
 }
 
@@ -57,6 +62,28 @@ export const getJson = async (path: string): Promise<unknown> => {
   if (response.status === 404) return undefined
   if (!response.ok) throw new Error(`${path} answered ${response.status}`)
   return response.json()
+}
+
+/** What a refusal says, in the gateway's own words. */
+export const refused = async (response: Response): Promise<string> => {
+  const body: unknown = await response.json().catch(() => undefined)
+  const { error } = (body ?? {}) as { error?: { message?: string } }
+  return error?.message ?? `the gateway answered ${response.status}`
+}
+
+/** Ask for a change. Gives what went wrong, or undefined. */
+export const postJson = async (path: string, body: object): Promise<string | undefined> => {
+  try {
+    const response = await fetch(path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      credentials: "same-origin",
+      body: JSON.stringify(body)
+    })
+    return response.ok ? undefined : await refused(response)
+  } catch {
+    return "the gateway cannot be reached; try again"
+  }
 }
 
 /** The code of a first-run link, taken out of the address bar so that it stays in no history. */
@@ -80,6 +107,13 @@ const exchange = async (code: string): Promise<boolean> => {
   })
   if (response.status >= 500) throw new Error("not now")
   return response.ok
+}
+
+/** An unsent message in the tab's storage. */
+interface Kept {
+  readonly id: string
+  readonly text: string
+  readonly steers?: boolean
 }
 
 /** The session this page shows: `?session=NAME`, else the main one. */
@@ -125,14 +159,14 @@ export const connect = (
   let closed = false
 
   const keep = () => {
-    const waiting = unsent(getState()).map((line) => ({ id: line.clientId, text: line.text }))
+    const waiting = unsent(getState()).map(({ clientId: id, text, steers }) => ({ id, text, steers }))
     if (waiting.length === 0) sessionStorage.removeItem(storageKey)
     else sessionStorage.setItem(storageKey, JSON.stringify(waiting))
   }
   const restore = () => {
     const kept: unknown = JSON.parse(sessionStorage.getItem(storageKey) ?? "[]")
-    for (const { id, text } of kept as ReadonlyArray<{ id: string; text: string }>) {
-      dispatch({ type: "write", id, text })
+    for (const { id, text, steers = false } of kept as ReadonlyArray<Kept>) {
+      dispatch({ type: "write", id, text, steers })
     }
   }
 
@@ -145,7 +179,9 @@ export const connect = (
     ackTimer = setTimeout(() => socket?.close(4000, "no acknowledgement"), ACK_WITHIN_MS)
   }
   const sendUnsent = () => {
-    for (const line of unsent(getState())) write({ type: "message", id: line.clientId, content: line.text })
+    for (const line of unsent(getState())) {
+      write({ type: "message", id: line.clientId, content: contentOf(line) })
+    }
     expectAcks()
   }
 
@@ -209,6 +245,12 @@ export const connect = (
     }
   }
 
+  let isKnown = false
+  const askWho = async () => {
+    const me = (await getJson("/auth/me")) as Me
+    if (!closed) dispatch({ type: "unlocked", me })
+  }
+
   const later = () => {
     if (closed) return
     dispatch({ type: "offline" })
@@ -220,6 +262,8 @@ export const connect = (
     if (closed) return
     dispatch({ type: "connecting" })
     try {
+      // The gateway may have come back as another: with a model, say.
+      if (isKnown) await askWho()
       await loadHistory()
     } catch (error) {
       if (error instanceof Locked) return dispatch({ type: "locked" })
@@ -261,9 +305,8 @@ export const connect = (
         code = undefined
         if (!accepted) because = "That link was used before, or it is older than ten minutes."
       }
-      const me = (await getJson("/auth/me")) as Me
+      await askWho()
       if (closed) return
-      dispatch({ type: "unlocked", me })
     } catch (error) {
       if (error instanceof Locked)
         return dispatch({ type: "locked", ...(because !== undefined && { because }) })
@@ -273,20 +316,25 @@ export const connect = (
     }
     restore()
     await open()
+    isKnown = true
   }
   void begin()
   addEventListener("hashchange", onHash)
   addEventListener("online", soon)
   document.addEventListener("visibilitychange", soon)
 
+  const send = (text: string, steers: boolean) => {
+    const id = newId()
+    dispatch({ type: "write", id, text, steers })
+    keep()
+    write({ type: "message", id, content: contentOf({ text, steers }) })
+    expectAcks()
+  }
+
   return {
-    send: (text) => {
-      const id = newId()
-      dispatch({ type: "write", id, text })
-      keep()
-      write({ type: "message", id, content: text })
-      expectAcks()
-    },
+    send: (text) => send(text, false),
+    // The transcript has it without the spaces around it.
+    steer: (text) => send(text.trim(), true),
     retry: (line) => {
       const id = line.clientId
       dispatch({ type: "retry", id, newId: line.code === "id_reused" ? newId() : id })
@@ -301,6 +349,8 @@ export const connect = (
     cancel: (line) => write({ type: "cancel", id: line.clientId }),
     loadEarlier,
     renew,
+    // What fails now is asked again with the next connection.
+    lookAgain: () => void askWho().catch(() => undefined),
     close: () => {
       closed = true
       clearTimeout(timer)

@@ -5,7 +5,7 @@
  * Does not own: the conversation on the screen (`client.ts`).
  */
 import { useEffect, useRef, useState } from "preact/hooks"
-import { getJson } from "./client.ts"
+import { getJson, refused } from "./client.ts"
 
 export interface Listed {
   readonly session_key: string
@@ -48,13 +48,6 @@ export const matching = (rows: ReadonlyArray<Listed>, search: string): ReadonlyA
     const text = `${row.title ?? ""} ${row.opening ?? ""} ${row.session_key}`.toLowerCase()
     return words.every((word) => text.includes(word))
   })
-}
-
-/** A change that did not happen, in words for the person. */
-const refused = async (response: Response): Promise<string> => {
-  const body: unknown = await response.json().catch(() => undefined)
-  const { error } = (body ?? {}) as { error?: { message?: string } }
-  return error?.message ?? `the gateway answered ${response.status}`
 }
 
 const change = async (key: string, init: RequestInit): Promise<string | undefined> => {

@@ -76,6 +76,8 @@ export interface UserLine {
   /** When it was accepted, ms since the epoch; by this page's clock until the history has it. */
   readonly at: number | undefined
   readonly text: string
+  /** It was sent to be read by the answer that was being written then, or was read by it. */
+  readonly steers: boolean
   readonly status: "unsent" | "accepted" | "refused"
   /** It has an outcome: nothing more will come of it. */
   readonly ended: boolean
@@ -128,6 +130,8 @@ export interface Me {
   readonly demo: boolean
   /** The line to set for a real model. */
   readonly setting?: string
+  /** The first configuration can be written here, or it is written and counts after a restart. */
+  readonly setup?: "offered" | "restart"
 }
 
 export interface State {
@@ -185,7 +189,7 @@ export type Action =
   | { readonly type: "connecting" }
   | { readonly type: "offline" }
   | { readonly type: "frame"; readonly frame: Frame }
-  | { readonly type: "write"; readonly id: string; readonly text: string }
+  | { readonly type: "write"; readonly id: string; readonly text: string; readonly steers?: boolean }
   /** Do not send it any more: its id was never accepted. */
   | { readonly type: "discard"; readonly id: string }
   /** Send a refused line again. `newId` is for an id that the server will not take again. */
@@ -227,6 +231,7 @@ const fresh = {
   seq: undefined,
   messageId: undefined,
   at: undefined,
+  steers: false,
   status: "unsent",
   ended: false,
   note: undefined,
@@ -278,7 +283,7 @@ const merged = (lines: ReadonlyArray<Line>, rows: ReadonlyArray<HistoryRow>): Re
     const seq = line.clientId === "" ? line.seq : (byClient.get(line.clientId) ?? line.seq)
     const row = seq === undefined ? undefined : bySeq.get(seq)
     if (seq === undefined || row === undefined) kept.push(line)
-    else if (row.kind === "user") bySeq.set(seq, { ...row, note: line.note })
+    else if (row.kind === "user") bySeq.set(seq, { ...row, note: line.note, steers: line.steers })
   }
   return placed([...kept, ...bySeq.values()])
 }
@@ -297,7 +302,9 @@ const outcomeNotes: Readonly<Record<string, string>> = {
   interrupted: "Interrupted",
   dropped: "Dropped, too many messages were waiting",
   expired: "Expired before it could be answered",
-  silent: "Read; no answer was needed"
+  silent: "Read; no answer was needed",
+  steered: "Read by the running answer",
+  merged: "Answered together"
 }
 
 /** The draft as a line of its own, when it holds anything worth keeping. */
@@ -432,11 +439,15 @@ export const openLines = (lines: ReadonlyArray<Line>): ReadonlyArray<UserLine> =
 
 const onOutcome = (state: State, frame: Extract<Frame, { type: "outcome" }>): State => {
   const note = outcomeNotes[frame.outcome]
-  const detail = frame.failure?.message ?? (frame.by === undefined ? undefined : `by ${frame.by}`)
+  // These name the message they went with, which says nothing to a person.
+  const isJoined = frame.outcome === "steered" || frame.outcome === "merged"
+  const by = frame.by === undefined || isJoined ? undefined : `by ${frame.by}`
+  const detail = frame.failure?.message ?? by
   const lines = updateUser(state.lines, frame.id, (line) => ({
     ...line,
     status: "accepted",
     ended: true,
+    steers: line.steers || frame.outcome === "steered",
     note: note === undefined || detail === undefined ? (note ?? line.note) : `${note}: ${detail}`
   }))
   const ends = ["failed", "cancelled", "interrupted"].includes(frame.outcome)
@@ -535,7 +546,13 @@ export const reduce = (state: State, action: Action): State => {
     case "write":
       return {
         ...state,
-        lines: put(state.lines, { ...fresh, kind: "user", clientId: action.id, text: action.text })
+        lines: put(state.lines, {
+          ...fresh,
+          kind: "user",
+          clientId: action.id,
+          text: action.text,
+          steers: action.steers ?? false
+        })
       }
     case "discard":
       return {
@@ -575,6 +592,17 @@ export const isFromAnew = (state: State, frame: Frame): boolean => {
     return frame.type === "message" || (there.clientId !== "" && there.clientId !== frame.id)
   return frame.type !== "message" || (there.id !== "" && there.id !== frame.id)
 }
+
+/**
+ * A message as it is sent. One that steers says so behind its text: before it, the text's first words could be read as settings.
+ * The server takes the directive out of what it stores and shows.
+ */
+export const contentOf = ({ text, steers }: Pick<UserLine, "text" | "steers">): string =>
+  steers ? `${text}\n/queue steer` : text
+
+/** Whether a text can steer: a command acts by itself, and a text that says how it is queued goes as it says. */
+export const maySteer = (text: string): boolean =>
+  text.trim() !== "" && !text.trimStart().startsWith("/") && !/(?:^|\s)\/queue(?=$|\s|:)/i.test(text)
 
 /** True while there is something to stop. */
 export const isBusy = (state: State): boolean => state.running || state.typing

@@ -24,14 +24,14 @@ export type Reply =
   | { readonly call: string }
 
 /** A provider of our own making that speaks the chat completions stream, one write per piece. */
-export const startProvider = async (reply: (request: ProviderRequest) => Reply) => {
+export const startProvider = async (reply: (request: ProviderRequest) => Reply | Promise<Reply>) => {
   const requests: Array<ProviderRequest> = []
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const parts: Array<Buffer> = []
     for await (const part of request) parts.push(part as Buffer)
     const body = JSON.parse(Buffer.concat(parts).toString()) as ProviderRequest
     requests.push(body)
-    const chosen = reply(body)
+    const chosen = await reply(body)
     const event = (delta: unknown, finish: string | null) =>
       response.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`)
     response.writeHead(200, { "content-type": "text/event-stream" })

@@ -132,13 +132,16 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     assert.deepStrictEqual(await lines(), before)
   })
 
+  const useProvider = (url: string, extra = "") => {
+    model = "fake/fake-model"
+    const config = `[providers.fake]\nkind = "openai-chat"\nbase_url = "${url}"\napi_key = "k"\n${extra}`
+    fs.writeFileSync(path.join(dataDir, "config.toml"), config)
+  }
   /** A model that takes its time: many pieces, one after the other. */
   const slowly = async () => {
     const pieces = Array.from({ length: 150 }, (_, n) => `word${n} `)
     const provider = await startProvider(() => ({ pieces, pauseMillis: 25 }))
-    model = "fake/fake-model"
-    const config = `[providers.fake]\nkind = "openai-chat"\nbase_url = "${provider.url}"\napi_key = "k"\n`
-    fs.writeFileSync(path.join(dataDir, "config.toml"), config)
+    useProvider(provider.url)
     return { provider, whole: pieces.join("").trim() }
   }
   const draft = () => page.getByTestId("draft")
@@ -190,6 +193,104 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     const details = page.locator(".line.user", { hasText: "and this" })
     await details.getByRole("button", { name: "Details" }).click()
     await details.getByText("Cancelled by owner").waitFor()
+    provider.stop()
+  })
+
+  const lineOf = (text: string) => page.locator(".line.user", { hasText: text })
+  const became = async (text: string, outcome: string) => {
+    await lineOf(text).getByRole("button", { name: "Details" }).click()
+    await lineOf(text).locator(".timeline > p", { hasText: outcome }).waitFor()
+  }
+
+  it("steers the running answer, which reads the text at its next step, without the words that steer", async () => {
+    const held = Promise.withResolvers<void>()
+    const provider = await startProvider(async () => {
+      // The step that reads it is durable once it has called its tool; the last one is read from.
+      const step = provider.requests.length
+      if (step === 1) await held.promise
+      if (step < 3) return { call: "time_now" }
+      return { pieces: Array.from({ length: 40 }, (_, n) => `word${n} `), pauseMillis: 25 }
+    })
+    useProvider(provider.url)
+    await start()
+    await open()
+    await write("start")
+    await page.getByRole("button", { name: "Stop" }).waitFor()
+    const steer = page.getByRole("button", { name: "Steer" })
+    assert.isTrue(await steer.isDisabled())
+    await page.getByLabel("Message").fill("/stop")
+    assert.isTrue(await steer.isDisabled())
+    // Words that `/queue` would take for its own stay words.
+    await page.getByLabel("Message").fill("reset and turn left")
+    await steer.click()
+    await lineOf("turn left").getByText("For the running answer, at its next step").waitFor()
+    held.resolve()
+    await lineOf("turn left").getByText("Read by the running answer").waitFor()
+    await draft().getByText("word5").waitFor()
+    // Told live and after a reload: nothing asks to send it again while the answer is under way.
+    assert.strictEqual(await page.getByRole("button", { name: "Send again" }).count(), 0)
+    await page.reload()
+    await draft().getByText("word10").waitFor()
+    assert.strictEqual(await page.getByRole("button", { name: "Send again" }).count(), 0)
+    await answer("word39").waitFor()
+
+    const read = provider.requests[1]?.messages.at(-1)
+    assert.include(read?.content, "reset and turn left")
+    assert.notInclude(JSON.stringify(provider.requests), "/queue")
+    assert.lengthOf(provider.requests, 3)
+    const before = await lines()
+    assert.deepStrictEqual(before.slice(0, 2), ["start", "reset and turn left"])
+    assert.lengthOf(before, 3)
+    await became("start", "Answered")
+    await became("turn left", "Steered into msg_")
+    assert.strictEqual(await page.getByRole("button", { name: "Steer" }).count(), 0)
+    provider.stop()
+  })
+
+  it("steers with Ctrl+Enter, and what comes after the last step is answered next", async () => {
+    const held = Promise.withResolvers<void>()
+    const provider = await startProvider(async ({ messages }) => {
+      const text = messages.at(-1)?.content ?? ""
+      if (text.includes("start")) await held.promise
+      return { pieces: [`answer to ${text}`] }
+    })
+    useProvider(provider.url)
+    await start()
+    await open()
+    await write("start")
+    await page.getByRole("button", { name: "Steer" }).waitFor()
+    await page.getByLabel("Message").fill("turn left")
+    await page.getByLabel("Message").press("Control+Enter")
+    await lineOf("turn left").getByText("For the running answer").waitFor()
+    held.resolve()
+    await answer("answer to turn left").waitFor()
+    assert.deepStrictEqual(await lines(), ["start", "answer to start", "turn left", "answer to turn left"])
+    provider.stop()
+  })
+
+  it("says of messages that one answer answers that they were answered together", async () => {
+    const held = Promise.withResolvers<void>()
+    const provider = await startProvider(async ({ messages }) => {
+      if (messages.length < 4) await held.promise
+      return { pieces: ["all of it"] }
+    })
+    useProvider(provider.url, `[queue]\nmode = "collect"\ndebounce_ms = 50\n`)
+    await start()
+    await open()
+    await write("start")
+    await page.getByRole("button", { name: "Stop" }).waitFor()
+    await write("one more")
+    await write("and another")
+    await page.locator(".line.queued").nth(1).waitFor()
+    held.resolve()
+    for (const text of ["one more", "and another"]) {
+      await lineOf(text).getByText("Answered together").waitFor()
+    }
+    await page.reload()
+    for (const text of ["one more", "and another"]) {
+      await lineOf(text).getByText("Answered together").waitFor()
+    }
+    assert.strictEqual(await lineOf("start").getByText("Answered together").count(), 0)
     provider.stop()
   })
 

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
+import { inlineQueue } from "#src/lane/queueCommand.ts"
 import {
   type Action,
   type AnswerLine,
@@ -9,9 +10,11 @@ import {
   type UserLine,
   asRead,
   backoff,
+  contentOf,
   initial,
   isBusy,
   isFromAnew,
+  maySteer,
   openLines,
   parseFrame,
   reduce,
@@ -282,6 +285,20 @@ describe("where a message stands", () => {
     assert.strictEqual(draftText(stopped), undefined)
   })
 
+  it("tells of what went into another's answer how, and not by which id", () => {
+    const state = after([
+      ...three,
+      ...frames(
+        { type: "outcome", id: "b", outcome: "steered", by: "msg_a" },
+        { type: "outcome", id: "c", outcome: "merged", by: "msg_a" }
+      )
+    ])
+    assert.strictEqual(user(state, "b")?.note, "Read by the running answer")
+    assert.strictEqual(user(state, "c")?.note, "Answered together")
+    assert.deepStrictEqual(waiting(state), ["a"])
+    assert.strictEqual(draftText(state), "so")
+  })
+
   it("is what the history says after a reload, with the server's id of each", () => {
     const row = (id: string, seq: number, open?: boolean): HistoryRow => ({
       id: `msg_${id}`,
@@ -419,5 +436,40 @@ describe("the connection", () => {
     const unknown = parseFrame(`{"type":"novelty","x":1}`)
     assert.isDefined(unknown)
     if (unknown !== undefined) assert.deepStrictEqual(after(frames(unknown)), initial)
+  })
+})
+
+describe("a message that steers", () => {
+  const line = (text: string) => user(after([{ type: "write", id: "s", text, steers: true }]), "s")
+
+  it.prop(
+    "is read by the server as steering, and as the text that its line shows",
+    [Schema.String],
+    ([drawn]) => {
+      const text = drawn.trim()
+      if (!maySteer(text)) return
+      const shown = line(text)
+      assert.isDefined(shown)
+      if (shown === undefined) return
+      const read = inlineQueue(contentOf(shown))
+      assert.deepStrictEqual(read, { text, overrides: { mode: "steer" }, reset: false })
+    }
+  )
+
+  it("may begin with words that /queue would take for settings", () => {
+    for (const text of ["reset it", "collect the rest", "cap:3 is too low", "drop:old", "two\nlines"]) {
+      assert.strictEqual(inlineQueue(contentOf({ text, steers: true }))?.text, text)
+    }
+  })
+
+  it("is no command, and none that says itself how it is queued", () => {
+    for (const text of ["", "  ", "/stop", " /stop now", "so /queue collect", "a\n/QUEUE: x"]) {
+      assert.isFalse(maySteer(text), text)
+    }
+  })
+
+  it("is sent the same again", () => {
+    const state = after([{ type: "write", id: "s", text: "left", steers: true }])
+    assert.deepStrictEqual(unsent(state).map(contentOf), ["left\n/queue steer"])
   })
 })
