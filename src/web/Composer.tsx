@@ -48,7 +48,7 @@ export const Composer = ({ state, client, session }: Props) => {
   }
   return (
     <form
-      class="composer"
+      class={`composer ${canSteer ? "busy" : ""}`}
       onSubmit={(event) => {
         event.preventDefault()
         send()
