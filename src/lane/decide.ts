@@ -252,8 +252,9 @@ const arrived = (
   state: LaneState,
   { message, begun, window }: Extract<LaneEvent, { _tag: "Arrived" }>
 ): Decision => {
-  // It was loaded and arrives late.
-  if (message.seq <= state.lastSeq) return keep(state)
+  if (message.seq <= state.lastSeq) {
+    return isHeld(state, message.id) ? keep(state) : next(queueOvertaken(state, message))
+  }
   const seen = { ...state, seenSeq: Math.max(state.seenSeq, message.seq) }
   if (begun && isFree(seen)) {
     return begin(
@@ -332,6 +333,15 @@ const enqueue = (state: LaneState, message: MessageRow): LaneState => {
     return { ...state, beyond: true, loading: state.loading === "no" ? "no" : "again" }
   }
   return { ...state, queue: [...state.queue, message], lastSeq: message.seq }
+}
+
+/**
+ * A message that a later one overtook between the log and its lane takes its place in the queue. One that was loaded
+ * meanwhile and has ended comes here too: the log refuses to begin it.
+ */
+const queueOvertaken = (state: LaneState, message: MessageRow): LaneState => {
+  const later = state.queue.findIndex((row) => row.runId === undefined && row.seq > message.seq)
+  return { ...state, queue: state.queue.toSpliced(later < 0 ? state.queue.length : later, 0, message) }
 }
 
 const prolong = (state: LaneState, message: MessageRow): Decision =>

@@ -77,6 +77,17 @@ describe("decide", () => {
     ])
   })
 
+  it("takes a message that a later one overtook, in its place, and the same message only once", () => {
+    const { state, tags } = play([arrived(2), arrived(4), arrived(3), arrived(1), arrived(3), arrived(2)])
+
+    assert.deepStrictEqual(tags, ["Start"])
+    assert.deepStrictEqual(
+      state.queue.map(({ seq }) => seq),
+      [1, 3, 4]
+    )
+    assert.strictEqual(state.lastSeq, 4)
+  })
+
   it("takes up a run that began with its message only when the lane is free, and begins it itself when it starts again", () => {
     const free = play([arrived(1, true), ended(1, "retry"), { _tag: "RetryDue", runId: run(1) }])
     const busy = play([arrived(1), arrived(2, true), ended(1)])
