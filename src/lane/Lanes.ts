@@ -227,7 +227,7 @@ export const make = Effect.gen(function* () {
   ): Effect.Effect<void> =>
     Effect.gen(function* () {
       const rows = yield* log
-        .open({ tenant: local, session: key, afterSeq, limit: 1000 })
+        .open({ tenant: local, session: key, afterSeq, limit: maxOpen })
         .pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("1 second") }))
       for (const row of rows) {
         if (row.seq > toSeq) return
@@ -254,7 +254,13 @@ export const make = Effect.gen(function* () {
   ): void => {
     const page = rows.slice(0, limit)
     const messages = page.filter((row) => row.body.command !== true)
-    post(key, { _tag: "Loaded", messages, more: rows.length > limit, started })
+    post(key, {
+      _tag: "Loaded",
+      messages,
+      more: rows.length > limit,
+      started,
+      newestSeq: rows.at(-1)?.seq ?? 0
+    })
   }
 
   const forget = (key: SessionKey, messageIds: ReadonlyArray<MessageId>) => {

@@ -65,7 +65,7 @@ export interface LaneState {
   readonly loading: "no" | "yes" | "again"
   /** Highest seq that was queued, run or ended; the log is read after it. */
   readonly lastSeq: number
-  /** Highest seq that ever arrived, also of messages left in the log. */
+  /** Highest seq that ever arrived or was open in the log, also of messages left there. */
   readonly seenSeq: number
   /** The quiet window of a collect lane that has become idle with messages waiting. `arms` bounds how often it is prolonged. */
   readonly quiet: { readonly generation: number; readonly arms: number } | undefined
@@ -101,6 +101,8 @@ export type LaneEvent =
       readonly messages: ReadonlyArray<MessageRow>
       readonly more: boolean
       readonly started?: ReadonlyArray<MessageRow>
+      /** Highest seq that was open in the log, when that is not the last of `messages`: a stop ends up to there. */
+      readonly newestSeq?: number
     }
   /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
   | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
@@ -201,7 +203,7 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
     case "PartsDue":
       return gatherInto(state, { _tag: "Due", key: event.key, generation: event.generation })
     case "Loaded":
-      return loaded(state, event.messages, event.more, event.started ?? [])
+      return loaded(state, event)
     case "RunEnded":
       return runEnded(state, event.runId, event.end)
     case "Steered":
@@ -358,9 +360,7 @@ const armQuiet = (state: LaneState, millis: number): Decision => {
 
 const loaded = (
   state: LaneState,
-  messages: ReadonlyArray<MessageRow>,
-  more: boolean,
-  started: ReadonlyArray<MessageRow>
+  { messages, more, started = [], newestSeq = 0 }: Extract<LaneEvent, { _tag: "Loaded" }>
 ): Decision => {
   // What was steered or resumed past the log's messages is in memory already.
   const known = new Set(started.map((row) => row.id))
@@ -372,7 +372,7 @@ const loaded = (
   const now: LaneState = {
     ...state,
     lastSeq,
-    seenSeq: Math.max(state.seenSeq, lastSeq),
+    seenSeq: Math.max(state.seenSeq, lastSeq, newestSeq),
     beyond: more || state.loading === "again",
     loading: "no"
   }
@@ -637,8 +637,8 @@ const interruptFor = (state: LaneState, rows: ReadonlyArray<MessageRow>): Decisi
 
 /** Waiting messages first, then the run. */
 const stop = (state: LaneState, ending: Ending): Decision => {
-  // The log may hold what no lane of this process has seen: an earlier one took it in.
-  const { now, commands } = endWaiting(state, ending, Number.MAX_SAFE_INTEGER)
+  // Not what is accepted from now on: reading the log may take its time.
+  const { now, commands } = endWaiting(state, ending, state.seenSeq)
   return before(commands, interruptRun(now, ending))
 }
 
