@@ -8,7 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
@@ -98,6 +98,8 @@ export const make = Effect.gen(function* () {
   const fibers = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(fibers)()
   const permits = yield* Semaphore.make(queue.get().max_concurrency)
+  /** Ends on their way to the log. A lane's next run waits for them: after a crash what had ended must not come back behind it. */
+  const endings = new Map<SessionKey, Set<Fiber.Fiber<void>>>()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
 
   yield* queue.changes.pipe(
@@ -152,11 +154,11 @@ export const make = Effect.gen(function* () {
         return later(lane, command.millis, { _tag: "QuietOver", generation: command.generation })
       case "Settle":
         for (const message of command.messages) {
-          fork(driver.end(RunDriver.activate(runAlone(message)), command.ending))
+          forkEnd(lane.key, driver.end(RunDriver.activate(runAlone(message)), command.ending))
         }
         return
       case "SettleRest":
-        fork(settleRest(lane.key, command))
+        forkEnd(lane.key, settleRest(lane.key, command))
         return
       case "Load":
         fork(load(lane.key, command.afterSeq, command.limit))
@@ -165,6 +167,16 @@ export const make = Effect.gen(function* () {
         // Approvals have no room yet; a parked run's own end is the Interrupt that follows.
         return
     }
+  }
+
+  const forkEnd = (key: SessionKey, end: Effect.Effect<void>): void => {
+    const fiber = fork(end)
+    const others = endings.get(key) ?? new Set()
+    endings.set(key, others.add(fiber))
+    fiber.addObserver(() => {
+      others.delete(fiber)
+      if (others.size === 0 && endings.get(key) === others) endings.delete(key)
+    })
   }
 
   const start = (lane: Lane, run: Run): void => {
@@ -176,11 +188,13 @@ export const make = Effect.gen(function* () {
     lane.active = active
     idle.running++
     let end: "finished" | "retry" = "finished"
+    const drive = Semaphore.withPermit(
+      permits,
+      Effect.suspend(() => (active.closed ? Effect.succeed(end) : driver.drive(active)))
+    )
+    const ended = endings.get(lane.key)
     lane.fiber = fork(
-      Semaphore.withPermit(
-        permits,
-        Effect.suspend(() => (active.closed ? Effect.succeed(end) : driver.drive(active)))
-      ).pipe(
+      (ended === undefined ? drive : Effect.andThen(Fiber.awaitAll([...ended]), drive)).pipe(
         Effect.map((value) => {
           end = value
         }),
@@ -201,7 +215,7 @@ export const make = Effect.gen(function* () {
   const interrupt = (lane: Lane, run: Run, ending: Ending): void => {
     const active = lane.active?.run.runId === run.runId ? lane.active : RunDriver.activate(run)
     active.closed = true
-    fork(driver.end(active, ending))
+    forkEnd(lane.key, driver.end(active, ending))
     if (lane.active === active) lane.fiber?.interruptUnsafe()
   }
 
@@ -273,6 +287,7 @@ export const make = Effect.gen(function* () {
     return (
       !idle.draining &&
       idle.running < queue.get().max_concurrency &&
+      !endings.has(key) &&
       (lane === undefined || isFree(lane.state))
     )
   }

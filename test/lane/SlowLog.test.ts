@@ -8,7 +8,7 @@ import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as TestSystem from "#layers/Test.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
-import { MessageLog, StoreFull } from "#src/horizons/MessageLog.ts"
+import { LogError, MessageLog, StoreFull, type Unit } from "#src/horizons/MessageLog.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Tools from "#src/tool/Tools.ts"
@@ -16,23 +16,25 @@ import * as Tools from "#src/tool/Tools.ts"
 const ada = "agent:main:ada" as SessionKey
 const { settle } = TestSystem
 
-const submit = Effect.flatMap(Inbound.Inbound, (inbound) =>
-  inbound.submit({
-    identity: {
-      channel: "recording-keyed",
-      account: "a",
-      conversation: "c",
-      thread: "",
-      externalId: "1",
-      revision: 1
-    },
-    session: ada,
-    ephemeral: false,
-    sender: "ada",
-    access: "owner",
-    body: { text: "hi" }
-  })
-)
+const submitAs = (externalId: string) =>
+  Effect.flatMap(Inbound.Inbound, (inbound) =>
+    inbound.submit({
+      identity: {
+        channel: "recording-keyed",
+        account: "a",
+        conversation: "c",
+        thread: "",
+        externalId,
+        revision: 1
+      },
+      session: ada,
+      ephemeral: false,
+      sender: "ada",
+      access: "owner",
+      body: { text: "hi" }
+    })
+  )
+const submit = submitAs("1")
 
 /** The log in memory, whose units are on the disk a while before their callers hear of it. */
 const slow = Layer.effectContext(
@@ -106,6 +108,43 @@ describe("Lanes on a log that takes its time", () => {
       }).pipe(Effect.provide(TestSystem.layerOn(Layer.succeed(MessageLog, log), { config })))
 
       assert.deepStrictEqual(yield* results, ["call_stuck interrupted"])
+    }).pipe(Effect.provide(MemoryMessageLog.layer))
+  )
+
+  it.effect("the next run waits until the end of a cancelled one is in the log", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const disk = { isFull: false }
+      const filling = Layer.succeed(MessageLog, {
+        ...log,
+        commit: (unit: Unit) =>
+          disk.isFull && unit._tag === "Finish"
+            ? Effect.fail(new LogError({ reason: new StoreFull({}) }))
+            : log.commit(unit)
+      } as typeof log)
+      const runsBegun = Effect.map(log.open({ tenant: local, session: ada, limit: 10 }), (rows) =>
+        rows.flatMap(({ identity, runId }) => (runId === undefined ? [] : [identity.externalId]))
+      )
+      yield* Effect.gen(function* () {
+        yield* registered
+        yield* submit
+        yield* settle
+        yield* submitAs("2")
+        disk.isFull = true
+        const lanes = yield* Lanes.Lanes
+        const [first] = yield* log.open({ tenant: local, session: ada, limit: 1 })
+        yield* lanes.cancel(ada, first!.id, "ada")
+        yield* Effect.repeat(Effect.andThen(settle, TestClock.adjust("1 seconds")), { times: 5 })
+        assert.deepStrictEqual(yield* runsBegun, ["1"])
+
+        disk.isFull = false
+        yield* Effect.repeat(Effect.andThen(settle, TestClock.adjust("1 seconds")), { times: 40 })
+        assert.isEmpty(yield* log.open({ tenant: local, session: ada, limit: 10 }))
+      }).pipe(
+        Effect.provide(
+          TestSystem.layerOn(filling, { script: [[ScriptedModel.call("stuck")], "two"], config })
+        )
+      )
     }).pipe(Effect.provide(MemoryMessageLog.layer))
   )
 })
