@@ -7,7 +7,7 @@
 import { spawnSync } from "node:child_process"
 import { availableParallelism, cpus, loadavg } from "node:os"
 import process from "node:process"
-import { buildMissing, Lab, type Provider, root } from "./bench/Lab.ts"
+import { buildBundle, Lab, type Provider, root } from "./bench/Lab.ts"
 import { measureLongSession, measureMemory } from "./bench/measureGrowth.ts"
 import { measureLoop } from "./bench/measureLoop.ts"
 import { measureMessages } from "./bench/measureMessages.ts"
@@ -83,7 +83,7 @@ const aboutRun = (bench: string, isQuick: boolean) => ({
 })
 
 const benchGateway = async (lab: Lab, { isQuick, hasPeer, only }: Arguments): Promise<number> => {
-  buildMissing()
+  buildBundle()
   const report = new Report()
   const about = aboutRun("gateway", isQuick)
   const provider = await lab.startProvider()
@@ -123,7 +123,7 @@ const main = async (): Promise<number> => {
   }
   try {
     if (args.name === "start") {
-      buildMissing()
+      buildBundle()
       return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))
     }
     return await (args.name === "gateway"

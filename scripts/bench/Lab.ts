@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
@@ -143,9 +143,8 @@ const awaitLine = <A>(child: ChildProcess, what: string, line: (text: string) =>
     })
   })
 
-/** Builds the bundle unless it stands there. */
-export const buildMissing = (): void => {
-  if (existsSync(bundle)) return
+/** Builds the bundle anew: one that stands there may be of an older checkout. */
+export const buildBundle = (): void => {
   process.stderr.write("building the bundle ...\n")
   const built = spawnSync(process.execPath, [join(root, "scripts", "build.mjs")], { stdio: ["ignore", 2, 2] })
   if (built.status !== 0) throw new Error("the bundle could not be built")
