@@ -2,9 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { messageId, type RunId, runOf } from "#src/domain/Ids.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { type RunId, runOf } from "#src/domain/Ids.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import { gathered, type Window } from "#src/lane/gather.ts"
 import {
@@ -16,38 +14,16 @@ import {
   type LaneEvent,
   type LaneState
 } from "#src/lane/decide.ts"
-
-const session = "agent:main:main" as SessionKey
+import { rowOf } from "./rows.ts"
 
 type Mode = "collect" | "followup" | "steer" | "interrupt"
 
-const row = (
-  seq: number,
-  runId?: MessageRow["runId"],
-  mode: Mode = "followup",
-  guest = false
-): MessageRow => ({
-  id: messageId(`msg_${seq}`),
-  place: { tenant: local, agent: "main", session },
-  seq,
-  identity: {
-    channel: "test",
-    account: "a",
-    conversation: "c",
-    thread: "",
-    externalId: `c${seq}`,
-    revision: 1
-  },
-  sender: "ada",
-  access: guest ? "guest" : "owner",
-  ephemeral: false,
-  body: { text: `text ${seq}`, ...(mode === "followup" ? {} : { queue: { mode, debounceMs: 1000 } }) },
-  acceptedAt: 0,
-  runId,
-  outcome: undefined,
-  outcomeBy: undefined,
-  endedAt: undefined
-})
+const row = (seq: number, runId?: MessageRow["runId"], mode: Mode = "followup", guest = false): MessageRow =>
+  rowOf(seq, {
+    runId,
+    access: guest ? "guest" : "owner",
+    body: mode === "followup" ? {} : { queue: { mode, debounceMs: 1000 } }
+  })
 const run = (seq: number) => runOf(row(seq).id)
 const by = "ada"
 
