@@ -407,18 +407,20 @@ const deliver = (rows: Rows, place: Place, unit: Finish, seq: number, createdAt:
     })
   })
 
-/** Client ids that the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
-const joinedClients = (
+/** What the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
+const joinedMessages = (
   session: Session,
   run: RunId,
   ending: ReadonlyArray<{ readonly ending: Ending; readonly message: Message }>
-): ReadonlyArray<string> => {
+): Committed["Finish"]["answered"] => {
   const unanswered = new Set(
     ending.filter((one) => !isAnswered(one.ending)).map(({ message }) => message.seq)
   )
   return session.entries
     .filter((row) => row.runId === run && row.messageId !== undefined && !unanswered.has(row.seq))
-    .flatMap((row) => row.clientId ?? [])
+    .flatMap(({ messageId, clientId }) =>
+      messageId === undefined || clientId === undefined ? [] : [{ messageId, clientId }]
+    )
 }
 
 const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
@@ -437,15 +439,15 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
   const answer = answerIndex(unit.entries)
   const isJoined = steered.length > 0 || unit.steeredBefore === true
   const answered = isJoined
-    ? joinedClients(session, name, ending)
+    ? joinedMessages(session, name, ending)
     : ending
         .filter((one) => isAnswered(one.ending))
         .toSorted((a, b) => a.message.seq - b.message.seq)
-        .map(({ message }) => message.identity.externalId)
+        .map(({ message }) => ({ messageId: message.id, clientId: message.identity.externalId }))
   const seqs = unit.entries.map((one, index) => {
     const isAnswer = index === answer
     const usage = isAnswer ? unit.usage : undefined
-    const answers = isAnswer && answered.length > 0 ? answered : undefined
+    const answers = isAnswer && answered.length > 0 ? answered.map(({ clientId }) => clientId) : undefined
     return write(session, { id: storable(one.id), runId: name, entry: one.entry, usage, at, answers })
   })
   for (const { ending: one, message } of ending) {
@@ -467,7 +469,7 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     usage: Usages.add(run?.usage ?? Usages.none, unit.usage),
     failure: unit.failure === undefined ? undefined : copied(unit.failure)
   })
-  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered] })
+  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered], answered })
 }
 
 const sendBegun = (rows: Rows, unit: SendBegun): Answer<"SendBegun"> => {

@@ -352,22 +352,25 @@ const effective = (db: Db, { place, endings }: Finish) => {
   return [...found.values()]
 }
 
-const clientsOfRun = `SELECT seq, client_id FROM entries WHERE org = ? AND project = ? AND run_id = ? AND session = ? AND message_id IS NOT NULL
+const messagesOfRun = `SELECT seq, message_id, client_id FROM entries WHERE org = ? AND project = ? AND run_id = ? AND session = ? AND message_id IS NOT NULL
   ORDER BY seq`
 
-/** Client ids that the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
-const joinedClients = (
+/** What the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
+const joinedMessages = (
   db: Db,
   { place, runId }: Finish,
   ending: ReadonlyArray<{ readonly ending: Ending; readonly message: MessageState }>
-): ReadonlyArray<string> => {
+): Committed["Finish"]["answered"] => {
   const unanswered = new Set(
     ending.filter((one) => !isAnswered(one.ending)).map(({ message }) => message.seq)
   )
   return db
-    .all<{ seq: number; client_id: string }>(clientsOfRun, [...named(place, runId), place.session])
+    .all<{ seq: number; message_id: string; client_id: string }>(messagesOfRun, [
+      ...named(place, runId),
+      place.session
+    ])
     .filter(({ seq }) => !unanswered.has(seq))
-    .map(({ client_id }) => client_id)
+    .map((row) => ({ messageId: messageId(row.message_id), clientId: row.client_id }))
 }
 
 /** True when the run itself may not end any more. */
@@ -390,16 +393,16 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
   const answer = answerIndex(entries)
   const answered =
     steered.length > 0 || unit.steeredBefore === true
-      ? joinedClients(db, unit, ending)
+      ? joinedMessages(db, unit, ending)
       : ending
           .filter((one) => isAnswered(one.ending))
           .sort((a, b) => a.message.seq - b.message.seq)
-          .map(({ message }) => message.external_id)
+          .map((one) => ({ messageId: one.ending.messageId, clientId: one.message.external_id }))
   const seqs = entries.map((_, index) => last.seq - count + index + 1)
   entries.forEach(({ id, entry }, index) => {
     const isAnswer = index === answer
     const usage = isAnswer ? toJson(unit.usage) : null
-    const answers = isAnswer && answered.length > 0 ? toJson(answered) : null
+    const answers = isAnswer && answered.length > 0 ? toJson(answered.map(({ clientId }) => clientId)) : null
     const ord = last.ord - count + index + 1
     db.run(insertEntry, [
       ...home(place),
@@ -428,7 +431,7 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
     const ids = toJson(ending.map((one) => one.ending.messageId))
     db.run(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else db.run(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
-  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered] })
+  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered], answered })
 }
 
 const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1

@@ -238,8 +238,15 @@ export interface Committed {
   }
   /** `steered` are those of `steering` that were still open. */
   Append: { readonly seq: number; readonly steered: ReadonlyArray<MessageId> }
-  /** `seqs` are those of `entries`, in order; `endings` are those that took effect, steered ones included. */
-  Finish: { readonly seqs: ReadonlyArray<number>; readonly endings: ReadonlyArray<Ending> }
+  /**
+   * `seqs` are those of `entries`, in order; `endings` are those that took effect, steered ones included; `answered` are the messages
+   * that the answer answers, oldest first, also those that an earlier process steered into the run.
+   */
+  Finish: {
+    readonly seqs: ReadonlyArray<number>
+    readonly endings: ReadonlyArray<Ending>
+    readonly answered: ReadonlyArray<{ readonly messageId: MessageId; readonly clientId: string }>
+  }
   SendBegun: { readonly attempts: number }
   /** `changed`: the delivery exists and was not in a final state before. */
   SendEnded: { readonly changed: boolean }

@@ -55,7 +55,7 @@ export interface ActiveRun {
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
   inbox: ReadonlyArray<MessageLog.MessageRow>
   taken: ReadonlyArray<MessageLog.MessageRow>
-  steered: ReadonlyArray<MessageLog.MessageRow>
+  hasSteered: boolean
   /** Told of messages whose steering is committed. */
   readonly onSteered: (ids: ReadonlyArray<MessageId>) => void
   /** Held while a unit of the run is on its way, so that who ends it from outside sees what it has committed. */
@@ -89,7 +89,7 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   usage: Usage.none,
   inbox: [],
   taken: [],
-  steered: [],
+  hasSteered: false,
   onSteered,
   writing: Semaphore.makeUnsafe(1)
 })
@@ -322,7 +322,7 @@ export const make = Effect.gen(function* () {
     }
     const told = active.taken
     active.taken = []
-    active.steered = [...active.steered, ...told.filter((message) => steered.includes(message.id))]
+    active.hasSteered ||= steered.length > 0
     active.onSteered(told.map((message) => message.id))
   }
 
@@ -478,7 +478,7 @@ export const make = Effect.gen(function* () {
           place,
           runId: run.runId,
           ...steering,
-          ...(active.steered.length > 0 || active.attempt > 1 ? { steeredBefore: true } : {}),
+          ...(active.hasSteered || active.attempt > 1 ? { steeredBefore: true } : {}),
           ...(closing.attempt === undefined ? {} : { attempt: closing.attempt }),
           entries: closing.entries,
           endings: closing.endings,
@@ -495,15 +495,14 @@ export const make = Effect.gen(function* () {
             committed.endings.filter(({ outcome }) => outcome === "steered").map(({ messageId }) => messageId)
           )
         }
-        const answered = bySeq([...run.messages, ...active.steered])
         if (closing.told !== undefined && !closing.told.isFailure) {
           feed.publish(place.session, {
             _tag: "Message",
             id: closing.told.entryId,
             runId: run.runId,
             seq,
-            answers: answered.map((message) => message.identity.externalId),
-            messageIds: answered.map((message) => message.id),
+            answers: committed.answered.map(({ clientId }) => clientId),
+            messageIds: committed.answered.map(({ messageId }) => messageId),
             text: closing.told.text,
             usage: total
           })
@@ -608,9 +607,6 @@ const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity
   return { channel, account, conversation, thread }
 }
-
-const bySeq = (messages: ReadonlyArray<MessageLog.MessageRow>): ReadonlyArray<MessageLog.MessageRow> =>
-  messages.toSorted((a, b) => a.seq - b.seq)
 
 /** What the step under way has read beside the run's own messages, for the unit that commits it. */
 const steeringOf = (active: ActiveRun): { readonly steering?: MessageLog.Steering } =>

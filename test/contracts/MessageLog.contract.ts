@@ -267,6 +267,14 @@ const accepting = (test: Test) => {
           ["m3", "steered", "m1"]
         ]
       )
+      assert.deepStrictEqual(
+        end.answered.map(({ messageId: id, clientId }) => [id, clientId]),
+        [
+          ["m1", "client-m1"],
+          ["m2", "client-m2"],
+          ["m3", "client-m3"]
+        ]
+      )
       const history = yield* log.history({ tenant, session, limit: 10 })
       assert.deepStrictEqual(
         history.map((row) => row.id),

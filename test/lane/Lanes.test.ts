@@ -544,6 +544,36 @@ describe("Lanes, by queue mode", () => {
     }).pipe(Effect.provide(inMode("steer")))
   )
 
+  it.effect(
+    "steer: what an earlier process steered in is answered, live too, by the process that ends the run",
+    () =>
+      Effect.gen(function* () {
+        const log = yield* Effect.gen(function* () {
+          const { push } = yield* ScriptedModel.ModelScript
+          const gate = yield* Deferred.make<void>()
+          push([wait(gate), call("time.now", {}, "t1")], [call("time.now", {}, "t2")], [hang])
+          yield* submit("1")
+          yield* settle
+          yield* submit("2")
+          yield* Deferred.succeed(gate, undefined)
+          yield* settle
+          assert.strictEqual((yield* trace("2"))?.outcome, "steered")
+          return yield* MessageLog.MessageLog
+        }).pipe(Effect.provide(inMode("steer")))
+
+        yield* Effect.gen(function* () {
+          const events = yield* listen()
+          yield* (yield* Lanes.Lanes).recover
+          yield* settle
+
+          assert.deepInclude(
+            events.find((event) => event._tag === "Message"),
+            { answers: ["1", "2"] }
+          )
+        }).pipe(on(log, { script: ["both answered"] }))
+      })
+  )
+
   it.effect("steer: the next turn's prompt begins byte for byte as this one's", () =>
     Effect.gen(function* () {
       const { push, requests } = yield* ScriptedModel.ModelScript

@@ -483,6 +483,14 @@ export class Ledger {
     this.#note(session, `${label(message)}: ${outcome}`)
   }
 
+  /** Client ids of the messages that the run's answer answers, in the order they came. */
+  answeredBy(run: RunId): ReadonlyArray<string> {
+    return [...this.messages.values()]
+      .filter((message) => message.run === run && answered.has(message.outcome))
+      .toSorted((a, b) => a.seq - b.seq)
+      .map((message) => message.clientId)
+  }
+
   /** The run that began last in this session. */
   newestRun(session: string): RunId | undefined {
     return this.#newest.get(session)?.run
@@ -502,6 +510,8 @@ export class Ledger {
     )
   }
 }
+
+const answered = new Set<Outcome | undefined>(["answered", "merged", "steered"])
 
 const keepsOrder = (message: Known) => message.mode === "followup" || message.mode === "collect"
 

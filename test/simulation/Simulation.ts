@@ -153,6 +153,12 @@ class Simulation {
         )
       case "Message":
         world.note(session, `told: answer to ${event.answers.join(", ")}`)
+        world.check(
+          ledger.answeredBy(event.runId).join() === event.answers.join(),
+          session,
+          () =>
+            `answer ${event.id} is told for all it answers (${ledger.answeredBy(event.runId).join()}), not ${event.answers.join()}`
+        )
         return world.check(
           isDurable(ledger.entries.get(event.id)),
           session,
