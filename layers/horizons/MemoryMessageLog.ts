@@ -8,7 +8,17 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
-import { type DeliveryId, deliveryId, type MessageId, messageId, type RunId, runId } from "#src/domain/Ids.ts"
+import type { DecidedCall } from "#src/domain/Approval.ts"
+import {
+  type ApprovalId,
+  approvalId,
+  type DeliveryId,
+  deliveryId,
+  type MessageId,
+  messageId,
+  type RunId,
+  runId
+} from "#src/domain/Ids.ts"
 import type { Identity } from "#src/domain/Inbound.ts"
 import type { QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
@@ -17,7 +27,9 @@ import * as Usages from "#src/domain/Usage.ts"
 import {
   type Accept,
   type Append,
+  type ApprovalRow,
   type Committed,
+  type Decide,
   type DeleteSession,
   type DeliveryRow,
   type Ending,
@@ -30,6 +42,7 @@ import {
   MessageLog,
   type MessageRow,
   type MessageTrace,
+  type Park,
   type Place,
   type RenameSession,
   type RunRow,
@@ -73,12 +86,18 @@ interface Message extends Open<MessageRow> {
   readonly comparable: string
 }
 
+interface Approval extends Open<ApprovalRow> {
+  /** A later attempt of its run was told the decision. */
+  told: boolean
+}
+
 interface Rows {
   readonly sessions: Map<string, Session>
   readonly messages: Map<string, Message>
   readonly identities: Map<string, Message>
   readonly runs: Map<string, Run>
   readonly deliveries: Map<string, Open<DeliveryRow>>
+  readonly approvals: Map<string, Approval>
 }
 
 const fenced = () => Result.fail(new Fenced({}))
@@ -88,6 +107,7 @@ const id = {
   message: (value: string): MessageId => messageId(storable(value)),
   run: (value: string): RunId => runId(storable(value)),
   delivery: (value: string): DeliveryId => deliveryId(storable(value)),
+  approval: (value: string): ApprovalId => approvalId(storable(value)),
   session: (value: SessionKey): SessionKey => storable(value) as SessionKey
 }
 const routeOf = <R extends Omit<Identity, "externalId" | "revision">>(route: R) => ({
@@ -118,7 +138,8 @@ const makeRows = (): Rows => ({
   messages: new Map(),
   identities: new Map(),
   runs: new Map(),
-  deliveries: new Map()
+  deliveries: new Map(),
+  approvals: new Map()
 })
 
 const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Session => {
@@ -282,7 +303,8 @@ const start = (rows: Rows, unit: Start): Answer<"Start"> => {
   if (run !== undefined) {
     run.attempt += 1
     run.stalled += 1
-    return Result.succeed({ attempt: run.attempt, attemptsWithoutProgress: run.stalled })
+    const decided = tellDecided(rows, name)
+    return Result.succeed({ attempt: run.attempt, attemptsWithoutProgress: run.stalled, decided })
   }
   rows.runs.set(name, {
     id: name,
@@ -304,8 +326,20 @@ const start = (rows: Rows, unit: Start): Answer<"Start"> => {
     entry.runId = name
     entry.order ??= ++session.order
   }
-  return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
+  return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1, decided: [] })
 }
+
+/** Approvals of the run, by id. */
+const ofRun = (rows: Rows, run: RunId): ReadonlyArray<Approval> =>
+  [...rows.approvals.values()].filter((row) => row.runId === run).toSorted((a, b) => (a.id < b.id ? -1 : 1))
+
+const tellDecided = (rows: Rows, run: RunId): ReadonlyArray<DecidedCall> =>
+  ofRun(rows, run).flatMap((row) => {
+    const { state, callId, decidedBy } = row
+    if (row.told || state === "pending" || state === "cancelled") return []
+    row.told = true
+    return [{ callId, decision: state, by: decidedBy }]
+  })
 
 /** Adds an entry at the end of both orders; gives its seq. */
 const write = (session: Session, row: Omit<EntryRow, "seq" | "order" | "messageId" | "clientId">): number => {
@@ -387,7 +421,54 @@ const effective = (rows: Rows, place: Place, endings: ReadonlyArray<Ending>) => 
   return [...found.values()]
 }
 
-const deliver = (rows: Rows, place: Place, unit: Finish, seq: number, createdAt: number) =>
+const park = (rows: Rows, unit: Park): Answer<"Park"> => {
+  const place = placeOf(unit.place)
+  const run = rows.runs.get(id.run(unit.runId))
+  const session = rows.sessions.get(place.session)
+  if (run === undefined || session === undefined || run.session !== place.session) return fenced()
+  if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
+  const { approval, entry, at } = unit
+  const row = { runId: run.id, entry, usage: undefined, at, answers: undefined }
+  const seq = write(session, { id: storable(unit.entryId), ...row })
+  run.stalled = 0
+  const name = id.approval(approval.id)
+  rows.approvals.set(name, {
+    ...copied({ callId: approval.callId, tool: approval.tool, arguments: approval.arguments }),
+    id: name,
+    place,
+    runId: run.id,
+    state: "pending",
+    told: false,
+    createdAt: at,
+    expiresAt: approval.expiresAt,
+    decidedBy: undefined,
+    decidedAt: undefined
+  })
+  deliver(rows, place, unit, seq, session.updatedAt)
+  return Result.succeed({ seq })
+}
+
+const decide = (rows: Rows, unit: Decide): Answer<"Decide"> => {
+  const row = rows.approvals.get(id.approval(unit.approvalId))
+  if (row === undefined || row.place.session !== id.session(unit.place.session)) {
+    return Result.succeed({ state: undefined, changed: false })
+  }
+  if (row.state !== "pending") return Result.succeed({ state: row.state, changed: false })
+  row.state = unit.decision
+  row.decidedBy = unit.by === undefined ? undefined : storable(unit.by)
+  row.decidedAt = unit.at
+  return Result.succeed({ state: row.state, changed: true })
+}
+
+const withdraw = (rows: Rows, run: RunId, at: number): ReadonlyArray<ApprovalId> =>
+  ofRun(rows, run).flatMap((row) => {
+    if (row.state !== "pending") return []
+    row.state = "cancelled"
+    row.decidedAt = at
+    return [row.id]
+  })
+
+const deliver = (rows: Rows, place: Place, unit: Finish | Park, seq: number, createdAt: number) =>
   unit.deliveries.forEach((delivery, part) => {
     const name = id.delivery(delivery.id)
     rows.deliveries.set(name, {
@@ -457,6 +538,7 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     message.runId ??= name
   }
   deliver(rows, place, unit, seqs[answer] ?? session.seq, session.updatedAt)
+  const withdrawn = withdraw(rows, name, at)
   rows.runs.set(name, {
     id: name,
     session: place.session,
@@ -469,7 +551,12 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     usage: Usages.add(run?.usage ?? Usages.none, unit.usage),
     failure: unit.failure === undefined ? undefined : copied(unit.failure)
   })
-  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered], answered })
+  return Result.succeed({
+    seqs,
+    endings: [...ending.map((one) => one.ending), ...steered],
+    answered,
+    withdrawn
+  })
 }
 
 const sendBegun = (rows: Rows, unit: SendBegun): Answer<"SendBegun"> => {
@@ -507,6 +594,8 @@ const forget = (rows: Rows, session: SessionKey): boolean => {
   for (const [name, run] of rows.runs) if (run.session === session) rows.runs.delete(name)
   for (const [name, delivery] of rows.deliveries)
     if (delivery.place.session === session) rows.deliveries.delete(name)
+  for (const [name, approval] of rows.approvals)
+    if (approval.place.session === session) rows.approvals.delete(name)
   return rows.sessions.delete(session)
 }
 
@@ -547,6 +636,10 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return start(rows, unit)
     case "Append":
       return append(rows, unit)
+    case "Park":
+      return park(rows, unit)
+    case "Decide":
+      return decide(rows, unit)
     case "Finish":
       return finish(rows, unit)
     case "SendBegun":
@@ -605,6 +698,17 @@ const undelivered = (rows: Rows, query: Query<"undelivered">): ReadonlyArray<Del
     .toSorted(compareDeliveries)
     .slice(0, wholeLimit(query.limit))
     .map(deliveryRow)
+
+const approvals = (rows: Rows, query: Query<"approvals">): ReadonlyArray<ApprovalRow> =>
+  [...rows.approvals.values()]
+    .filter(
+      ({ id: name, place, state }) =>
+        (query.id === undefined ? state === "pending" : name === id.approval(query.id)) &&
+        (query.session === undefined || place.session === id.session(query.session))
+    )
+    .toSorted((a, b) => a.createdAt - b.createdAt || compareText(a.id, b.id))
+    .slice(0, wholeLimit(query.limit))
+    .map(({ told: _told, ...row }) => row)
 
 const listed = (rows: Rows, query: Query<"sessions">): ReadonlyArray<SessionRow> =>
   [...rows.sessions.values()]
@@ -718,6 +822,7 @@ const make = () => {
     message: over((rows, query: Query<"message">) => trace(rows, query.id)),
     lookup: over(lookup),
     undelivered: over(undelivered),
+    approvals: over(approvals),
     sessions: over(listed),
     queues: over(queues),
     purge: over(purge),

@@ -99,6 +99,7 @@ export const make = Effect.gen(function* () {
     message: reading(Reads.message),
     lookup: reading(Reads.lookup),
     undelivered: reading(Reads.undelivered),
+    approvals: reading(Reads.approvals),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
     purge,

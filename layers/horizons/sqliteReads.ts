@@ -3,12 +3,14 @@
  *
  * Each query is answered by an index, so its cost does not grow with the log (a test asks SQLite for its plans).
  */
-import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
+import type { ApprovalState } from "#src/domain/Approval.ts"
+import { approvalId, deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Access, Identity } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
 import type {
+  ApprovalRow,
   DeliveryRow,
   EntryRow,
   MessageLog,
@@ -251,6 +253,52 @@ export const undelivered = (db: Db, query: Query<"undelivered">): ReadonlyArray<
   filter("created_at > ?", createdAfter)
   const sql = `SELECT * FROM outbox WHERE ${where.join(" AND ")} ORDER BY created_at, session, seq, part LIMIT ?`
   return db.all<DeliveryColumns>(sql, [...params, wholeLimit(limit)]).map(deliveryRow)
+}
+
+interface ApprovalColumns extends Home {
+  readonly id: string
+  readonly run_id: string
+  readonly call_id: string
+  readonly tool: string
+  readonly arguments: string
+  readonly state: ApprovalState
+  readonly created_at: number
+  readonly expires_at: number
+  readonly decided_by: string | null
+  readonly decided_at: number | null
+}
+const approvalRow = (row: ApprovalColumns): ApprovalRow => ({
+  id: approvalId(row.id),
+  place: placeOf(row),
+  runId: runId(row.run_id),
+  callId: JSON.parse(row.call_id),
+  tool: JSON.parse(row.tool),
+  arguments: JSON.parse(row.arguments),
+  state: row.state,
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  decidedBy: optional(row.decided_by),
+  decidedAt: optional(row.decided_at)
+})
+const oneApproval = `SELECT * FROM approvals WHERE org = ? AND project = ? AND id = ? LIMIT ?`
+const pendingOfAll = `SELECT * FROM approvals
+  WHERE org = ? AND project = ? AND state = 'pending' ORDER BY created_at, id LIMIT ?`
+const pendingOfSession = `SELECT * FROM approvals
+  WHERE org = ? AND project = ? AND session = ? AND state = 'pending' ORDER BY created_at, id LIMIT ?`
+export const approvals = (
+  db: Db,
+  { tenant, session, id, limit }: Query<"approvals">
+): ReadonlyArray<ApprovalRow> => {
+  const [sql, filter] =
+    id !== undefined
+      ? [oneApproval, [id]]
+      : session !== undefined
+        ? [pendingOfSession, [session]]
+        : [pendingOfAll, []]
+  return db
+    .all<ApprovalColumns>(sql, [tenant.org, tenant.project, ...filter, wholeLimit(limit)])
+    .map(approvalRow)
+    .filter((row) => session === undefined || row.place.session === session)
 }
 
 const keptQueues = `SELECT session, queue FROM sessions

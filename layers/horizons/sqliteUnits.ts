@@ -6,8 +6,9 @@
  */
 import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
+import type { ApprovalState, DecidedCall } from "#src/domain/Approval.ts"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
-import { messageId } from "#src/domain/Ids.ts"
+import { approvalId, messageId } from "#src/domain/Ids.ts"
 import type { Route } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { Usage } from "#src/domain/Usage.ts"
@@ -16,6 +17,7 @@ import {
   type Accept,
   type Append,
   type Committed,
+  type Decide,
   type DeleteSession,
   type DeliveryRow,
   type Ending,
@@ -23,6 +25,8 @@ import {
   type Finish,
   IdReused,
   type KeepQueue,
+  type NewDelivery,
+  type Park,
   type Place,
   type RenameSession,
   type SendBegun,
@@ -179,8 +183,10 @@ interface RunState {
   readonly attempt: number
   readonly stalled: number
   readonly usage: string
+  /** Approvals it ever asked for. */
+  readonly parks: number
 }
-const findRun = `SELECT session = ?4 AS here, state, attempt, stalled, usage FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
+const findRun = `SELECT session = ?4 AS here, state, attempt, stalled, usage, parks FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
 const runState = (db: Db, place: Place, runId: string) =>
   db.get<RunState>(findRun, [...named(place, runId), place.session])
 const findMessage = `SELECT seq, outcome, external_id FROM messages WHERE org = ? AND project = ? AND id = ? AND session = ?`
@@ -257,7 +263,9 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   const last = db.get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])?.ord ?? 0
   if (!fresh) {
     const next = db.get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
-    return Result.succeed({ attempt: next?.attempt ?? 1, attemptsWithoutProgress: next?.stalled ?? 1 })
+    const decided = run.parks === 0 ? [] : tellDecided(db, place, runId)
+    const { attempt = 1, stalled = 1 } = next ?? {}
+    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided })
   }
   db.run(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
   let next = last - reserved
@@ -265,8 +273,24 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
     db.run(assignRun, [runId, ...named(place, id)])
     db.run(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
   }
-  return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1 })
+  return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1, decided: [] })
 }
+
+const tellDecisions = `UPDATE approvals SET told = 1
+  WHERE org = ? AND project = ? AND run_id = ? AND told = 0 AND state IN ('approved', 'denied', 'expired')
+  RETURNING id, call_id, state, decided_by`
+const tellDecided = (db: Db, place: Place, runId: RunId): ReadonlyArray<DecidedCall> =>
+  db
+    .all<{ id: string; call_id: string; state: DecidedCall["decision"]; decided_by: string | null }>(
+      tellDecisions,
+      named(place, runId)
+    )
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    .map(({ call_id, state, decided_by }) => ({
+      callId: JSON.parse(call_id),
+      decision: state,
+      by: decided_by ?? undefined
+    }))
 
 const joinSession = `UPDATE sessions SET ord = ord + ?, open = open - ? WHERE org = ? AND project = ? AND session = ? RETURNING ord`
 
@@ -335,6 +359,62 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
   db.run(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
   return Result.succeed({ seq, steered })
 }
+
+const countPark = `UPDATE runs SET stalled = 0, parks = parks + 1 WHERE org = ? AND project = ? AND id = ?`
+const insertApproval = `INSERT INTO approvals
+    (org, project, agent, session, id, run_id, call_id, tool, arguments, state, told, created_at, expires_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?)`
+
+const park = (db: Db, unit: Park): Answer<"Park"> => {
+  const { place, runId, approval, at } = unit
+  const run = runState(db, place, runId)
+  if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt || run.here === 0) {
+    return fenced()
+  }
+  const next = db.get<Counters>(reserveEntry, scope(place))
+  if (next === undefined) return fenced()
+  const { seq, ord } = next
+  const entry = [unit.entryId, null, null, runId, toJson(unit.entry), null, null, at]
+  db.run(insertEntry, [...home(place), seq, ord, ...entry])
+  db.run(countPark, named(place, runId))
+  const asked = [toJson(approval.callId), toJson(approval.tool), toJson(approval.arguments)]
+  db.run(insertApproval, [...home(place), approval.id, runId, ...asked, at, approval.expiresAt])
+  post(db, place, runId, unit.deliveries, seq, next.updated_at)
+  return Result.succeed({ seq })
+}
+
+const decideApproval = `UPDATE approvals SET state = ?, decided_by = ?, decided_at = ?
+  WHERE org = ? AND project = ? AND id = ? AND session = ? AND state = 'pending'`
+const approvalState = `SELECT state FROM approvals WHERE org = ? AND project = ? AND id = ? AND session = ?`
+
+const decide = (db: Db, { place, approvalId: id, decision, by, at }: Decide): Answer<"Decide"> => {
+  const key = [...named(place, id), place.session]
+  const changed = db.run(decideApproval, [decision, by ?? null, at, ...key]) > 0
+  const state = changed ? decision : db.get<{ state: ApprovalState }>(approvalState, key)?.state
+  return Result.succeed({ state, changed })
+}
+
+const withdrawApprovals = `UPDATE approvals SET state = 'cancelled', decided_at = ?
+  WHERE org = ? AND project = ? AND run_id = ? AND state = 'pending' RETURNING id`
+const withdraw = (db: Db, place: Place, runId: RunId, at: number) =>
+  db
+    .all<{ id: string }>(withdrawApprovals, [at, ...named(place, runId)])
+    .map(({ id }) => approvalId(id))
+    .toSorted()
+
+/** Outbox rows for what a run tells, `seq` being the entry they carry. The session's own time never goes back: so the oldest delivery is also the first of its session. */
+const post = (
+  db: Db,
+  place: Place,
+  runId: RunId,
+  deliveries: ReadonlyArray<NewDelivery>,
+  seq: number | undefined,
+  createdAt: number
+) =>
+  deliveries.forEach(({ id, route, text }, part) => {
+    const to = [route.channel, route.account, route.conversation, route.thread]
+    db.run(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), createdAt])
+  })
 
 const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ? WHERE org = ? AND project = ? AND id = ?`
 const endRun = `INSERT INTO runs
@@ -420,18 +500,19 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
   })
   for (const { ending: one } of ending)
     db.run(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
-  unit.deliveries.forEach(({ id, route, text }, part) => {
-    const to = [route.channel, route.account, route.conversation, route.thread]
-    const seq = seqs[answer] ?? last.seq
-    // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
-    db.run(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), last.updated_at])
-  })
+  post(db, place, runId, unit.deliveries, seqs[answer] ?? last.seq, last.updated_at)
+  const withdrawn = run === undefined || run.parks === 0 ? [] : withdraw(db, place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
     const ids = toJson(ending.map((one) => one.ending.messageId))
     db.run(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else db.run(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
-  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered], answered })
+  return Result.succeed({
+    seqs,
+    endings: [...ending.map((one) => one.ending), ...steered],
+    answered,
+    withdrawn
+  })
 }
 
 const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1
@@ -465,6 +546,7 @@ const forget = [
   `DELETE FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM messages WHERE org = ?1 AND project = ?2 AND id IN
     (SELECT message_id FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3 AND message_id IS NOT NULL)`,
+  `DELETE FROM approvals WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3`,
   // The position is the channel's, not the session's: it stays, without the name.
   `UPDATE cursors SET agent = '', session = '' WHERE org = ?1 AND project = ?2 AND session = ?3`,
@@ -512,6 +594,10 @@ export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
       return start(db, unit)
     case "Append":
       return append(db, unit)
+    case "Park":
+      return park(db, unit)
+    case "Decide":
+      return decide(db, unit)
     case "Finish":
       return finish(db, unit)
     case "SendBegun":

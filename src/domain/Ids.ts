@@ -19,9 +19,14 @@ export type RunId = typeof RunId.Type
 export const DeliveryId = Schema.String.pipe(Schema.brand("DeliveryId"))
 export type DeliveryId = typeof DeliveryId.Type
 
+/** A tool call that waits for a person's decision. */
+export const ApprovalId = Schema.String.pipe(Schema.brand("ApprovalId"))
+export type ApprovalId = typeof ApprovalId.Type
+
 export const messageId = (value: string): MessageId => value as MessageId
 export const runId = (value: string): RunId => value as RunId
 export const deliveryId = (value: string): DeliveryId => value as DeliveryId
+export const approvalId = (value: string): ApprovalId => value as ApprovalId
 
 /** The run that a message starts. The same message always names the same run. */
 export const runOf = (message: MessageId): RunId => runId(`run_${message.replace(/^msg_/, "")}`)

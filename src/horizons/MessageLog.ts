@@ -14,8 +14,9 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { ApprovalState, DecidedCall, Decision } from "#src/domain/Approval.ts"
 import type { Entry, NewEntry } from "#src/domain/Entry.ts"
-import type { DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
+import type { ApprovalId, DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { Access, Identity, InboundMessage, MessageBody, Route } from "#src/domain/Inbound.ts"
 import type { Failure, Outcome } from "#src/domain/Outcome.ts"
 import type { DropPolicy, QueueOverrides } from "#src/domain/Queue.ts"
@@ -166,6 +167,37 @@ export interface Finish {
   readonly steeredBefore?: boolean
   readonly at: number
 }
+/**
+ * A run stops before one of its calls and waits for a person's decision: the question as an entry, its outbox rows, and the approval.
+ * It counts as progress. Fenced when the run has ended or a newer attempt has begun.
+ */
+export interface Park {
+  readonly _tag: "Park"
+  readonly place: Place
+  readonly runId: RunId
+  readonly attempt: number
+  readonly approval: {
+    readonly id: ApprovalId
+    readonly callId: string
+    readonly tool: string
+    /** Raw JSON text, as the model wrote it. */
+    readonly arguments: string
+    readonly expiresAt: number
+  }
+  readonly entryId: string
+  readonly entry: NewEntry
+  readonly deliveries: ReadonlyArray<NewDelivery>
+  readonly at: number
+}
+/** Decide an approval of the session. The first decision counts; a later one changes nothing. */
+export interface Decide {
+  readonly _tag: "Decide"
+  readonly place: Place
+  readonly approvalId: ApprovalId
+  readonly decision: Decision
+  readonly by?: string
+  readonly at: number
+}
 /** A send begins: durable before the channel is called. Fenced when the delivery is no longer pending or sending. */
 export interface SendBegun {
   readonly _tag: "SendBegun"
@@ -209,6 +241,8 @@ export type Unit =
   | Accept
   | Start
   | Append
+  | Park
+  | Decide
   | Finish
   | SendBegun
   | SendEnded
@@ -235,17 +269,24 @@ export interface Committed {
     readonly attempt: number
     /** Attempts, this one included, since the run last committed an entry. 1 right after progress or at the start. */
     readonly attemptsWithoutProgress: number
+    /** What was decided of the run's calls and no earlier attempt was told: told once, so that such a call starts once. */
+    readonly decided: ReadonlyArray<DecidedCall>
   }
   /** `steered` are those of `steering` that were still open. */
   Append: { readonly seq: number; readonly steered: ReadonlyArray<MessageId> }
+  Park: { readonly seq: number }
+  /** What the approval is now; `changed` when this unit made it so. Undefined state: the session has no such approval. */
+  Decide: { readonly state: ApprovalState | undefined; readonly changed: boolean }
   /**
    * `seqs` are those of `entries`, in order; `endings` are those that took effect, steered ones included; `answered` are the messages
-   * that the answer answers, oldest first, also those that an earlier process steered into the run.
+   * that the answer answers, oldest first, also those that an earlier process steered into the run; `withdrawn` are the approvals
+   * that the run still waited for.
    */
   Finish: {
     readonly seqs: ReadonlyArray<number>
     readonly endings: ReadonlyArray<Ending>
     readonly answered: ReadonlyArray<{ readonly messageId: MessageId; readonly clientId: string }>
+    readonly withdrawn: ReadonlyArray<ApprovalId>
   }
   SendBegun: { readonly attempts: number }
   /** `changed`: the delivery exists and was not in a final state before. */
@@ -306,6 +347,20 @@ export interface RunRow {
   readonly failure: Failure | undefined
 }
 
+export interface ApprovalRow {
+  readonly id: ApprovalId
+  readonly place: Place
+  readonly runId: RunId
+  readonly callId: string
+  readonly tool: string
+  readonly arguments: string
+  readonly state: ApprovalState
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly decidedBy: string | undefined
+  readonly decidedAt: number | undefined
+}
+
 export interface DeliveryRow {
   readonly id: DeliveryId
   readonly place: Place
@@ -345,7 +400,7 @@ export interface MessageTrace {
   readonly deliveries: ReadonlyArray<DeliveryRow>
 }
 
-/** Reads see committed units only. They fail with StoreBroken or StoreBusy. Ten members: one port on purpose (design D4). */
+/** Reads see committed units only. They fail with StoreBroken or StoreBusy. Many members: one port on purpose (design D4). */
 export class MessageLog extends Context.Service<
   MessageLog,
   {
@@ -403,6 +458,13 @@ export class MessageLog extends Context.Service<
       readonly createdAfter?: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<DeliveryRow>, LogError>
+    /** Approvals that nobody has decided yet, oldest first: of all sessions, or of one. With `id` that one, whatever its state. */
+    readonly approvals: (query: {
+      readonly tenant: Tenant
+      readonly session?: SessionKey
+      readonly id?: ApprovalId
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<ApprovalRow>, LogError>
     /** Listed (not ephemeral) sessions, latest first. */
     readonly sessions: (query: {
       readonly tenant: Tenant

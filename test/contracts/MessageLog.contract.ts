@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type { NewEntry } from "#src/domain/Entry.ts"
-import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
+import { approvalId, deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Identity, MessageBody, Route } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { DropPolicy, QueueOverrides } from "#src/domain/Queue.ts"
@@ -16,9 +16,11 @@ import type { Usage } from "#src/domain/Usage.ts"
 import {
   type Accept,
   type Append,
+  type Decide,
   type Finish,
   type LogError,
   MessageLog,
+  type Park,
   type Place,
   type Start,
   type Unit
@@ -112,6 +114,42 @@ export const appendOf = (
   entry,
   usage,
   at: 3000
+})
+export const parkOf = (
+  run: string,
+  attempt: number,
+  approval: string,
+  options: {
+    readonly at?: Place
+    readonly call?: string
+    readonly time?: number
+    readonly delivery?: string
+  } = {}
+): Park => ({
+  _tag: "Park",
+  place: options.at ?? place,
+  runId: runId(run),
+  attempt,
+  approval: {
+    id: approvalId(approval),
+    callId: options.call ?? "c1",
+    tool: "door.open",
+    arguments: '{"door":1}',
+    expiresAt: (options.time ?? 3500) + 60_000
+  },
+  entryId: `ask-${approval}`,
+  entry: { v: 1, kind: "notice", text: "May I?" },
+  deliveries:
+    options.delivery === undefined ? [] : [{ id: deliveryId(options.delivery), route, text: "May I?" }],
+  at: options.time ?? 3500
+})
+export const decideOf = (approval: string, decision: Decide["decision"], at: Place = place): Decide => ({
+  _tag: "Decide",
+  place: at,
+  approvalId: approvalId(approval),
+  decision,
+  ...(decision === "expired" ? {} : { by: "ann" }),
+  at: 4000
 })
 export const finishOf = (
   run: string,
@@ -229,7 +267,7 @@ const accepting = (test: Test) => {
       )
       assert.strictEqual(trace?.run?.attempt, 1)
       assert.strictEqual(trace?.message.outcome, "answered")
-      assert.deepStrictEqual(resumed, { attempt: 2, attemptsWithoutProgress: 2 })
+      assert.deepStrictEqual(resumed, { attempt: 2, attemptsWithoutProgress: 2, decided: [] })
       const orders = (yield* log.history({ tenant, session, limit: 10 })).map((row) => row.order)
       assert.deepStrictEqual(orders, [1, 2, 3])
     }))
@@ -284,6 +322,94 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(history.at(-1)?.answers, ["client-m1", "client-m2", "client-m3"])
       assert.deepStrictEqual(yield* log.open({ tenant, limit: 10 }), [])
       assert.deepStrictEqual(yield* log.openSessions({ tenant, limit: 10 }), [])
+    }))
+
+  test("a parked run's question stands in the transcript and the outbox, and counts as progress", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(startOf("r1", ["m1"]))
+      const { seq } = yield* commit(parkOf("r1", 2, "p1", { delivery: "d1" }))
+
+      const rows = yield* log.entries({ tenant, session, limit: 10 })
+      assert.deepInclude(rows.at(-1), { id: "ask-p1", seq, runId: runId("r1") })
+      const [delivery] = yield* log.undelivered({ tenant, limit: 10 })
+      assert.deepInclude(delivery, { id: deliveryId("d1"), text: "May I?", seq, state: "pending" })
+      assert.deepStrictEqual(yield* log.approvals({ tenant, limit: 10 }), [
+        {
+          id: approvalId("p1"),
+          place,
+          runId: runId("r1"),
+          callId: "c1",
+          tool: "door.open",
+          arguments: '{"door":1}',
+          state: "pending",
+          createdAt: 3500,
+          expiresAt: 63_500,
+          decidedBy: undefined,
+          decidedAt: undefined
+        }
+      ])
+      assert.strictEqual((yield* commit(startOf("r1", ["m1"]))).attemptsWithoutProgress, 1)
+    }))
+
+  test("an approval is decided once, and the next attempt of its run is told so once", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(parkOf("r1", 1, "p1"))
+      const first = yield* commit(decideOf("p1", "approved"))
+      const second = yield* commit(decideOf("p1", "denied"))
+
+      assert.deepStrictEqual(first, { state: "approved", changed: true })
+      assert.deepStrictEqual(second, { state: "approved", changed: false })
+      assert.deepStrictEqual(yield* log.approvals({ tenant, session, limit: 10 }), [])
+      const [row] = yield* log.approvals({ tenant, id: approvalId("p1"), limit: 10 })
+      assert.deepInclude(row, { state: "approved", decidedBy: "ann", decidedAt: 4000 })
+      const resumed = yield* commit(startOf("r1", ["m1"]))
+      assert.deepStrictEqual(resumed.decided, [{ callId: "c1", decision: "approved", by: "ann" }])
+      assert.deepStrictEqual((yield* commit(startOf("r1", ["m1"]))).decided, [])
+      yield* commit(parkOf("r1", 3, "p2", { call: "c2" }))
+      yield* commit(decideOf("p2", "expired"))
+      assert.deepStrictEqual((yield* commit(startOf("r1", ["m1"]))).decided, [
+        { callId: "c2", decision: "expired", by: undefined }
+      ])
+    }))
+
+  test("an approval ends with its run, and decides nothing any more", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(parkOf("r1", 1, "p1"))
+      const end = yield* commit(finishOf("r1", { m1: "interrupted" }))
+
+      assert.deepStrictEqual(end.withdrawn, [approvalId("p1")])
+      assert.deepStrictEqual(yield* commit(decideOf("p1", "approved")), {
+        state: "cancelled",
+        changed: false
+      })
+      assert.deepStrictEqual(yield* log.approvals({ tenant, limit: 10 }), [])
+      assert.strictEqual(yield* refusal(parkOf("r1", 1, "p2")), "Fenced")
+    }))
+
+  test("only the newest attempt of a run that goes on can park, and only its session knows the approval", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(startOf("r1", ["m1"]))
+      assert.strictEqual(yield* refusal(parkOf("r1", 1, "p1")), "Fenced")
+      assert.strictEqual(yield* refusal(parkOf("r1", 2, "p1", { at: placeAt("b") })), "Fenced")
+      assert.strictEqual(yield* refusal(parkOf("nobody", 1, "p1")), "Fenced")
+      yield* commit(parkOf("r1", 2, "p1"))
+
+      assert.deepStrictEqual(yield* commit(decideOf("p1", "approved", placeAt("b"))), {
+        state: undefined,
+        changed: false
+      })
+      assert.deepStrictEqual(yield* log.approvals({ tenant: rival, limit: 10 }), [])
+      assert.deepStrictEqual(yield* log.approvals({ tenant, session: sessionKey("b"), limit: 10 }), [])
+      yield* commit({ _tag: "DeleteSession", place, at: 9000 })
+      assert.deepStrictEqual(yield* log.approvals({ tenant, id: approvalId("p1"), limit: 10 }), [])
     }))
 
   test("beyond the cap the oldest that no run has taken gives way, and its sender is told", () =>
@@ -578,7 +704,7 @@ const running = (test: Test) => {
       yield* commitAll(acceptOf("m1"), acceptOf("m2"), acceptOf("m3"))
       const started = yield* commit(startOf("r1", ["m3", "m1"]))
 
-      assert.deepStrictEqual(started, { attempt: 1, attemptsWithoutProgress: 1 })
+      assert.deepStrictEqual(started, { attempt: 1, attemptsWithoutProgress: 1, decided: [] })
       const rows = yield* history()
       assert.deepStrictEqual(texts(rows), ["text of m3", "text of m1"])
       assert.deepStrictEqual(

@@ -18,6 +18,7 @@ import {
   acceptOf,
   acme,
   finishOf,
+  parkOf,
   messageLogContract,
   placeAt,
   startOf
@@ -285,6 +286,7 @@ describe("SqliteMessageLog", () => {
       const sqlite = yield* Sqlite
       yield* commit(acceptOf("m1", { cursor: "7" }))
       yield* commit(startOf("r1", ["m1"]))
+      yield* commit(parkOf("r1", 1, "p1"))
       yield* commit(finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }))
       yield* commit(startOf("idle", []))
       yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
@@ -294,7 +296,7 @@ describe("SqliteMessageLog", () => {
         )
       )
 
-      assert.strictEqual(tables.length, 6)
+      assert.strictEqual(tables.length, 7)
       for (const { name } of tables) {
         const [found] = yield* sqlite.read((db) =>
           db.all<{ count: number }>(

@@ -18,7 +18,9 @@ import {
   acme,
   appendOf,
   assistant,
+  decideOf,
   finishOf,
+  parkOf,
   placeAt,
   startOf
 } from "../../contracts/MessageLog.contract.ts"
@@ -27,7 +29,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(12),
+  kind: upTo(15),
   place: upTo(2),
   message: upTo(4),
   run: upTo(3),
@@ -40,9 +42,15 @@ type Draw = typeof Draw.Type
 const places = [placeAt("a"), placeAt("b"), placeAt("a", { org: "rival", project: "shop" })]
 const outcomes: ReadonlyArray<Outcome> = ["answered", "merged", "cancelled", "interrupted"]
 const drops = ["new", "old", "summarize"] as const
+const decisions = ["approved", "denied", "expired"] as const
 const sends = ["sent", "pending", "uncertain", "dead"] as const
 
-const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | "purge" => {
+const unitOf = (
+  draw: Draw,
+  index: number,
+  sent: ReadonlyArray<string>,
+  asked: ReadonlyArray<string>
+): Unit | "purge" => {
   const at = places[draw.place]!
   const time = draw.time * 1000
   const messages =
@@ -96,6 +104,16 @@ const unitOf = (draw: Draw, index: number, sent: ReadonlyArray<string>): Unit | 
         title: draw.pick === 0 ? undefined : `title ${index}`,
         at: time
       }
+    case 12:
+    case 13:
+      return parkOf(run, draw.attempt, `p${index}`, {
+        at,
+        time,
+        call: `c${draw.pick}`,
+        ...(draw.pick === 0 ? { delivery: `q${index}` } : {})
+      })
+    case 14:
+      return decideOf(asked[draw.pick % (asked.length || 1)] ?? "none", decisions[draw.message % 3]!, at)
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -123,6 +141,8 @@ const everything = (log: MessageLog["Service"]) =>
       log.undelivered({ tenant, limit: 100 }),
       log.undelivered({ tenant, session, channel: "web", createdAfter: 3000, limit: 3 }),
       log.sessions({ tenant, limit: 100 }),
+      log.approvals({ tenant, limit: 100 }),
+      log.approvals({ tenant, session, limit: 3 }),
       Effect.forEach([0, 1, 2, 3, 4], (n) => log.message({ tenant, id: messageId(`m${n}`) }))
     ])
   )
@@ -145,9 +165,11 @@ describe("the logs in memory and on SQLite", () => {
           SqliteMessageLog.layerFile({ filename: join(path, "log.db") }).pipe(Layer.provide(Checks.layer))
         )
         const sent: Array<string> = []
+        const asked: Array<string> = []
         for (const [index, draw] of draws.entries()) {
-          const unit = unitOf(draw, index, sent)
+          const unit = unitOf(draw, index, sent, asked)
           if (unit !== "purge" && unit._tag === "Finish") sent.push(...unit.deliveries.map(({ id }) => id))
+          if (unit !== "purge" && unit._tag === "Park") asked.push(unit.approval.id)
           const said = yield* answerOf(sqlite, unit, draw.time)
           assert.deepStrictEqual(said, yield* answerOf(memory, unit, draw.time))
         }
