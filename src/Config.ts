@@ -12,6 +12,7 @@ import { AgentSettingsSchema, type AgentSettings } from "#src/agent/AgentSetting
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
@@ -45,6 +46,11 @@ export const ConfigSchema = Schema.Struct({
     InboundSettingsSchema,
     {},
     "How messages that one person sends in parts are taken as one; commands never wait"
+  ),
+  approval: withDefault(
+    ApprovalSettingsSchema,
+    {},
+    "How a person is asked before a tool is used (see ask_before of an agent)"
   ),
   context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given")
 })

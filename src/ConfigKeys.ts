@@ -8,6 +8,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
@@ -58,6 +59,7 @@ const tables: Readonly<Record<Section, Table>> = {
   },
   gateway: { title: "[gateway]", ast: GatewaySettingsSchema.ast, defaults: config.gateway },
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
+  approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
   inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
   context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context }
 }

@@ -7,6 +7,7 @@ import * as Channels from "#src/channel/Channels.ts"
 import * as Commands from "#src/command/Commands.ts"
 import * as Checks from "#src/check/Checks.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
+import * as approvalCommands from "#src/lane/approvalCommands.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as SessionQueues from "#src/lane/SessionQueues.ts"
 import * as RunDriver from "#src/lane/RunDriver.ts"
@@ -28,7 +29,7 @@ export const registries = Layer.mergeAll(
 )
 
 /** From the inbox to the outbox. Needs the log, a model, ids, the settings and the registries. */
-export const layer = Inbound.layer.pipe(
+export const layer = Layer.merge(Inbound.layer, approvalCommands.layer).pipe(
   Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
   Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, Outbound.layer)),

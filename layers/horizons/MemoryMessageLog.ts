@@ -87,8 +87,8 @@ interface Message extends Open<MessageRow> {
 }
 
 interface Approval extends Open<ApprovalRow> {
-  /** A later attempt of its run was told the decision. */
-  told: boolean
+  /** 1 when an attempt of its run was told the decision, 2 when its call has its result. */
+  told: 0 | 1 | 2
 }
 
 interface Rows {
@@ -336,9 +336,10 @@ const ofRun = (rows: Rows, run: RunId): ReadonlyArray<Approval> =>
 const tellDecided = (rows: Rows, run: RunId): ReadonlyArray<DecidedCall> =>
   ofRun(rows, run).flatMap((row) => {
     const { state, callId, decidedBy } = row
-    if (row.told || state === "pending" || state === "cancelled") return []
-    row.told = true
-    return [{ callId, decision: state, by: decidedBy }]
+    if (row.told === 2 || state === "pending" || state === "cancelled") return []
+    const again = row.told === 1
+    row.told = 1
+    return [{ callId, decision: state, by: decidedBy, again }]
   })
 
 /** Adds an entry at the end of both orders; gives its seq. */
@@ -402,6 +403,12 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   })
   run.stalled = 0
   run.usage = Usages.add(run.usage, usage)
+  if (entry.kind === "tool") {
+    const callId = copied(entry.callId)
+    for (const row of ofRun(rows, run.id)) {
+      if (row.callId === callId && row.state !== "pending") row.told = 2
+    }
+  }
   return Result.succeed({ seq, steered })
 }
 
@@ -438,7 +445,7 @@ const park = (rows: Rows, unit: Park): Answer<"Park"> => {
     place,
     runId: run.id,
     state: "pending",
-    told: false,
+    told: 0,
     createdAt: at,
     expiresAt: approval.expiresAt,
     decidedBy: undefined,

@@ -115,7 +115,10 @@ const queues = [
   `CREATE INDEX sessions_queue ON sessions (org, project, session) WHERE queue IS NOT NULL`
 ]
 
-/** Calls that wait for a person, and what was decided. `parks` of a run counts them, so that most runs never ask for any. */
+/**
+ * Calls that wait for a person, and what was decided; `told`: 1 when an attempt of the run was told it, 2 when the call has its
+ * result. `parks` of a run counts them, so that most runs never ask for any.
+ */
 const approvals = [
   `ALTER TABLE runs ADD COLUMN parks INTEGER NOT NULL DEFAULT 0`,
   `CREATE TABLE approvals (

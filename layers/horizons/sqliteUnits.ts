@@ -276,21 +276,29 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1, decided: [] })
 }
 
+const decisions = `SELECT call_id, state, decided_by, told FROM approvals
+  WHERE org = ? AND project = ? AND run_id = ? AND told < 2 AND state IN ('approved', 'denied', 'expired') ORDER BY id`
 const tellDecisions = `UPDATE approvals SET told = 1
-  WHERE org = ? AND project = ? AND run_id = ? AND told = 0 AND state IN ('approved', 'denied', 'expired')
-  RETURNING id, call_id, state, decided_by`
-const tellDecided = (db: Db, place: Place, runId: RunId): ReadonlyArray<DecidedCall> =>
-  db
-    .all<{ id: string; call_id: string; state: DecidedCall["decision"]; decided_by: string | null }>(
-      tellDecisions,
-      named(place, runId)
-    )
-    .toSorted((a, b) => (a.id < b.id ? -1 : 1))
-    .map(({ call_id, state, decided_by }) => ({
-      callId: JSON.parse(call_id),
-      decision: state,
-      by: decided_by ?? undefined
-    }))
+  WHERE org = ? AND project = ? AND run_id = ? AND told = 0 AND state IN ('approved', 'denied', 'expired')`
+/** A provider may use a call's id again in a later step: the decision was for this one. */
+const settleDecision = `UPDATE approvals SET told = 2
+  WHERE org = ? AND project = ? AND run_id = ? AND call_id = ? AND state <> 'pending'`
+interface DecisionColumns {
+  readonly call_id: string
+  readonly state: DecidedCall["decision"]
+  readonly decided_by: string | null
+  readonly told: number
+}
+const tellDecided = (db: Db, place: Place, runId: RunId): ReadonlyArray<DecidedCall> => {
+  const rows = db.all<DecisionColumns>(decisions, named(place, runId))
+  db.run(tellDecisions, named(place, runId))
+  return rows.map((row) => ({
+    callId: JSON.parse(row.call_id),
+    decision: row.state,
+    by: row.decided_by ?? undefined,
+    again: row.told === 1
+  }))
+}
 
 const joinSession = `UPDATE sessions SET ord = ord + ?, open = open - ? WHERE org = ? AND project = ? AND session = ? RETURNING ord`
 
@@ -357,6 +365,9 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
     at
   ])
   db.run(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
+  if (run.parks > 0 && unit.entry.kind === "tool") {
+    db.run(settleDecision, [...named(place, runId), toJson(unit.entry.callId)])
+  }
   return Result.succeed({ seq, steered })
 }
 

@@ -20,6 +20,7 @@ import { Agents } from "#src/agent/AgentSettings.ts"
 import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Config.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
 import type { Problem } from "#src/setting/Problem.ts"
@@ -165,6 +166,7 @@ export const fromConfig = (config: Config) => {
     Context.add(Gateway, fixed(config.gateway)),
     Context.add(Queue, fixed(config.queue)),
     Context.add(InboundWindow, fixed(config.inbound)),
+    Context.add(ApprovalTimes, fixed(config.approval)),
     Context.add(ContextWindow, fixed(config.context))
   )
   return Layer.succeedContext(context)

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import type { DecidedCall } from "#src/domain/Approval.ts"
 import type { ModelParams } from "#src/domain/Inbound.ts"
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
@@ -34,6 +35,8 @@ export interface RunInput {
   readonly params: ModelParams
   /** Calls of the last committed step that have no result yet: what an earlier attempt left behind. */
   readonly pending: ReadonlyArray<ToolCall>
+  /** What was decided of those of them that waited for a person. */
+  readonly decided: ReadonlyArray<DecidedCall>
   /** Steps that earlier attempts committed; they count against `max_steps`. */
   readonly stepsDone: number
   /** What people write meanwhile: looked at before each tool and taken before each model call. */
@@ -95,8 +98,8 @@ export const make = Effect.gen(function* () {
       const events =
         input.pending.length > 0
           ? Stream.concat(
-              recover(input, usable, messages),
-              Stream.suspend(() => step(input.stepsDone + 1))
+              recover(input, usable, messages, progress),
+              Stream.suspend(() => (progress.ended ? Stream.empty : step(input.stepsDone + 1)))
             )
           : step(input.stepsDone + 1)
 
@@ -143,8 +146,10 @@ export const make = Effect.gen(function* () {
           calls: now.calls,
           usage
         }).pipe(
-          Stream.concat(Stream.suspend(() => runCalls(input, usable, now.calls, messages, false))),
-          Stream.concat(Stream.suspend(() => step(number + 1)))
+          Stream.concat(
+            Stream.suspend(() => runCalls(input, usable, now.calls.map(untouched), messages, progress))
+          ),
+          Stream.concat(Stream.suspend(() => (progress.ended ? Stream.empty : step(number + 1))))
         )
       }
 
@@ -205,43 +210,74 @@ const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number
   }
 }
 
+/** A call without a result, and what an earlier attempt may have left of it. */
+interface OpenCall {
+  readonly call: ToolCall
+  readonly mayHaveStarted: boolean
+  readonly decided: DecidedCall | undefined
+}
+const untouched = (call: ToolCall): OpenCall => ({ call, mayHaveStarted: false, decided: undefined })
+
 /**
- * The calls of a step, one after the other, each with its one result. When somebody writes meanwhile, the running tool ends and
- * those that have not started are skipped, so that the model can think again.
+ * The calls of a step, one after the other, each with its one result, up to one that a person has to be asked for. When somebody
+ * writes meanwhile, the running tool ends and those that have not started are skipped, so that the model can think again.
  */
 const runCalls = (
   input: RunInput,
   usable: ReadonlyArray<Tools.Tool>,
-  calls: ReadonlyArray<ToolCall>,
+  calls: ReadonlyArray<OpenCall>,
   messages: Array<Model.PromptMessage>,
-  isRecovery: boolean
+  progress: { readonly ended: boolean }
 ): Stream.Stream<RunEvent> => {
   const finished = (call: ToolCall, result: ToolResult): RunEvent => {
     messages.push({ role: "tool", callId: call.id, name: call.name, text: input.cutToolText(result.text) })
     return { _tag: "ToolFinished", result }
   }
+  const act = (open: OpenCall): Stream.Stream<RunEvent> => {
+    // The run has ended before this call: it waits for a person.
+    if (progress.ended) return Stream.empty
+    const { call, mayHaveStarted, decided } = open
+    const ended = (end: Pick<ToolResult, "status" | "text">) =>
+      Stream.succeed(finished(call, { callId: call.id, name: call.name, ...end }))
+    if (decided !== undefined && decided.decision !== "approved") return ended(denied(decided))
+    const isNew = !mayHaveStarted && decided === undefined
+    if (isNew && input.steering.isWaiting()) return ended(skipped)
+    const checked = check(usable, call)
+    if ("status" in checked) return ended(checked)
+    if (decided === undefined && input.settings.ask_before.includes(call.name)) {
+      return Stream.succeed<RunEvent>({ _tag: "ApprovalNeeded", call })
+    }
+    if (mayHaveStarted && checked.tool.effects === "once") return ended(uncertain)
+    return Stream.concat(
+      Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
+      Stream.fromEffect(Effect.map(callTool(input, checked, call), (result) => finished(call, result)))
+    )
+  }
   return Stream.fromIterable(calls).pipe(
     Stream.rechunk(1),
-    Stream.flatMap((call) =>
-      !isRecovery && input.steering.isWaiting()
-        ? Stream.succeed(finished(call, { callId: call.id, name: call.name, ...skipped }))
-        : Stream.concat(
-            Stream.succeed<RunEvent>({ _tag: "ToolStarted", call }),
-            Stream.fromEffect(
-              Effect.map(callTool(input, usable, call, isRecovery), (result) => finished(call, result))
-            )
-          )
-    )
+    Stream.flatMap((open) => Stream.suspend(() => act(open)))
   )
 }
 
 const skipped = { status: "skipped", text: "Skipped: a newer message came in. Nothing was done." } as const
+const uncertain = {
+  status: "uncertain",
+  text: "The gateway stopped while this ran. It may or may not have taken effect; check before repeating it."
+} as const
+const denied = ({ decision }: DecidedCall) => ({
+  status: "denied" as const,
+  text:
+    decision === "expired"
+      ? "Nobody approved this in time. Nothing was done; do not try it again unasked."
+      : "The person you work for refused this. Nothing was done; do not try it again unasked."
+})
 
-/** After a restart: what may run twice runs again, and what may not is told to the model as uncertain. */
+/** What an earlier attempt left: what may run twice runs again, and what may not is told to the model as uncertain. */
 const recover = (
   input: RunInput,
   usable: ReadonlyArray<Tools.Tool>,
-  messages: Array<Model.PromptMessage>
+  messages: Array<Model.PromptMessage>,
+  progress: { readonly ended: boolean }
 ) => {
   // The prompt already holds a placeholder result for each pending call; the real one takes its place.
   const pending = new Set(input.pending.map((call) => call.id))
@@ -252,15 +288,36 @@ const recover = (
     (message, index) => !(index > lastStep && message.role === "tool" && pending.has(message.callId))
   )
   messages.splice(0, messages.length, ...kept)
-  return runCalls(input, usable, input.pending, messages, true)
+  // Each call starts when the one before it has its result, so only the first can have started, unless it was waiting for a person.
+  const calls = input.pending.map((call, index): OpenCall => {
+    const decided = index === 0 ? input.decided.find((one) => one.callId === call.id) : undefined
+    const asks = input.settings.ask_before.includes(call.name)
+    return { call, decided, mayHaveStarted: index === 0 && (decided?.again ?? !asks) }
+  })
+  return runCalls(input, usable, calls, messages, progress)
+}
+
+/** The tool and arguments of a call, or the result of one that cannot be made. */
+const check = (
+  usable: ReadonlyArray<Tools.Tool>,
+  call: ToolCall
+): { readonly tool: Tools.Tool; readonly args: unknown } | Pick<ToolResult, "status" | "text"> => {
+  const tool = usable.find((one) => one.spec.name === call.name)
+  if (tool === undefined) {
+    const names = usable.map((one) => one.spec.name).join(", ")
+    return { status: "unknown_tool", text: `There is no tool ${call.name}. Tools: ${names || "none"}.` }
+  }
+  const args = parseArguments(call.arguments)
+  return args === undefined
+    ? { status: "malformed_arguments", text: "The arguments are not a JSON object. Nothing was done." }
+    : { tool, args }
 }
 
 /** One call's one result. Never fails: what goes wrong is the result. */
 const callTool = (
   input: RunInput,
-  usable: ReadonlyArray<Tools.Tool>,
-  call: ToolCall,
-  isRecovery: boolean
+  { tool, args }: { readonly tool: Tools.Tool; readonly args: unknown },
+  call: ToolCall
 ): Effect.Effect<ToolResult> => {
   const result = (status: ToolResult["status"], text: string): ToolResult => ({
     callId: call.id,
@@ -268,25 +325,6 @@ const callTool = (
     status,
     text
   })
-  const tool = usable.find((one) => one.spec.name === call.name)
-  if (tool === undefined) {
-    const names = usable.map((one) => one.spec.name).join(", ")
-    return Effect.succeed(result("unknown_tool", `There is no tool ${call.name}. Tools: ${names || "none"}.`))
-  }
-  if (isRecovery && tool.effects === "once") {
-    return Effect.succeed(
-      result(
-        "uncertain",
-        "The gateway stopped while this ran. It may or may not have taken effect; check before repeating it."
-      )
-    )
-  }
-  const args = parseArguments(call.arguments)
-  if (args === undefined) {
-    return Effect.succeed(
-      result("malformed_arguments", "The arguments are not a JSON object. Nothing was done.")
-    )
-  }
   return bounded(
     tool.run(args, {
       agent: input.agent,
@@ -350,7 +388,8 @@ const withDeadline = (
   Stream.transformPull(
     Stream.tap(events, (event) =>
       Effect.sync(() => {
-        if (event._tag === "Answered" || event._tag === "Failed") progress.ended = true
+        if (event._tag === "Answered" || event._tag === "Failed" || event._tag === "ApprovalNeeded")
+          progress.ended = true
       })
     ),
     (pull, scope) =>

@@ -19,6 +19,11 @@ export const AgentSettingsSchema = Schema.Struct({
     ["time.now", "fs.read", "fs.list", "fs.search"],
     "Tools the agent may use; the fs tools need a workspace"
   ),
+  ask_before: withDefault(
+    Schema.Array(Schema.String),
+    [],
+    "Tools that wait for an owner's approval before each call, which `/approve` and `/deny` give"
+  ),
   workspace: Schema.optionalKey(Schema.String).annotate({
     description: "Folder the fs tools may read. Without it they are not offered"
   }),

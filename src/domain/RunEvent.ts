@@ -2,8 +2,8 @@
  * What a run says while it goes: the whole vocabulary between the agent and the lane.
  *
  * The order is a contract. `StepFinished` comes before any of its tools starts, each call then gives one
- * `ToolStarted` (unless it never starts) and exactly one `ToolFinished`, and the stream ends with exactly one of `Answered` or
- * `Failed`. The agent goes on only when its consumer asks for the next event, so what the consumer
+ * `ToolStarted` (unless it never starts) and exactly one `ToolFinished`, and the stream ends with exactly one of `Answered`,
+ * `Failed` or `ApprovalNeeded`. The agent goes on only when its consumer asks for the next event, so what the consumer
  * commits while it handles an event is durable before the agent's next act.
  */
 import type { Failure } from "./Outcome.ts"
@@ -22,6 +22,8 @@ export type RunEvent =
     }
   | { readonly _tag: "ToolStarted"; readonly call: ToolCall }
   | { readonly _tag: "ToolFinished"; readonly result: ToolResult }
+  /** Before this call a person has to be asked: the run ends here for now, and goes on as a new attempt once it is decided. */
+  | { readonly _tag: "ApprovalNeeded"; readonly call: ToolCall }
   /** The run's answer; `usage` is that of its last step. */
   | { readonly _tag: "Answered"; readonly text: string; readonly usage: Usage }
   /** The run ended without an answer; `partial` is what its last step had written. */

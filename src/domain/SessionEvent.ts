@@ -1,10 +1,11 @@
 /**
  * What a session's onlookers see, live: the words behind the WebSocket's frames and an HTTP waiter's answer.
  *
- * `Delta`, `Tool`, `Typing` and `Run` are provisional and may be missed; `User`, `Message` and `Outcome` are
+ * `Delta`, `Tool`, `Typing` and `Run` are provisional and may be missed; `User`, `Message`, `Approval` and `Outcome` are
  * published after their commit, and the log can give them again.
  */
-import type { MessageId, RunId } from "./Ids.ts"
+import type { ApprovalState } from "./Approval.ts"
+import type { ApprovalId, MessageId, RunId } from "./Ids.ts"
 import type { Failure, Outcome } from "./Outcome.ts"
 import type { Usage } from "./Usage.ts"
 
@@ -22,7 +23,8 @@ export type SessionEvent =
       readonly _tag: "Run"
       readonly runId: RunId
       readonly attempt: number
-      readonly state: "started" | "ended"
+      /** `parked`: it waits for a person and goes on as a new attempt. */
+      readonly state: "started" | "ended" | "parked"
       /** The messages it answers. */
       readonly messageIds: ReadonlyArray<MessageId>
     }
@@ -42,6 +44,18 @@ export type SessionEvent =
       readonly name: string
       readonly phase: "started" | "finished"
       readonly summary: string
+    }
+  /** A call waits for a person's decision, or no longer does. */
+  | {
+      readonly _tag: "Approval"
+      readonly id: ApprovalId
+      readonly runId: RunId
+      readonly tool: string
+      /** Raw JSON text, as the model wrote it. */
+      readonly arguments: string
+      readonly state: ApprovalState
+      /** Ms since the epoch. */
+      readonly expiresAt: number
     }
   /** The final answer, durable. `answers` are client ids, newest last. */
   | {

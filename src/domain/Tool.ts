@@ -36,6 +36,7 @@ export const ToolStatus = Schema.Literals([
   "timeout",
   "interrupted",
   "skipped",
+  "denied",
   "uncertain"
 ])
 export type ToolStatus = typeof ToolStatus.Type

@@ -121,6 +121,7 @@ class AnswerState {
         if (event.messageId === this.target) this.#ended(event, this.target)
         return
       case "User":
+      case "Approval":
       case "Typing":
         return
     }

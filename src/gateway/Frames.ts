@@ -4,6 +4,7 @@
  * Pure. Our own surface, so it is strict: an unknown type or key is an error that names it.
  */
 import * as Result from "effect/Result"
+import type { ApprovalState } from "#src/domain/Approval.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { TranscriptMessage } from "#src/session/Sessions.ts"
@@ -39,7 +40,7 @@ export type ServerFrame =
       readonly type: "run"
       readonly run_id: string
       readonly attempt: number
-      readonly state: "started" | "ended"
+      readonly state: "started" | "ended" | "parked"
     }
   | { readonly type: "typing"; readonly on: boolean }
   | {
@@ -56,6 +57,17 @@ export type ServerFrame =
       readonly name: string
       readonly phase: "started" | "finished"
       readonly summary: string
+    }
+  /** A call waits for an owner's decision, or (any state but `pending`) no longer does. */
+  | {
+      readonly type: "approval"
+      readonly id: string
+      readonly run_id: string
+      readonly tool: string
+      readonly arguments: string
+      readonly state: ApprovalState
+      /** Ms since the epoch. */
+      readonly expires_at: number
     }
   | {
       readonly type: "message"
@@ -157,6 +169,16 @@ export const ofEvent = (event: SessionEvent): ServerFrame => {
         name: event.name,
         phase: event.phase,
         summary: event.summary
+      }
+    case "Approval":
+      return {
+        type: "approval",
+        id: event.id,
+        run_id: event.runId,
+        tool: event.tool,
+        arguments: event.arguments,
+        state: event.state,
+        expires_at: event.expiresAt
       }
     case "Message":
       return message(event.id, event.seq, event.answers, event.text)

@@ -19,7 +19,7 @@ import * as Tenant from "#src/domain/Tenant.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
-import type { Progress } from "#src/lane/RunDriver.ts"
+import { approvalEvent, type Progress } from "#src/lane/RunDriver.ts"
 import { Feed } from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
 import { Sessions } from "#src/session/Sessions.ts"
@@ -202,6 +202,8 @@ export const make = Effect.gen(function* () {
       seq: row?.seq ?? 0
     })
     yield* seat.after === undefined ? redeliver(seat, socket) : replay(seat, socket)
+    const asked = yield* log.approvals({ tenant: Tenant.local, session: seat.session, limit: page })
+    for (const row of asked) socket.outbox.send(Frames.ofEvent(approvalEvent(row)))
     const progress = lanes.current(seat.session)
     if (progress !== undefined && progress.runId === socket.cameInto) tellProgress(socket, progress)
   })

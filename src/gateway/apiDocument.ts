@@ -132,6 +132,23 @@ const os = HttpApiGroup.make("os").add(
     success: Schema.Struct({ lanes: Schema.Array(Api.Lane) }),
     error
   }).annotate(OpenApi.Description, "Sessions that are at work now. Needs an admin."),
+  HttpApiEndpoint.get("approvals", "/api/v1/os/approvals", {
+    query: { limit: Schema.optionalKey(count) },
+    success: Schema.Struct({ approvals: Schema.Array(Api.Approval) }),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Tool calls that wait for an owner's decision, oldest first. Needs an admin."
+  ),
+  HttpApiEndpoint.post("decideApproval", "/api/v1/os/approvals/:id", {
+    params: { id: Schema.String },
+    payload: Api.DecideApproval,
+    success: Api.DecidedApproval,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Approve or deny a call; its run then goes on. The first decision counts, another one is 409. Needs an admin."
+  ),
   HttpApiEndpoint.get("checks", "/api/v1/os/checks", {
     query: { offline: Schema.optionalKey(count) },
     success: Schema.Struct({ checks: Schema.Array(Api.Check) }),
@@ -188,7 +205,7 @@ export const OpenCrawApi = HttpApi.make("opencraw")
   .annotate(OpenApi.Title, "OpenCraw")
   .annotate(
     OpenApi.Description,
-    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth."
+    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth."
   )
 
 let made: OpenApi.OpenAPISpec | undefined

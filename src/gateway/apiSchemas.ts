@@ -1,5 +1,6 @@
 /** The shapes of our own API, as documented and as the page reads them. Keys are snake_case on the wire. */
 import * as Schema from "effect/Schema"
+import { ApprovalState } from "#src/domain/Approval.ts"
 import { Outcome, Failure } from "#src/domain/Outcome.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
@@ -101,6 +102,27 @@ export const Lane = Schema.Struct({
   /** Runs that were told to stop and have not. */
   fenced: Count
 }).annotate({ identifier: "Lane" })
+
+export const Approval = Schema.Struct({
+  id: Schema.String,
+  session_key: Schema.String,
+  run_id: Schema.String,
+  tool: Schema.String,
+  /** Raw JSON text, as the model wrote it. */
+  arguments: Schema.String,
+  state: ApprovalState,
+  created_at: Schema.Finite,
+  /** When it counts as refused. */
+  expires_at: Schema.Finite
+}).annotate({ identifier: "Approval" })
+
+export const DecideApproval = Schema.Struct({
+  decision: Schema.Literals(["approve", "deny"])
+}).annotate({ identifier: "DecideApproval" })
+
+export const DecidedApproval = Schema.Struct({
+  state: ApprovalState
+}).annotate({ identifier: "DecidedApproval" })
 
 export const Check = Schema.Struct({
   name: Schema.String,

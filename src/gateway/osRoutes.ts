@@ -10,9 +10,10 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Checks } from "#src/check/Checks.ts"
-import { Ids, messageId } from "#src/domain/Ids.ts"
+import { approvalId, Ids, messageId } from "#src/domain/Ids.ts"
 import { agentOf } from "#src/domain/SessionKey.ts"
-import type { LogError } from "#src/horizons/MessageLog.ts"
+import { type LogError, MessageLog } from "#src/horizons/MessageLog.ts"
+import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
@@ -67,6 +68,7 @@ export const make = Effect.gen(function* () {
   const ids = yield* Ids
   const inbound = yield* Inbound
   const lanes = yield* Lanes
+  const log = yield* MessageLog
   const sessions = yield* Sessions
 
   const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
@@ -190,6 +192,44 @@ export const make = Effect.gen(function* () {
     return json({ lanes: found })
   })
 
+  const listApprovals = Effect.fnUntraced(function* ({ query }: Call) {
+    const given = yield* Effect.fromResult(numbers(query, ["limit"]))
+    const limit = yield* Effect.fromResult(limitOf(given["limit"]))
+    const rows = yield* read(log.approvals({ tenant: local, limit }))
+    const found = rows.map((row): typeof Api.Approval.Type => ({
+      id: row.id,
+      session_key: row.place.session,
+      run_id: row.runId,
+      tool: row.tool,
+      arguments: row.arguments,
+      state: row.state,
+      created_at: row.createdAt,
+      expires_at: row.expiresAt
+    }))
+    return json({ approvals: found })
+  })
+
+  const decideApproval = Effect.fnUntraced(function* ({ request, query, params, principal }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    const body = yield* readStrict(request, settings.get().max_body_bytes, decisionKeys)
+    const asked = Object.hasOwn(body, "decision") ? body["decision"] : undefined
+    if (asked !== "approve" && asked !== "deny") {
+      return yield* invalid("decision", "decision must be approve or deny")
+    }
+    const decision = asked === "approve" ? "approved" : "denied"
+    const state = yield* read(lanes.resolve(approvalId(params["id"] ?? ""), decision, principal.id))
+    if (state === undefined) return yield* notFound("there is no such approval")
+    if (state !== decision) {
+      return yield* new ApiError({
+        status: 409,
+        code: "already_decided",
+        message: `this approval is ${state} already`,
+        details: { state }
+      })
+    }
+    return json({ state } satisfies typeof Api.DecidedApproval.Type)
+  })
+
   const runChecks = Effect.fnUntraced(function* ({ query }: Call) {
     const given = yield* Effect.fromResult(numbers(query, ["offline"]))
     const found = yield* checks.diagnose({ offline: (given["offline"] ?? 0) > 0 })
@@ -229,6 +269,8 @@ export const make = Effect.gen(function* () {
     { method: "GET", path: `${os}/messages/:id`, access: "principal", handle: showMessage },
     { method: "GET", path: `${os}/channels`, access: "principal", handle: listChannels },
     { method: "GET", path: `${os}/lanes`, access: "admin", handle: listLanes },
+    { method: "GET", path: `${os}/approvals`, access: "admin", handle: listApprovals },
+    { method: "POST", path: `${os}/approvals/:id`, access: "admin", handle: decideApproval },
     { method: "GET", path: `${os}/checks`, access: "admin", handle: runChecks },
     { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
     { method: "POST", path: "/auth/code", access: "open", handle: redeem },
@@ -240,6 +282,7 @@ export const make = Effect.gen(function* () {
 const sendKeys = new Set(["session_key", "content", "id", "sender_id"])
 const codeKeys = new Set(["code"])
 const titleKeys = new Set(["title"])
+const decisionKeys = new Set(["decision"])
 const maxTitle = 200
 
 const foreignSender = new ApiError({

@@ -269,7 +269,7 @@ export interface Committed {
     readonly attempt: number
     /** Attempts, this one included, since the run last committed an entry. 1 right after progress or at the start. */
     readonly attemptsWithoutProgress: number
-    /** What was decided of the run's calls and no earlier attempt was told: told once, so that such a call starts once. */
+    /** What was decided of the run's calls that have no result yet, by approval id. */
     readonly decided: ReadonlyArray<DecidedCall>
   }
   /** `steered` are those of `steering` that were still open. */

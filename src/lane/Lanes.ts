@@ -14,10 +14,12 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import { type MessageId, runOf } from "#src/domain/Ids.ts"
+import type { ApprovalState, Decision } from "#src/domain/Approval.ts"
+import { type ApprovalId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import * as Feed from "#src/outbound/Feed.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
   decide,
@@ -29,7 +31,8 @@ import {
   type LaneCommand,
   type LaneEvent,
   type LaneState,
-  type Run
+  type Run,
+  type Waiting
 } from "./decide.ts"
 import type { Window } from "./gather.ts"
 import { Queue } from "./QueueSettings.ts"
@@ -72,6 +75,15 @@ export class Lanes extends Context.Service<
       message: MessageId,
       by: string
     ) => Effect.Effect<boolean, MessageLog.LogError>
+    /**
+     * Decide an approval, and let its run go on. The first decision counts. Gives what the approval is now, undefined when there is
+     * none of this id.
+     */
+    readonly resolve: (
+      approval: ApprovalId,
+      decision: Decision,
+      by?: string
+    ) => Effect.Effect<ApprovalState | undefined, MessageLog.LogError>
     /** Lanes that are not idle; an idle one takes no memory. */
     readonly list: Effect.Effect<ReadonlyArray<LaneInfo>>
     /** The run that a session is in, for who looks on from now: its text so far and the tools at work. Undefined without one. */
@@ -93,6 +105,7 @@ interface Lane {
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const driver = yield* RunDriver.RunDriver
+  const feed = yield* Feed.Feed
   const queue = yield* Queue
   const lanes = new Map<SessionKey, Lane>()
   const fibers = yield* FiberSet.make<void>()
@@ -153,8 +166,8 @@ export const make = Effect.gen(function* () {
       case "ArmQuiet":
         return later(lane, command.millis, { _tag: "QuietOver", generation: command.generation })
       case "Settle":
-        for (const message of command.messages) {
-          forkEnd(lane.key, driver.end(RunDriver.activate(runAlone(message)), command.ending))
+        for (const run of runsOf(command.messages)) {
+          forkEnd(lane.key, driver.end(RunDriver.activate(run), command.ending))
         }
         return
       case "SettleRest":
@@ -163,8 +176,8 @@ export const make = Effect.gen(function* () {
       case "Load":
         fork(load(lane.key, command.afterSeq, command.limit))
         return
-      case "CancelApproval":
-        // Approvals have no room yet; a parked run's own end is the Interrupt that follows.
+      case "ArmExpiry":
+        fork(Effect.delay(expire(command.approvalId), command.millis))
         return
     }
   }
@@ -187,7 +200,7 @@ export const make = Effect.gen(function* () {
     )
     lane.active = active
     idle.running++
-    let end: "finished" | "retry" = "finished"
+    let end: RunDriver.End = "finished"
     const drive = Semaphore.withPermit(
       permits,
       Effect.suspend(() => (active.closed ? Effect.succeed(end) : driver.drive(active)))
@@ -203,7 +216,7 @@ export const make = Effect.gen(function* () {
             idle.running--
             // A defect must not wedge the lane: the run begins again, and its attempts are counted.
             if (exit._tag === "Failure" && !active.closed && !idle.draining) end = "retry"
-            if (!idle.draining) post(lane.key, { _tag: "RunEnded", runId: run.runId, end })
+            if (!idle.draining) post(lane.key, endEvent(run, end))
             if (idle.running === 0 && idle.draining) Deferred.doneUnsafe(idle.allEnded, Effect.void)
           })
         ),
@@ -264,8 +277,10 @@ export const make = Effect.gen(function* () {
     key: SessionKey,
     rows: ReadonlyArray<MessageRow>,
     limit: number,
-    started: ReadonlyArray<MessageRow> = []
+    started: ReadonlyArray<MessageRow> = [],
+    parked: ReadonlyMap<SessionKey, Waiting> = nothingParked
   ): void => {
+    const waits = parked.get(key)
     const page = rows.slice(0, limit)
     const messages = page.filter((row) => row.body.command !== true)
     post(key, {
@@ -273,7 +288,8 @@ export const make = Effect.gen(function* () {
       messages,
       more: rows.length > limit,
       started,
-      newestSeq: rows.at(-1)?.seq ?? 0
+      newestSeq: rows.at(-1)?.seq ?? 0,
+      ...(waits === undefined ? {} : { parked: waits })
     })
   }
 
@@ -308,8 +324,45 @@ export const make = Effect.gen(function* () {
     return true
   })
 
+  const resolve = Effect.fn("Lanes.resolve")(function* (id: ApprovalId, decision: Decision, by?: string) {
+    const [row] = yield* log.approvals({ tenant: local, id, limit: 1 })
+    if (row === undefined || row.state !== "pending") return row?.state
+    const { place } = row
+    const at = yield* Clock.currentTimeMillis
+    const unit = { _tag: "Decide", place, approvalId: id, decision, at } as const
+    // What is durable is also told: a caller that goes away must not leave the run waiting.
+    return yield* Effect.uninterruptible(
+      Effect.map(log.commit(by === undefined ? unit : { ...unit, by }), ({ state, changed }) => {
+        if (changed) {
+          feed.publish(place.session, RunDriver.approvalEvent({ ...row, state: decision }))
+          post(place.session, { _tag: "ApprovalResolved", approvalId: id })
+        }
+        return state
+      })
+    )
+  })
+
+  const expire = (id: ApprovalId) =>
+    resolve(id, "expired").pipe(
+      Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("5 seconds") }),
+      Effect.catch((error) => Effect.logError("an approval could not expire", error.message))
+    )
+
+  /** What runs wait for, by session. */
+  const waiting = Effect.fnUntraced(function* () {
+    const now = yield* Clock.currentTimeMillis
+    const rows = yield* log.approvals({ tenant: local, limit: maxOpen })
+    return new Map(
+      rows.map(({ place, runId, id, expiresAt }) => [
+        place.session,
+        { runId, approvalId: id, millis: Math.max(0, expiresAt - now) }
+      ])
+    )
+  })
+
   const recover = Effect.fn("Lanes.recover")(function* () {
     const page = 500
+    const parked = yield* waiting()
     let count = 0
     let after: SessionKey | undefined
     while (true) {
@@ -324,7 +377,7 @@ export const make = Effect.gen(function* () {
         for (const row of rows) if (row.body.command === true) command(row)
         const taken = rows.filter((row) => row.runId !== undefined && row.body.command !== true)
         const byRun = Map.groupBy(taken, (row) => row.runId)
-        deliverPage(place.session, rows, queue.get().lane_buffer, [...byRun.values()].flat())
+        deliverPage(place.session, rows, queue.get().lane_buffer, [...byRun.values()].flat(), parked)
       }
       count += places.length
       if (places.length < page) return count
@@ -370,12 +423,28 @@ export const make = Effect.gen(function* () {
     forget,
     stop,
     cancel,
+    resolve,
     list,
     current,
     recover: recover(),
     drain
   })
 })
+
+const nothingParked: ReadonlyMap<SessionKey, Waiting> = new Map()
+
+const endEvent = ({ runId }: Run, end: RunDriver.End): LaneEvent =>
+  typeof end === "string"
+    ? { _tag: "RunEnded", runId, end }
+    : { _tag: "RunParked", runId, approvalId: end.approvalId, millis: end.millis }
+
+/** Messages as runs to be ended: those that a run has taken as that run, since it ends once; the others each alone. */
+const runsOf = (messages: ReadonlyArray<MessageRow>): ReadonlyArray<Run> =>
+  [...Map.groupBy(messages, (row) => row.runId ?? runOf(row.id))].map(([runId, of]) => ({
+    runId,
+    messages: of,
+    begun: false
+  }))
 
 /** A message as a run of its own, to be ended. */
 const runAlone = (message: MessageRow): Run => ({

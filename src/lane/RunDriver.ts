@@ -11,6 +11,8 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
+import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
+import { question } from "#src/approval/question.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import * as Channels from "#src/channel/Channels.ts"
@@ -19,9 +21,10 @@ import { ContextWindow } from "#src/context/ContextSettings.ts"
 import * as window from "#src/context/window.ts"
 import type { NewEntry } from "#src/domain/Entry.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import { deliveryId, Ids, type MessageId, type RunId } from "#src/domain/Ids.ts"
+import { type ApprovalId, approvalId, deliveryId, Ids, type MessageId, type RunId } from "#src/domain/Ids.ts"
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
+import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
@@ -47,6 +50,8 @@ export interface ActiveRun {
   closed: boolean
   /** Its last unit is on the way: the message comes, and the text so far is void. */
   ending: boolean
+  /** It has stopped before a call, and waits for a person. */
+  parked: Parked | undefined
   /** Text of the step under way. */
   partial: string
   /** Calls of the last committed step that have no result yet. */
@@ -61,6 +66,16 @@ export interface ActiveRun {
   /** Held while a unit of the run is on its way, so that who ends it from outside sees what it has committed. */
   readonly writing: Semaphore.Semaphore
 }
+
+/** A run that has committed its question and waits for the decision, `millis` at most. */
+export interface Parked {
+  readonly _tag: "Parked"
+  readonly approvalId: ApprovalId
+  readonly millis: number
+}
+
+/** How a run's fiber ends. `retry`: the store refused its work for now and its messages are still open. */
+export type End = "finished" | "retry" | Parked
 
 /** What an onlooker who comes late has missed of a run. */
 export interface Progress {
@@ -84,6 +99,7 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   attempt: 0,
   closed: false,
   ending: false,
+  parked: undefined,
   partial: "",
   pending: [],
   usage: Usage.none,
@@ -97,8 +113,8 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
 export class RunDriver extends Context.Service<
   RunDriver,
   {
-    /** Run to its end. `retry`: the store refused its work for now and its messages are still open. */
-    readonly drive: (active: ActiveRun) => Effect.Effect<"finished" | "retry">
+    /** Run to its end, or to a call that a person has to be asked for. */
+    readonly drive: (active: ActiveRun) => Effect.Effect<End>
     /** Carry out the command that this message is, and answer it. Retries while the store refuses, as `end` does. */
     readonly command: (active: ActiveRun) => Effect.Effect<void>
     /** End a run from outside, which fences it. Retries while the store refuses; gives up with a log line when it is broken. */
@@ -118,6 +134,7 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const contextWindow = yield* ContextWindow
   const failpoint = yield* Failpoint
+  const approvalTimes = yield* ApprovalTimes
 
   const drive = Effect.fnUntraced(
     function* (active: ActiveRun) {
@@ -144,9 +161,9 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      const input = prepare(active, settings.model, settings, history)
+      const input = prepare(active, settings.model, settings, history, started.decided)
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
-      return "finished" as const
+      return active.parked ?? ("finished" as const)
     },
     (effect, active) =>
       effect.pipe(
@@ -185,7 +202,8 @@ export const make = Effect.gen(function* () {
     active: ActiveRun,
     model: string,
     settings: Agent.RunInput["settings"],
-    history: ReadonlyArray<MessageLog.EntryRow>
+    history: ReadonlyArray<MessageLog.EntryRow>,
+    decided: Agent.RunInput["decided"]
   ): Agent.RunInput => {
     const { run, place } = active
     const newest = run.messages.at(-1)!
@@ -205,6 +223,7 @@ export const make = Effect.gen(function* () {
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
+      decided,
       stepsDone: earlier.steps,
       steering: {
         isWaiting: () => active.inbox.length > 0,
@@ -261,6 +280,8 @@ export const make = Effect.gen(function* () {
           })
         )
       }
+      case "ApprovalNeeded":
+        return park(active, event.call)
       case "Answered":
         return answer(active, event.text, event.usage)
       case "Failed":
@@ -305,6 +326,46 @@ export const make = Effect.gen(function* () {
         )
       )
     })
+
+  /** Commit the question, and only then ask it. Not interruptible between the two, as with the run's end. */
+  const park = (active: ActiveRun, call: ToolCall) =>
+    Effect.uninterruptible(
+      Semaphore.withPermit(
+        active.writing,
+        Effect.gen(function* () {
+          const { run, place } = active
+          const at = yield* Clock.currentTimeMillis
+          const seconds = approvalTimes.get().timeout_s
+          const id = approvalId(ids.next("apr"))
+          const entryId = ids.next("ent")
+          const text = question(id, call, seconds)
+          const deliveries = parcels(routeOf(run), { entryId, text, isShown: true })
+          const expiresAt = at + seconds * 1000
+          const { seq } = yield* log.commit({
+            _tag: "Park",
+            place,
+            runId: run.runId,
+            attempt: active.attempt,
+            approval: { id, callId: call.id, tool: call.name, arguments: call.arguments, expiresAt },
+            entryId,
+            entry: { v: 1, kind: "notice", text },
+            deliveries,
+            at
+          })
+          active.parked = { _tag: "Parked", approvalId: id, millis: seconds * 1000 }
+          feed.publish(place.session, {
+            _tag: "Approval",
+            id,
+            runId: run.runId,
+            tool: call.name,
+            arguments: call.arguments,
+            state: "pending",
+            expiresAt
+          })
+          send(active, deliveries, seq, at)
+        })
+      )
+    )
 
   /** What the committed step has read: told once, and not the lane's to start any more. */
   const tellSteered = (active: ActiveRun, steered: ReadonlyArray<MessageId>) => {
@@ -470,7 +531,8 @@ export const make = Effect.gen(function* () {
         active.ending = true
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
-        const deliveries = closing.told === undefined ? [] : parcels(route, closing.told)
+        const { told } = closing
+        const deliveries = told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure })
         const total = Usage.add(active.usage, closing.usage)
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
@@ -508,25 +570,44 @@ export const make = Effect.gen(function* () {
           })
         }
         tellOutcomes(active, committed.endings, closing.failure)
-        if (deliveries.length > 0) {
-          outbound.wake(
-            deliveries.map((delivery, part) => ({
-              ...delivery,
-              place,
-              runId: run.runId,
-              seq,
-              part,
-              state: "pending",
-              attempts: 0,
-              createdAt: at,
-              sentAt: undefined,
-              receipt: undefined,
-              detail: undefined
-            }))
-          )
-        }
+        if (committed.withdrawn.length > 0) yield* tellWithdrawn(place, committed.withdrawn)
+        send(active, deliveries, seq, at)
       })
     )
+
+  /** Approvals that ended with their run: nobody has to decide them any more. */
+  const tellWithdrawn = (place: MessageLog.Place, withdrawn: ReadonlyArray<ApprovalId>) =>
+    Effect.forEach(withdrawn, (id) => log.approvals({ tenant: place.tenant, id, limit: 1 })).pipe(
+      Effect.map((found) => {
+        for (const row of found.flat()) feed.publish(place.session, approvalEvent(row))
+      }),
+      // Onlookers read the log when they come back; what matters is committed.
+      Effect.catch((error) => Effect.logWarning("a withdrawn approval was not told", error.message))
+    )
+
+  const send = (
+    active: ActiveRun,
+    deliveries: ReadonlyArray<MessageLog.NewDelivery>,
+    seq: number,
+    at: number
+  ) => {
+    if (deliveries.length === 0) return
+    outbound.wake(
+      deliveries.map((delivery, part) => ({
+        ...delivery,
+        place: active.place,
+        runId: active.run.runId,
+        seq,
+        part,
+        state: "pending",
+        attempts: 0,
+        createdAt: at,
+        sentAt: undefined,
+        receipt: undefined,
+        detail: undefined
+      }))
+    )
+  }
 
   const tellOutcomes = (
     active: ActiveRun,
@@ -553,10 +634,15 @@ export const make = Effect.gen(function* () {
   /** Parts of what is sent, cut for the channel. A route whose channel nobody registered (the HTTP API) has none: its caller waits. */
   const parcels = (
     route: MessageLog.NewDelivery["route"],
-    told: { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
+    told: {
+      readonly entryId: string
+      readonly text: string
+      /** Clients that show outcomes show it by themselves. */
+      readonly isShown: boolean
+    }
   ): ReadonlyArray<MessageLog.NewDelivery> => {
     const channel = channels.find(route.channel)
-    if (channel === undefined || (told.isFailure && channel.showsOutcomes)) return []
+    if (channel === undefined || (told.isShown && channel.showsOutcomes)) return []
     return chunk(told.text, { limit: channel.maxChars, mode: "markdown" }).map((text, part) => ({
       id: deliveryId(`dlv_${told.entryId}_${part}`),
       route,
@@ -571,7 +657,7 @@ export const make = Effect.gen(function* () {
       _tag: "Run",
       runId: active.run.runId,
       attempt: active.attempt,
-      state: "ended",
+      state: active.parked === undefined ? "ended" : "parked",
       messageIds: active.run.messages.map((message) => message.id)
     })
     active.attempt = 0
@@ -593,7 +679,7 @@ const persistently = (effect: Effect.Effect<void, MessageLog.LogError>): Effect.
     )
   )
 
-const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<"finished" | "retry"> =>
+const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<End> =>
   error.reason._tag === "Fenced"
     ? Effect.succeed("finished")
     : Effect.as(
@@ -625,7 +711,18 @@ interface Earlier {
   readonly pending: ReadonlyArray<ToolCall>
 }
 
-const firstAttempt = { attempt: 1, attemptsWithoutProgress: 1 }
+/** What an onlooker is told of an approval. */
+export const approvalEvent = (row: MessageLog.ApprovalRow): SessionEvent => ({
+  _tag: "Approval",
+  id: row.id,
+  runId: row.runId,
+  tool: row.tool,
+  arguments: row.arguments,
+  state: row.state,
+  expiresAt: row.expiresAt
+})
+
+const firstAttempt = { attempt: 1, attemptsWithoutProgress: 1, decided: [] }
 const nothingEarlier: Earlier = { steps: 0, pending: [] }
 
 const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Earlier => {

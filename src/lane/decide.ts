@@ -7,7 +7,7 @@
  * Owns: order, at most one unfenced run, paging, cancellation, parking and fencing.
  * Does not own: carrying commands out (`Lanes`), nor admission and its cap (the log's accept unit).
  */
-import type { MessageId, RunId } from "#src/domain/Ids.ts"
+import type { ApprovalId, MessageId, RunId } from "#src/domain/Ids.ts"
 import { runOf } from "#src/domain/Ids.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
@@ -49,9 +49,11 @@ export type Phase =
       readonly ending: Ending | undefined
       readonly failures: number
       readonly steering: ReadonlyArray<MessageRow>
+      /** An approval that was decided before the lane knew that its run had parked. */
+      readonly resolved?: ApprovalId
     }
   /** The run waits for a person's decision: it has committed, and holds no fiber and no permit. */
-  | { readonly _tag: "Parked"; readonly run: Run; readonly approvalId: string }
+  | { readonly _tag: "Parked"; readonly run: Run; readonly approvalId: ApprovalId }
   /** The store refused the run's work for now; it begins again when the timer fires. */
   | { readonly _tag: "Waiting"; readonly run: Run; readonly failures: number }
 
@@ -103,6 +105,8 @@ export type LaneEvent =
       readonly started?: ReadonlyArray<MessageRow>
       /** Highest seq that was open in the log, when that is not the last of `messages`: a stop ends up to there. */
       readonly newestSeq?: number
+      /** After a restart, the run of `started` that waits for a person. */
+      readonly parked?: Waiting
     }
   /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
   | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
@@ -112,15 +116,23 @@ export type LaneEvent =
   | { readonly _tag: "Dropped"; readonly messageIds: ReadonlyArray<MessageId> }
   /** Nothing came for the quiet time of this window. */
   | { readonly _tag: "QuietOver"; readonly generation: number }
-  | { readonly _tag: "RunParked"; readonly runId: RunId; readonly approvalId: string }
+  /** The run's fiber is gone: it has committed a question and waits for the decision. */
+  | ({ readonly _tag: "RunParked" } & Waiting)
   /** Approved, denied or expired: the run resumes and reads the decision. */
-  | { readonly _tag: "ApprovalResolved"; readonly approvalId: string }
+  | { readonly _tag: "ApprovalResolved"; readonly approvalId: ApprovalId }
   | { readonly _tag: "GraceExpired"; readonly runId: RunId }
   | { readonly _tag: "RetryDue"; readonly runId: RunId }
   | { readonly _tag: "Stop"; readonly by: string }
   | { readonly _tag: "Cancel"; readonly messageId: MessageId; readonly by: string }
   | { readonly _tag: "Paused" }
   | { readonly _tag: "Resumed" }
+
+/** What a run waits for, and how long at most. */
+export interface Waiting {
+  readonly runId: RunId
+  readonly approvalId: ApprovalId
+  readonly millis: number
+}
 
 export type LaneCommand =
   | { readonly _tag: "Start"; readonly run: Run }
@@ -155,7 +167,8 @@ export type LaneCommand =
     }
   /** Read open messages after `afterSeq`, at most `limit`, and send `Loaded`. */
   | { readonly _tag: "Load"; readonly afterSeq: number; readonly limit: number }
-  | { readonly _tag: "CancelApproval"; readonly approvalId: string; readonly ending: Ending }
+  /** After this time let the approval expire, when nobody has decided it. */
+  | { readonly _tag: "ArmExpiry"; readonly approvalId: ApprovalId; readonly millis: number }
 
 export interface Decision {
   readonly state: LaneState
@@ -213,13 +226,12 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
     case "QuietOver":
       return state.quiet?.generation === event.generation ? next({ ...state, quiet: undefined }) : keep(state)
     case "RunParked":
+      // Told to stop, or fenced, meanwhile: then it has simply ended.
       return isRunning(state, event.runId) && state.phase.ending === undefined
-        ? parked(state, state.phase, event.approvalId)
-        : keep(state)
+        ? parked(state, state.phase, event)
+        : runEnded(state, event.runId, "finished")
     case "ApprovalResolved":
-      return state.phase._tag === "Parked" && state.phase.approvalId === event.approvalId
-        ? begin(state, again(state.phase.run), 0)
-        : keep(state)
+      return resolved(state, event.approvalId)
     case "GraceExpired":
       return isRunning(state, event.runId) && state.phase.ending !== undefined
         ? settleDown({ ...idle(state), fenced: [...state.fenced, event.runId] })
@@ -360,7 +372,7 @@ const armQuiet = (state: LaneState, millis: number): Decision => {
 
 const loaded = (
   state: LaneState,
-  { messages, more, started = [], newestSeq = 0 }: Extract<LaneEvent, { _tag: "Loaded" }>
+  { messages, more, started = [], newestSeq = 0, parked: waiting }: Extract<LaneEvent, { _tag: "Loaded" }>
 ): Decision => {
   // What was steered or resumed past the log's messages is in memory already.
   const known = new Set(started.map((row) => row.id))
@@ -380,12 +392,35 @@ const loaded = (
     .filter((message) => modeOf(message) === "interrupt")
     .toSorted((one, other) => other.seq - one.seq)[0]
   const left = newest === undefined ? [] : fresh.filter((message) => message.seq < newest.seq)
-  if (newest === undefined || left.length === 0) return next({ ...now, queue: [...state.queue, ...fresh] })
+  if (newest === undefined || left.length === 0) return takeUp(now, [...state.queue, ...fresh], waiting)
   // An earlier process had not come to it: the newest interrupts what was before it.
   const ending: Ending = { outcome: "interrupted", by: newest.id }
   return before(
     [{ _tag: "Settle", messages: [...state.queue, ...left], ending }],
-    next({ ...now, queue: fresh.filter((message) => message.seq >= newest.seq) })
+    takeUp(
+      now,
+      fresh.filter((message) => message.seq >= newest.seq),
+      waiting
+    )
+  )
+}
+
+/** Go on with these, unless the run that some of them belong to waits for a person. */
+const takeUp = (
+  state: LaneState,
+  queue: ReadonlyArray<MessageRow>,
+  waiting: Waiting | undefined
+): Decision => {
+  const messages = queue.filter((row) => waiting !== undefined && row.runId === waiting.runId)
+  if (waiting === undefined || messages.length === 0 || state.phase._tag !== "Idle") {
+    return next({ ...state, queue })
+  }
+  const { runId, approvalId, millis } = waiting
+  const run = { runId, messages, begun: false }
+  const rest = queue.filter((row) => row.runId !== runId)
+  return before(
+    [{ _tag: "ArmExpiry", approvalId, millis }],
+    next({ ...state, phase: { _tag: "Parked", run, approvalId }, queue: rest })
   )
 }
 
@@ -529,13 +564,26 @@ const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
   return before(commands, next(queue.length === 0 ? { ...now, quiet: undefined } : now))
 }
 
-const parked = (state: LaneState, phase: Running, approvalId: string): Decision =>
+const parked = (state: LaneState, { run, steering, resolved }: Running, waiting: Waiting): Decision => {
+  const { approvalId, millis } = waiting
   // What was to be steered into it waits: it goes in when the run resumes.
-  keep({
+  const now: LaneState = {
     ...state,
-    phase: { _tag: "Parked", run: phase.run, approvalId },
-    queue: [...phase.steering, ...state.queue]
-  })
+    phase: { _tag: "Parked", run, approvalId },
+    queue: [...steering, ...state.queue]
+  }
+  return resolved === approvalId
+    ? begin(now, again(run), 0)
+    : { state: now, commands: [{ _tag: "ArmExpiry", approvalId, millis }] }
+}
+
+const resolved = (state: LaneState, approvalId: ApprovalId): Decision => {
+  const { phase } = state
+  if (phase._tag === "Running") return keep({ ...state, phase: { ...phase, resolved: approvalId } })
+  return phase._tag === "Parked" && phase.approvalId === approvalId
+    ? begin(state, again(phase.run), 0)
+    : keep(state)
+}
 
 const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): Decision => {
   if (state.fenced.includes(runId)) {
@@ -566,13 +614,6 @@ const interruptRun = (state: LaneState, ending: Ending): Decision => {
             ]
           }
     case "Parked":
-      return before(
-        [
-          { _tag: "CancelApproval", approvalId: phase.approvalId, ending },
-          { _tag: "Interrupt", run: phase.run, ending }
-        ],
-        next(idle(state))
-      )
     case "Waiting":
       return before([{ _tag: "Interrupt", run: phase.run, ending }], next(idle(state)))
   }

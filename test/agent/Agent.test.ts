@@ -17,6 +17,7 @@ const settings: AgentSettings = {
   model: "test/model",
   system_prompt: "",
   tools: ["echo", "boom", "stuck", "send", "spaced"],
+  ask_before: [],
   max_steps: 4,
   run_timeout_s: 60,
   max_output_chars: 1000
@@ -30,6 +31,7 @@ const input: Agent.RunInput = {
   prompt: [{ role: "user", text: "hi" }],
   params: {},
   pending: [],
+  decided: [],
   stepsDone: 0,
   steering: { isWaiting: () => false, take: () => [] },
   cutToolText: (text) => text.slice(0, 100),
@@ -281,8 +283,8 @@ describe("Agent", () => {
     Effect.gen(function* () {
       sent.length = 0
       const pending = [
-        { id: "1", name: "echo", arguments: '{"a":1}' },
-        { id: "2", name: "send", arguments: "{}" }
+        { id: "1", name: "send", arguments: "{}" },
+        { id: "2", name: "echo", arguments: '{"a":1}' }
       ]
       const all = yield* events({
         pending,
@@ -290,21 +292,127 @@ describe("Agent", () => {
         prompt: [
           { role: "user", text: "hi" },
           { role: "assistant", text: "", calls: pending },
-          { role: "tool", callId: "1", name: "echo", text: "placeholder" },
-          { role: "tool", callId: "2", name: "send", text: "placeholder" }
+          { role: "tool", callId: "1", name: "send", text: "placeholder" },
+          { role: "tool", callId: "2", name: "echo", text: "placeholder" }
         ]
       })
 
       assert.deepStrictEqual(
         results(all).map(({ status }) => status),
-        ["ok", "uncertain"]
+        ["uncertain", "ok"]
       )
       assert.lengthOf(sent, 0)
       const { requests } = yield* ScriptedModel.ModelScript
       const told = requests()[0]!.messages.filter((message) => message.role === "tool")
       assert.lengthOf(told, 2)
-      assert.strictEqual(told[0]!.text, '{"a":1}')
+      assert.strictEqual(told[1]!.text, '{"a":1}')
     }).pipe(Effect.provide(layer(["done"])))
+  )
+
+  it.effect("after a restart a call behind one without a result has not started, and starts", () =>
+    Effect.gen(function* () {
+      sent.length = 0
+      const pending = [
+        { id: "1", name: "echo", arguments: "{}" },
+        { id: "2", name: "send", arguments: "{}" }
+      ]
+      const all = yield* events({ pending, stepsDone: 1 })
+
+      assert.deepStrictEqual(
+        results(all).map(({ status }) => status),
+        ["ok", "ok"]
+      )
+      assert.lengthOf(sent, 1)
+    }).pipe(Effect.provide(layer(["done"])))
+  )
+
+  const asking = { settings: { ...settings, ask_before: ["send"] }, stepsDone: 1 }
+  const toSend = [
+    { id: "1", name: "send", arguments: "{}" },
+    { id: "2", name: "echo", arguments: "{}" }
+  ]
+  const decision = (was: "approved" | "denied" | "expired", again = false) => ({
+    pending: toSend,
+    decided: [{ callId: "1", decision: was, by: "ada", again }]
+  })
+
+  it.effect("ends before a call that somebody has to be asked for, with nothing of it begun", () =>
+    Effect.gen(function* () {
+      sent.length = 0
+      const all = yield* events(asking)
+
+      assert.deepStrictEqual(tags(all), ["StepFinished", "ToolStarted", "ToolFinished", "ApprovalNeeded"])
+      assert.lengthOf(sent, 0)
+    }).pipe(
+      Effect.provide(layer([[call("echo", {}, "0"), call("send", {}, "1"), call("echo", {}, "2")], "done"]))
+    )
+  )
+
+  it.effect("asks for no call that cannot be made", () =>
+    Effect.gen(function* () {
+      const all = yield* events(asking)
+
+      assert.deepStrictEqual(
+        results(all).map(({ status }) => status),
+        ["malformed_arguments", "unknown_tool"]
+      )
+    }).pipe(
+      Effect.provide(
+        layer([[{ _tag: "Call", call: { id: "1", name: "send", arguments: "{" } }, call("gone")], "done"])
+      )
+    )
+  )
+
+  it.effect("makes an approved call once, and goes on with those behind it", () =>
+    Effect.gen(function* () {
+      sent.length = 0
+      const all = yield* events({ ...asking, ...decision("approved") })
+
+      assert.deepStrictEqual(
+        results(all).map(({ status }) => status),
+        ["ok", "ok"]
+      )
+      assert.lengthOf(sent, 1)
+    }).pipe(Effect.provide(layer(["done"])))
+  )
+
+  it.effect("does not make an approved call again that an earlier attempt may have made", () =>
+    Effect.gen(function* () {
+      sent.length = 0
+      const all = yield* events({ ...asking, ...decision("approved", true) })
+
+      assert.deepStrictEqual(
+        results(all).map(({ status }) => status),
+        ["uncertain", "ok"]
+      )
+      assert.lengthOf(sent, 0)
+    }).pipe(Effect.provide(layer(["done"])))
+  )
+
+  for (const was of ["denied", "expired"] as const) {
+    it.effect(`tells the model of a call that was ${was}, and makes it not`, () =>
+      Effect.gen(function* () {
+        sent.length = 0
+        const all = yield* events({ ...asking, ...decision(was) })
+
+        assert.deepStrictEqual(
+          results(all).map(({ status }) => status),
+          ["denied", "ok"]
+        )
+        assert.lengthOf(sent, 0)
+        assert.strictEqual(all.at(-1)?._tag, "Answered")
+      }).pipe(Effect.provide(layer(["done"])))
+    )
+  }
+
+  it.effect("asks again for a call of a later step, whatever its id", () =>
+    Effect.gen(function* () {
+      sent.length = 0
+      const all = yield* events({ ...asking, ...decision("approved") })
+
+      assert.strictEqual(all.at(-1)?._tag, "ApprovalNeeded")
+      assert.lengthOf(sent, 1)
+    }).pipe(Effect.provide(layer([[call("send", {}, "1")], "done"])))
   )
 
   it.effect(

@@ -92,7 +92,7 @@ const calling = (callId: string): NewEntry => ({
   text: "let me look",
   calls: [{ id: callId, name: "time.now", arguments: "{}" }]
 })
-const toolResult = (callId: string): NewEntry => ({
+export const toolResult = (callId: string): NewEntry => ({
   v: 1,
   kind: "tool",
   callId,
@@ -353,7 +353,7 @@ const accepting = (test: Test) => {
       assert.strictEqual((yield* commit(startOf("r1", ["m1"]))).attemptsWithoutProgress, 1)
     }))
 
-  test("an approval is decided once, and the next attempt of its run is told so once", () =>
+  test("an approval is decided once, and its run is told until the call has its result", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog
       yield* commit(acceptOf("m1", { start: "r1" }))
@@ -366,13 +366,15 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(yield* log.approvals({ tenant, session, limit: 10 }), [])
       const [row] = yield* log.approvals({ tenant, id: approvalId("p1"), limit: 10 })
       assert.deepInclude(row, { state: "approved", decidedBy: "ann", decidedAt: 4000 })
-      const resumed = yield* commit(startOf("r1", ["m1"]))
-      assert.deepStrictEqual(resumed.decided, [{ callId: "c1", decision: "approved", by: "ann" }])
+      const once = { callId: "c1", decision: "approved", by: "ann" } as const
+      assert.deepStrictEqual((yield* commit(startOf("r1", ["m1"]))).decided, [{ ...once, again: false }])
+      assert.deepStrictEqual((yield* commit(startOf("r1", ["m1"]))).decided, [{ ...once, again: true }])
+      yield* commit(appendOf("r1", 3, "t1", toolResult("c1")))
       assert.deepStrictEqual((yield* commit(startOf("r1", ["m1"]))).decided, [])
-      yield* commit(parkOf("r1", 3, "p2", { call: "c2" }))
+      yield* commit(parkOf("r1", 4, "p2"))
       yield* commit(decideOf("p2", "expired"))
       assert.deepStrictEqual((yield* commit(startOf("r1", ["m1"]))).decided, [
-        { callId: "c2", decision: "expired", by: undefined }
+        { callId: "c1", decision: "expired", by: undefined, again: false }
       ])
     }))
 

@@ -702,6 +702,277 @@ describe("Lanes, by queue mode", () => {
   }
 })
 
+describe("a call that somebody has to be asked for", () => {
+  const doors: Array<unknown> = []
+  const door = Tools.layerRegister([
+    {
+      spec: { name: "door.open", description: "Opens a door", parameters: { type: "object" } },
+      effects: "once",
+      needsWorkspace: false,
+      timeoutMillis: 60_000,
+      run: (args) =>
+        Effect.as(
+          Effect.sync(() => doors.push(args)),
+          "open"
+        )
+    }
+  ])
+  const config = (changes: Readonly<Record<string, unknown>> = {}) => ({
+    general: { model: "demo/demo", tools: ["door.open", "time.now"], ask_before: ["door.open"] },
+    ...changes
+  })
+  const system = (script: TestSystem.Options["script"], changes: Readonly<Record<string, unknown>> = {}) =>
+    Layer.provideMerge(door, TestSystem.layer({ script: script ?? [], config: config(changes) }))
+  const goesOn = (log: MessageLog.MessageLog["Service"], script: TestSystem.Options["script"]) =>
+    Effect.provide(
+      Layer.provideMerge(
+        door,
+        TestSystem.layerOn(Layer.succeed(MessageLog.MessageLog, log), {
+          script: script ?? [],
+          config: config()
+        })
+      )
+    )
+  const asks = [[call("door.open", { door: 1 }, "d1")], "the door is done"]
+  const waiting = (key: SessionKey = ada) =>
+    Effect.flatMap(MessageLog.MessageLog, (log) => log.approvals({ tenant: local, session: key, limit: 9 }))
+  const phase = Effect.map(
+    Effect.flatMap(Lanes.Lanes, ({ list }) => list),
+    ([lane]) => lane?.phase
+  )
+  const statuses = (id: string) =>
+    Effect.map(
+      Effect.flatMap(Sessions.Sessions, (sessions) =>
+        Effect.flatMap(submit(id), (m) => sessions.trace(m.messageId))
+      ),
+      (found) => found?.entries.flatMap(({ entry }) => (entry.kind === "tool" ? [entry.status] : []))
+    )
+  const decide = (decision: "approved" | "denied", id?: string) =>
+    Effect.gen(function* () {
+      const [row] = yield* waiting()
+      return yield* (yield* Lanes.Lanes).resolve(id === undefined ? row!.id : (id as never), decision, "ada")
+    })
+  const fresh = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.andThen(
+      Effect.sync(() => (doors.length = 0)),
+      effect
+    )
+
+  it.effect("parks its run, asks in words, and gives the permit to others", () =>
+    fresh(
+      Effect.gen(function* () {
+        const events = yield* listen()
+        yield* submit("1")
+        yield* settle
+
+        assert.strictEqual(yield* phase, "parked")
+        assert.lengthOf(doors, 0)
+        const [row] = yield* waiting()
+        assert.deepInclude(row, { tool: "door.open", arguments: '{"door":1}', callId: "d1" })
+        const asked = events.find((event) => event._tag === "Approval")
+        assert.deepInclude(asked, { id: row!.id, state: "pending" })
+        const [parcel] = (yield* RecordingChannel.Recorded).parcels()
+        assert.include(parcel?.text, `/approve ${row!.id}`)
+        const { push } = yield* ScriptedModel.ModelScript
+        push("hello bob")
+        yield* submit("2", { session: bob })
+        yield* settle
+        assert.strictEqual(yield* outcomeOf("2", bob), "answered")
+      })
+    ).pipe(Effect.provide(system([asks[0]!], { queue: { max_concurrency: 1 } })))
+  )
+
+  it.effect("is made once when it is approved, by a command too, and the answer follows", () =>
+    fresh(
+      Effect.gen(function* () {
+        yield* submit("1")
+        yield* settle
+        yield* submit("2", { body: { text: "/approve" } })
+        yield* settle
+
+        assert.deepStrictEqual(doors, [{ door: 1 }])
+        assert.deepStrictEqual(yield* statuses("1"), ["ok"])
+        assert.strictEqual(yield* outcomeOf("1"), "answered")
+        assert.include((yield* said()).at(-1), "the door is done")
+        assert.deepStrictEqual(yield* waiting(), [])
+        assert.deepStrictEqual(yield* (yield* Lanes.Lanes).list, [])
+      })
+    ).pipe(Effect.provide(system(asks)))
+  )
+
+  it.effect("is not made when it is denied; the model is told and answers", () =>
+    fresh(
+      Effect.gen(function* () {
+        yield* submit("1")
+        yield* settle
+        assert.strictEqual(yield* decide("denied"), "denied")
+        yield* settle
+
+        assert.lengthOf(doors, 0)
+        assert.deepStrictEqual(yield* statuses("1"), ["denied"])
+        assert.strictEqual(yield* outcomeOf("1"), "answered")
+      })
+    ).pipe(Effect.provide(system(asks)))
+  )
+
+  it.effect("expires when nobody decides", () =>
+    fresh(
+      Effect.gen(function* () {
+        yield* submit("1")
+        yield* settle
+        yield* TestClock.adjust("59 seconds")
+        yield* settle
+        assert.strictEqual(yield* phase, "parked")
+        yield* TestClock.adjust("1 second")
+        yield* settle
+
+        assert.lengthOf(doors, 0)
+        assert.deepStrictEqual(yield* statuses("1"), ["denied"])
+        assert.strictEqual(yield* outcomeOf("1"), "answered")
+      })
+    ).pipe(Effect.provide(system(asks, { approval: { timeout_s: 60 } })))
+  )
+
+  it.effect("is decided once: a second decision changes nothing, and a stranger's none", () =>
+    fresh(
+      Effect.gen(function* () {
+        yield* submit("1")
+        yield* settle
+        const [row] = yield* waiting()
+        yield* submit("2", { access: "member", body: { text: `/approve ${row!.id}` } })
+        yield* settle
+        assert.lengthOf(yield* waiting(), 1)
+        assert.strictEqual(yield* decide("denied"), "denied")
+        assert.strictEqual(yield* decide("approved", row!.id), "denied")
+        assert.isUndefined(yield* decide("approved", "nobody"))
+        yield* settle
+
+        assert.lengthOf(doors, 0)
+      })
+    ).pipe(Effect.provide(system(asks)))
+  )
+
+  it.effect("is given up when a newer message interrupts its run, which runs at once", () =>
+    fresh(
+      Effect.gen(function* () {
+        const events = yield* listen()
+        yield* submit("1")
+        yield* settle
+        const [row] = yield* waiting()
+        yield* submit("2", { body: { text: "/queue interrupt never mind" } })
+        yield* settle
+
+        assert.strictEqual(yield* outcomeOf("1"), "interrupted")
+        assert.strictEqual(yield* decide("approved", row!.id), "cancelled")
+        assert.deepInclude(
+          events.findLast((event) => event._tag === "Approval"),
+          { id: row!.id, state: "cancelled" }
+        )
+        yield* settle
+        assert.lengthOf(doors, 0)
+        assert.deepStrictEqual(yield* statuses("1"), ["interrupted"])
+        assert.include((yield* said()).at(-1), "the door is done")
+      })
+    ).pipe(Effect.provide(system(asks)))
+  )
+
+  it.effect("lets other messages queue behind it, in every other mode, and they run after it", () =>
+    fresh(
+      Effect.gen(function* () {
+        const { push } = yield* ScriptedModel.ModelScript
+        push("to the second", "to the third")
+        yield* submit("1")
+        yield* settle
+        yield* submit("2", { body: { text: "/queue followup second" } })
+        yield* submit("3", { body: { text: "/queue followup third" } })
+        yield* settle
+        assert.isUndefined(yield* outcomeOf("2"))
+        yield* decide("approved")
+        yield* settle
+
+        assert.deepStrictEqual((yield* said()).slice(-3), [
+          "assistant: the door is done",
+          "assistant: to the second",
+          "assistant: to the third"
+        ])
+      })
+    ).pipe(Effect.provide(system(asks)))
+  )
+
+  it.effect(
+    "still waits after a restart, with the time that is left, and is made once when approved then",
+    () =>
+      fresh(
+        Effect.gen(function* () {
+          const log = yield* Effect.gen(function* () {
+            yield* submit("1")
+            yield* settle
+            return yield* MessageLog.MessageLog
+          }).pipe(Effect.provide(system([asks[0]!])))
+
+          yield* Effect.gen(function* () {
+            yield* (yield* Lanes.Lanes).recover
+            yield* settle
+            assert.strictEqual(yield* phase, "parked")
+            yield* decide("approved")
+            yield* settle
+            assert.deepStrictEqual(doors, [{ door: 1 }])
+            assert.strictEqual(yield* outcomeOf("1"), "answered")
+          }).pipe(goesOn(log, ["done"]))
+        })
+      )
+  )
+
+  it.effect("expires after a restart too", () =>
+    fresh(
+      Effect.gen(function* () {
+        const log = yield* Effect.gen(function* () {
+          yield* submit("1")
+          yield* settle
+          return yield* MessageLog.MessageLog
+        }).pipe(Effect.provide(system([asks[0]!])))
+
+        yield* TestClock.adjust("3599 seconds")
+        yield* Effect.gen(function* () {
+          yield* (yield* Lanes.Lanes).recover
+          yield* settle
+          assert.strictEqual(yield* phase, "parked")
+          yield* TestClock.adjust("1 second")
+          yield* settle
+          assert.deepStrictEqual(yield* statuses("1"), ["denied"])
+        }).pipe(goesOn(log, ["done"]))
+      })
+    )
+  )
+
+  it.effect("that was approved and may have been made when the process died is not made again", () =>
+    fresh(
+      Effect.gen(function* () {
+        const log = yield* Effect.gen(function* () {
+          yield* submit("1")
+          yield* settle
+          const log = yield* MessageLog.MessageLog
+          const [row] = yield* waiting()
+          const { place, runId, id } = row!
+          // The process dies between the start of the resumed attempt and the tool's result.
+          yield* log.commit({ _tag: "Decide", place, approvalId: id, decision: "approved", by: "ada", at: 1 })
+          const messageIds = [(yield* submit("1")).messageId]
+          yield* log.commit({ _tag: "Start", place, runId, messageIds, at: 2 })
+          return log
+        }).pipe(Effect.provide(system([asks[0]!])))
+
+        yield* Effect.gen(function* () {
+          yield* (yield* Lanes.Lanes).recover
+          yield* settle
+          assert.lengthOf(doors, 0)
+          assert.deepStrictEqual(yield* statuses("1"), ["uncertain"])
+          assert.strictEqual(yield* outcomeOf("1"), "answered")
+        }).pipe(goesOn(log, ["done"]))
+      })
+    )
+  )
+})
+
 describe("a full session", () => {
   const full = (drop: string, script: TestSystem.Options["script"] = []) =>
     TestSystem.layer({ script, config: { queue: { drop, cap: 3 } } })

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { type RunId, runOf } from "#src/domain/Ids.ts"
+import { type ApprovalId, approvalId, type RunId, runOf } from "#src/domain/Ids.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import { gathered, type Window } from "#src/lane/gather.ts"
 import {
@@ -26,6 +26,13 @@ const row = (seq: number, runId?: MessageRow["runId"], mode: Mode = "followup", 
   })
 const run = (seq: number) => runOf(row(seq).id)
 const by = "ada"
+const a1 = approvalId("a1")
+const parked = (seq: number): LaneEvent => ({
+  _tag: "RunParked",
+  runId: run(seq),
+  approvalId: a1,
+  millis: 60_000
+})
 
 const play = (events: ReadonlyArray<LaneEvent>, buffer = 4) => {
   let state = initial(buffer)
@@ -172,24 +179,55 @@ describe("decide", () => {
   })
 
   it("parks a run, lets messages queue behind it, and resumes it by its decision", () => {
-    const parked = play([arrived(1), { _tag: "RunParked", runId: run(1), approvalId: "a1" }, arrived(2)])
-    assert.strictEqual(parked.state.phase._tag, "Parked")
-    assert.lengthOf(parked.state.queue, 1)
+    const { state, commands } = play([arrived(1), parked(1), arrived(2)])
+    assert.strictEqual(state.phase._tag, "Parked")
+    assert.lengthOf(state.queue, 1)
+    assert.deepStrictEqual(commands.at(-1), { _tag: "ArmExpiry", approvalId: a1, millis: 60_000 })
 
-    const resumed = decide(parked.state, { _tag: "ApprovalResolved", approvalId: "a1" })
+    const resumed = decide(state, { _tag: "ApprovalResolved", approvalId: a1 })
     assert.deepStrictEqual(resumed.commands, [
       { _tag: "Start", run: { runId: run(1), messages: [row(1)], begun: false } }
     ])
   })
 
-  it("cancels the approval of a parked run that is stopped", () => {
-    const { tags } = play([
-      arrived(1),
-      { _tag: "RunParked", runId: run(1), approvalId: "a1" },
-      { _tag: "Stop", by }
+  it("resumes a run at once whose approval was decided before the lane knew that it had parked", () => {
+    const { tags } = play([arrived(1), { _tag: "ApprovalResolved", approvalId: a1 }, parked(1)])
+
+    assert.deepStrictEqual(tags, ["Start", "Start"])
+  })
+
+  it("ends a parked run that is stopped, and goes on with what comes next", () => {
+    const { tags } = play([arrived(1), parked(1), { _tag: "Stop", by }, arrived(2)])
+
+    assert.deepStrictEqual(tags, ["Start", "ArmExpiry", "Interrupt", "Start"])
+  })
+
+  it("goes on when a run that was told to stop parks in the same moment", () => {
+    const { state, tags } = play([arrived(1), { _tag: "Stop", by }, parked(1), arrived(2)])
+
+    assert.deepStrictEqual(tags, ["Start", "Interrupt", "ArmGrace", "Start"])
+    assert.deepStrictEqual(state.fenced, [])
+  })
+
+  it("after a restart a run that waits for a person still waits, and what came later queues behind it", () => {
+    const { state, tags } = play([
+      {
+        _tag: "Loaded",
+        messages: [row(1, run(1)), row(2, run(1)), row(3)],
+        started: [row(1, run(1)), row(2, run(1))],
+        more: false,
+        parked: { runId: run(1), approvalId: a1, millis: 5 }
+      }
     ])
 
-    assert.deepStrictEqual(tags, ["Start", "CancelApproval", "Interrupt"])
+    assert.deepStrictEqual(tags, ["ArmExpiry"])
+    assert.strictEqual(state.phase._tag, "Parked")
+    assert.lengthOf(state.queue, 1)
+    const resumed = decide(state, { _tag: "ApprovalResolved", approvalId: a1 })
+    assert.deepStrictEqual(resumed.commands[0], {
+      _tag: "Start",
+      run: { runId: run(1), messages: [row(1, run(1)), row(2, run(1))], begun: false }
+    })
   })
 
   it("starts nothing while paused and goes on when resumed", () => {
@@ -428,6 +466,8 @@ type Act =
   | "parts"
   | "end"
   | "retry"
+  | "park"
+  | "resolve"
   | "due"
   | "load"
   | "stop"
@@ -458,6 +498,10 @@ const deck: ReadonlyArray<Act> = [
   "cancel",
   "cancel",
   "retry",
+  "park",
+  "park",
+  "resolve",
+  "resolve",
   "due",
   "due",
   "grace",
@@ -496,6 +540,8 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   // A page may have been read before or after what arrives meanwhile.
   let page: { afterSeq: number; limit: number; read: ReadonlyArray<number> | undefined } | undefined
   let retry: RunId | undefined
+  let waiting: { readonly approvalId: ApprovalId; readonly runId: RunId } | undefined
+  let asked = 0
   let quiet: number | undefined
   const partTimers: Array<{ readonly key: string; readonly generation: number }> = []
 
@@ -510,6 +556,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   }
   const start = (command: Extract<LaneCommand, { _tag: "Start" }>) => {
     assert.isUndefined(current, "two unfenced runs at once")
+    assert.isUndefined(waiting, "a run beside one that waits for a person")
     const seqs = command.run.messages.map((message) => message.seq)
     const access = new Set(command.run.messages.map((message) => message.access))
     assert.strictEqual(access.size, 1, "unequal access in one run")
@@ -549,6 +596,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
           settleOpen(command.run.messages.map((message) => message.seq))
           if (current?.runId === command.run.runId) current.isEnding = true
           retry = undefined
+          if (waiting?.runId === command.run.runId) waiting = undefined
           break
         case "Inject":
           assert.strictEqual(current?.runId, command.runId)
@@ -587,7 +635,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
           partTimers.push(command)
           break
         case "ArmGrace":
-        case "CancelApproval":
+        case "ArmExpiry":
           break
       }
     }
@@ -655,6 +703,25 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         return ending("finished")
       case "retry":
         return current?.isEnding === true ? undefined : ending("retry")
+      case "park": {
+        if (current === undefined) return
+        const { runId, isEnding } = current
+        const id = approvalId(`a${++asked}`)
+        current = undefined
+        if (!isEnding) waiting = { runId, approvalId: id }
+        // Sometimes the decision is there before the lane hears of the question.
+        if (pick % 2 === 0 && !isEnding) {
+          waiting = undefined
+          post({ _tag: "ApprovalResolved", approvalId: id })
+        }
+        return post({ _tag: "RunParked", runId, approvalId: id, millis: 1000 })
+      }
+      case "resolve": {
+        if (waiting === undefined) return
+        const id = waiting.approvalId
+        waiting = undefined
+        return post({ _tag: "ApprovalResolved", approvalId: id })
+      }
       case "due":
         if (retry !== undefined) post({ _tag: "RetryDue", runId: retry })
         return
@@ -700,7 +767,8 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   // Let everything end: then no message may be left without an outcome, and the lane is forgotten.
   post({ _tag: "Resumed" })
   for (let turn = 0; turn < 4 * (seq + 4); turn++) {
-    for (const act of ["due", "load", "parts", "parts", "quiet", "end", "bury"] as const) perform(act, 0)
+    for (const act of ["due", "load", "parts", "parts", "quiet", "resolve", "end", "bury"] as const)
+      perform(act, 0)
   }
   assert.deepStrictEqual([...open], [], "a message was lost")
   assert.strictEqual(settled.size, seq)

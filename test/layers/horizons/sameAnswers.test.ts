@@ -22,7 +22,8 @@ import {
   finishOf,
   parkOf,
   placeAt,
-  startOf
+  startOf,
+  toolResult
 } from "../../contracts/MessageLog.contract.ts"
 
 const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: last }))
@@ -80,7 +81,14 @@ const unitOf = (
       return startOf(run, messages, at, time)
     case 5:
     case 6:
-      return { ...appendOf(run, draw.attempt, `e${index}`), place: at, at: time, ...steering }
+      return {
+        ...(draw.pick > 5
+          ? appendOf(run, draw.attempt, `e${index}`, toolResult(`c${draw.message}`))
+          : appendOf(run, draw.attempt, `e${index}`)),
+        place: at,
+        at: time,
+        ...steering
+      }
     case 7:
     case 8: {
       const finish = finishOf(run, Object.fromEntries(messages.map((id) => [id, outcomes[draw.pick % 4]!])), {
@@ -109,7 +117,7 @@ const unitOf = (
       return parkOf(run, draw.attempt, `p${index}`, {
         at,
         time,
-        call: `c${draw.pick}`,
+        call: `c${draw.message}`,
         ...(draw.pick === 0 ? { delivery: `q${index}` } : {})
       })
     case 14:

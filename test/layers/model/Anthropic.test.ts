@@ -147,6 +147,7 @@ describe("Anthropic", () => {
             settings: {
               system_prompt: "",
               tools: ["time.now"],
+              ask_before: [],
               max_steps: 4,
               run_timeout_s: 60,
               max_output_chars: 1_000
@@ -154,6 +155,7 @@ describe("Anthropic", () => {
             prompt: [{ role: "user", text: "what time is it?" }],
             params: {},
             pending: [],
+            decided: [],
             stepsDone: 0,
             steering: { isWaiting: () => false, take: () => waiting.shift() ?? [] },
             cutToolText: (text) => text,
