@@ -42,6 +42,18 @@ export const ModelParams = Schema.Struct({
 })
 export type ModelParams = typeof ModelParams.Type
 
+/** How long a part waits for its sender's next one, and when a batch of parts is full. */
+export const PartsWindow = Schema.Struct({
+  /** Quiet time after a part, ms; 0 lets every message through at once. */
+  waitMs: Schema.Number,
+  /** Longest time of a batch's first part, ms. */
+  maxWaitMs: Schema.Number,
+  maxParts: Schema.Number,
+  /** Of the joined text, UTF-16 units. */
+  maxChars: Schema.Number
+})
+export type PartsWindow = typeof PartsWindow.Type
+
 /** What the message says and what else its sender asked for. Stored with it as one JSON value. */
 export const MessageBody = Schema.Struct({
   text: Schema.String,
@@ -52,7 +64,9 @@ export const MessageBody = Schema.Struct({
   queue: Schema.optionalKey(
     Schema.Struct({
       mode: QueueMode,
-      /** Quiet time before a busy lane drains in collect mode, ms. */ debounceMs: Schema.Number
+      /** Quiet time before a busy lane drains in collect mode, ms. */ debounceMs: Schema.Number,
+      /** Present when it waits for its sender's next part: what was read back from the log is joined by the same rule. */
+      parts: Schema.optionalKey(PartsWindow)
     })
   ),
   /** It is a command: answered by the gateway at once, never by a model. */

@@ -144,7 +144,10 @@ export const make = Effect.gen(function* () {
       const isCommand = reading._tag === "Command"
       const text = reading._tag === "Directive" ? reading.text : received.body.text
       // How it is taken is settled here and stored, so that a restart does not change what was promised.
-      const queued = { ...received.body, text, queue: { mode, debounceMs } }
+      const patience = windowOf(inboundWindow.get(), received.identity.channel)
+      const window = isCommand || patience.waitMs <= 0 ? undefined : patience
+      const taken = { mode, debounceMs, ...(window === undefined ? {} : { parts: window }) }
+      const queued = { ...received.body, text, queue: taken }
       const message = { ...received, body: isCommand ? { ...received.body, command: true } : queued }
       const agent = agentOf(message.session)
       if (agents.get()[agent] === undefined) {
@@ -161,8 +164,6 @@ export const make = Effect.gen(function* () {
         if (known !== undefined) return known
       }
       const id = messageId(ids.next("msg"))
-      const patience = windowOf(inboundWindow.get(), message.identity.channel)
-      const window = patience.waitMs > 0 ? patience : undefined
       const starts = !isCommand && window === undefined && lanes.isFree(message.session)
       // What is durable is also told and queued: an impatient caller must not leave a message without its lane.
       return yield* Effect.uninterruptible(

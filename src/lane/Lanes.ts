@@ -34,7 +34,7 @@ import {
   type Run,
   type Waiting
 } from "./decide.ts"
-import type { Window } from "./gather.ts"
+import type { PartsWindow } from "#src/domain/Inbound.ts"
 import { Queue } from "./QueueSettings.ts"
 import * as RunDriver from "./RunDriver.ts"
 
@@ -62,7 +62,7 @@ export class Lanes extends Context.Service<
      * The one door: an accepted message goes to its lane, in this very turn. `begun`: its accept unit has begun its run
      * (`runOf` its id). `window`: how long it waits for its sender's next part, absent for not at all.
      */
-    readonly send: (key: SessionKey, message: MessageRow, begun: boolean, window?: Window) => void
+    readonly send: (key: SessionKey, message: MessageRow, begun: boolean, window?: PartsWindow) => void
     /** An accepted message that is a command: it is carried out at once, beside whatever its lane does. */
     readonly command: (message: MessageRow) => void
     /** The log has dropped these waiting messages: do not run them. */
@@ -265,7 +265,7 @@ export const make = Effect.gen(function* () {
       Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
     )
 
-  const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: Window) =>
+  const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: PartsWindow) =>
     post(key, { _tag: "Arrived", message, begun, ...(window === undefined ? {} : { window }) })
 
   const command = (message: MessageRow): void => {

@@ -9,6 +9,7 @@
  */
 import type { ApprovalId, MessageId, RunId } from "#src/domain/Ids.ts"
 import { runOf } from "#src/domain/Ids.ts"
+import type { PartsWindow } from "#src/domain/Inbound.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import { mayJoin, nextRun } from "./collect.ts"
@@ -19,7 +20,7 @@ import {
   type GatherState,
   initial as noParts,
   isEmpty,
-  type Window
+  regroup
 } from "./gather.ts"
 
 /** How a run or a waiting message is ended from outside. */
@@ -93,7 +94,7 @@ export type LaneEvent =
       readonly message: MessageRow
       readonly begun: boolean
       /** How long it waits for its sender's next part; absent for not at all. */
-      readonly window?: Window
+      readonly window?: PartsWindow
     }
   /** A timer of gathered parts. */
   | { readonly _tag: "PartsDue"; readonly key: string; readonly generation: number }
@@ -379,10 +380,15 @@ const loaded = (
   const unknown = messages.filter(
     (message) => message.seq > state.lastSeq && !known.has(message.id) && !isHeld(state, message.id)
   )
-  const fresh = [...started, ...unknown]
+  const groups = regroup(unknown)
+  const fresh = [...started, ...groups.flat()]
   const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0)
   const now: LaneState = {
     ...state,
+    batches: groups.reduce(
+      (batches, rows) => (rows.length === 1 ? batches : withBatch(batches, rows)),
+      state.batches
+    ),
     lastSeq,
     seenSeq: Math.max(state.seenSeq, lastSeq, newestSeq),
     beyond: more || state.loading === "again",
@@ -391,7 +397,9 @@ const loaded = (
   const newest = fresh
     .filter((message) => modeOf(message) === "interrupt")
     .toSorted((one, other) => other.seq - one.seq)[0]
-  const left = newest === undefined ? [] : fresh.filter((message) => message.seq < newest.seq)
+  const together = groups.find((rows) => rows.some((row) => row === newest)) ?? []
+  const isLeft = (row: MessageRow) => newest !== undefined && row.seq < newest.seq && !together.includes(row)
+  const left = fresh.filter(isLeft)
   if (newest === undefined || left.length === 0) return takeUp(now, [...state.queue, ...fresh], waiting)
   // An earlier process had not come to it: the newest interrupts what was before it.
   const ending: Ending = { outcome: "interrupted", by: newest.id }
@@ -399,7 +407,7 @@ const loaded = (
     [{ _tag: "Settle", messages: [...state.queue, ...left], ending }],
     takeUp(
       now,
-      fresh.filter((message) => message.seq >= newest.seq),
+      fresh.filter((row) => !isLeft(row)),
       waiting
     )
   )

@@ -7,24 +7,14 @@
  * Owns: which parts wait, for how long at most, and in which order one person's parts leave.
  * Does not own: being durable (each part is committed before it comes here), commands (they never come here), running (`decide`).
  */
+import type { PartsWindow } from "#src/domain/Inbound.ts"
 import { inboundDebounceMs } from "#src/domain/Queue.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import { mayJoin, routeKey } from "./collect.ts"
 import { inboundConfig, type InboundSettings } from "./QueueSettings.ts"
 
-/** How long a part waits for the next one, and when a batch is full. */
-export interface Window {
-  /** Quiet time after a part, ms; 0 lets every message through at once. */
-  readonly waitMs: number
-  /** Longest time of a batch's first part, ms. */
-  readonly maxWaitMs: number
-  readonly maxParts: number
-  /** Of the joined text, UTF-16 units. */
-  readonly maxChars: number
-}
-
 /** What the operator set for a channel. `override` is the channel's own wish for one message. */
-export const windowOf = (settings: InboundSettings, channel: string, override?: number): Window => ({
+export const windowOf = (settings: InboundSettings, channel: string, override?: number): PartsWindow => ({
   waitMs: inboundDebounceMs(inboundConfig(settings), channel, override),
   maxWaitMs: settings.max_wait_ms,
   maxParts: settings.max_parts,
@@ -48,7 +38,12 @@ export interface GatherState {
 
 export type GatherEvent =
   /** `immediate`: it is no text alone (media), so it waits for nothing. */
-  | { readonly _tag: "Part"; readonly row: MessageRow; readonly window: Window; readonly immediate: boolean }
+  | {
+      readonly _tag: "Part"
+      readonly row: MessageRow
+      readonly window: PartsWindow
+      readonly immediate: boolean
+    }
   | { readonly _tag: "Due"; readonly key: string; readonly generation: number }
   /** These have their outcome already (cancelled, dropped). */
   | { readonly _tag: "Withdrawn"; readonly ids: ReadonlySet<MessageRow["id"]> }
@@ -98,7 +93,7 @@ export const gather = (state: GatherState, event: GatherEvent): Gathering => {
 
 const keyOf = (row: MessageRow): string => JSON.stringify([row.sender, routeKey(row)])
 
-const part = (state: GatherState, row: MessageRow, window: Window, immediate: boolean): Gathering => {
+const part = (state: GatherState, row: MessageRow, window: PartsWindow, immediate: boolean): Gathering => {
   const key = keyOf(row)
   const size = row.body.text.length
   if (immediate || window.waitMs <= 0) {
@@ -121,7 +116,7 @@ const part = (state: GatherState, row: MessageRow, window: Window, immediate: bo
   return { state: full.state, commands: [...before.commands, ...full.commands] }
 }
 
-const begin = (state: GatherState, key: string, row: MessageRow, window: Window): Gathering => {
+const begin = (state: GatherState, key: string, row: MessageRow, window: PartsWindow): Gathering => {
   const isShort = window.waitMs < window.maxWaitMs
   const deadline = state.generation + 1
   const quiet = isShort ? deadline + 1 : deadline
@@ -138,7 +133,7 @@ const extend = (
   key: string,
   { parts, chars, deadline }: Batch,
   row: MessageRow,
-  window: Window
+  window: PartsWindow
 ): Gathering => {
   const isShort = window.waitMs < window.maxWaitMs
   const quiet = isShort ? state.generation + 1 : deadline
@@ -169,4 +164,32 @@ const withdraw = (state: GatherState, ids: ReadonlySet<MessageRow["id"]>): Gathe
     batches.set(key, { ...batch, parts, chars })
   }
   return { state: { ...state, batches }, commands: [] }
+}
+
+/**
+ * What messages read back from the log had been gathered to before the process ended, or would have been: the same rule, with the times
+ * they were accepted at. Each group is one message; a message that waited for nothing is a group of its own.
+ */
+export const regroup = (rows: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
+  const groups: Array<ReadonlyArray<MessageRow>> = []
+  let state = initial
+  let timers: ReadonlyArray<{ readonly at: number; readonly due: GatherEvent }> = []
+  const post = (now: number, event: GatherEvent) => {
+    const { state: next, commands } = gather(state, event)
+    state = next
+    for (const command of commands) {
+      if (command._tag === "Flush") groups.push(command.rows)
+      else timers = [...timers, { at: now + command.ms, due: { ...command, _tag: "Due" } }]
+    }
+  }
+  for (const row of rows) {
+    const now = row.acceptedAt
+    for (const { at, due } of timers.toSorted((a, b) => a.at - b.at)) if (at <= now) post(now, due)
+    timers = timers.filter(({ at }) => at > now)
+    const window = row.body.queue?.parts
+    if (window === undefined) groups.push([row])
+    else post(now, { _tag: "Part", row, window, immediate: false })
+  }
+  post(0, { _tag: "Release" })
+  return groups
 }

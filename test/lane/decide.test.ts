@@ -3,8 +3,9 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { type ApprovalId, approvalId, type RunId, runOf } from "#src/domain/Ids.ts"
+import type { PartsWindow } from "#src/domain/Inbound.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
-import { gathered, type Window } from "#src/lane/gather.ts"
+import { gathered } from "#src/lane/gather.ts"
 import {
   decide,
   initial,
@@ -18,12 +19,20 @@ import { rowOf } from "./rows.ts"
 
 type Mode = "collect" | "followup" | "steer" | "interrupt"
 
-const row = (seq: number, runId?: MessageRow["runId"], mode: Mode = "followup", guest = false): MessageRow =>
-  rowOf(seq, {
+const row = (
+  seq: number,
+  runId?: MessageRow["runId"],
+  mode: Mode = "followup",
+  guest = false,
+  parts?: PartsWindow
+): MessageRow => {
+  const queue = { mode, debounceMs: 1000, ...(parts === undefined ? {} : { parts }) }
+  return rowOf(seq, {
     runId,
     access: guest ? "guest" : "owner",
-    body: mode === "followup" ? {} : { queue: { mode, debounceMs: 1000 } }
+    body: mode === "followup" && parts === undefined ? {} : { queue }
   })
+}
 const run = (seq: number) => runOf(row(seq).id)
 const by = "ada"
 const a1 = approvalId("a1")
@@ -424,6 +433,28 @@ describe("decide, by mode", () => {
     }
   })
 
+  it("joins after a restart what had been gathered before it, by the times they came", () => {
+    const patience = { waitMs: 100, maxWaitMs: 1000, maxParts: 5, maxChars: 1000 }
+    const part = (seq: number, acceptedAt: number) => ({
+      ...row(seq, undefined, "followup", false, patience),
+      acceptedAt
+    })
+    const { commands } = play([
+      {
+        _tag: "Loaded",
+        messages: [part(1, 0), part(2, 50), part(3, 151), { ...row(4), acceptedAt: 900 }],
+        more: false
+      },
+      ended(1),
+      ended(3)
+    ])
+
+    assert.deepStrictEqual(
+      commands.map((command) => (command._tag === "Start" ? command.run.messages.map(({ seq }) => seq) : [])),
+      [[1, 2], [3], [4]]
+    )
+  })
+
   it("ends parts that wait when the lane is stopped, and a late timer finds nothing", () => {
     const { state, commands } = play([
       { _tag: "Arrived", message: row(1), begun: false, window: patience },
@@ -452,7 +483,7 @@ describe("decide, by mode", () => {
   })
 })
 
-const patience: Window = { waitMs: 300, maxWaitMs: 7500, maxParts: 3, maxChars: 100 }
+const patience: PartsWindow = { waitMs: 300, maxWaitMs: 7500, maxParts: 3, maxChars: 100 }
 
 type Act =
   | "followup"
@@ -641,8 +672,8 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
     }
   }
   const parts = new Set<number>()
-  const arrive = (mode: Mode, pick: number, window?: Window) => {
-    const message = row(++seq, undefined, mode, pick === 5)
+  const arrive = (mode: Mode, pick: number, window?: PartsWindow) => {
+    const message = row(++seq, undefined, mode, pick === 5, window)
     rows.set(seq, message)
     const begun = window === undefined && open.size === 0 && isFree(state)
     open.add(seq)

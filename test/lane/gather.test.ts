@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
+import type { PartsWindow } from "#src/domain/Inbound.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
   gather,
@@ -8,12 +9,11 @@ import {
   type GatherEvent,
   initial,
   isEmpty,
-  type Window,
   windowOf
 } from "#src/lane/gather.ts"
 import { rowOf } from "./rows.ts"
 
-const window: Window = { waitMs: 4, maxWaitMs: 20, maxParts: 12, maxChars: 50_000 }
+const window: PartsWindow = { waitMs: 4, maxWaitMs: 20, maxParts: 12, maxChars: 50_000 }
 
 // The interpreter: timers fire at their time, in the order they were armed.
 const makeWorld = () => {
@@ -43,7 +43,7 @@ const makeWorld = () => {
     }
     now = at
   }
-  const send = (row: MessageRow, own: Window = window, immediate = false) =>
+  const send = (row: MessageRow, own: PartsWindow = window, immediate = false) =>
     post({ _tag: "Part", row, window: own, immediate })
   const seqs = () => flushes.map(({ rows }) => rows.map(({ seq }) => seq))
   return { send, post, until, seqs, flushes, timers, state: () => state }
