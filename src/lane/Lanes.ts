@@ -16,7 +16,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { ApprovalState, Decision } from "#src/domain/Approval.ts"
 import { type ApprovalId, type MessageId, runOf } from "#src/domain/Ids.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
@@ -35,7 +35,7 @@ import {
   type Waiting
 } from "./decide.ts"
 import type { PartsWindow } from "#src/domain/Inbound.ts"
-import { Queue } from "./QueueSettings.ts"
+import { budgetsOf, Queue } from "./QueueSettings.ts"
 import * as RunDriver from "./RunDriver.ts"
 
 /** Time an interrupted run gets to end before its lane goes on without it. */
@@ -95,6 +95,17 @@ export class Lanes extends Context.Service<
   }
 >()("opencraw/lane/Lanes") {}
 
+const classes = ["main", "subagent", "cron"] as const satisfies ReadonlyArray<BudgetClass>
+
+/** What the runs of one class share. Waiting runs are served in the order they came; a lane has one at most. */
+interface Budget {
+  readonly permits: Semaphore.Semaphore
+  size: number
+  running: number
+}
+const makeBudget = (size: number): Effect.Effect<Budget> =>
+  Effect.map(Semaphore.make(size), (permits) => ({ permits, size, running: 0 }))
+
 interface Lane {
   readonly key: SessionKey
   state: LaneState
@@ -110,13 +121,23 @@ export const make = Effect.gen(function* () {
   const lanes = new Map<SessionKey, Lane>()
   const fibers = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(fibers)()
-  const permits = yield* Semaphore.make(queue.get().max_concurrency)
+  const budgets = {
+    main: yield* makeBudget(budgetsOf(queue.get()).main),
+    subagent: yield* makeBudget(budgetsOf(queue.get()).subagent),
+    cron: yield* makeBudget(budgetsOf(queue.get()).cron)
+  }
   /** Ends on their way to the log. A lane's next run waits for them: after a crash what had ended must not come back behind it. */
   const endings = new Map<SessionKey, Set<Fiber.Fiber<void>>>()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
 
   yield* queue.changes.pipe(
-    Stream.runForEach((settings) => Semaphore.resize(permits, settings.max_concurrency)),
+    Stream.runForEach((settings) =>
+      Effect.forEach(classes, (name) => {
+        const budget = budgets[name]
+        budget.size = budgetsOf(settings)[name]
+        return Semaphore.resize(budget.permits, budget.size)
+      })
+    ),
     Effect.forkScoped
   )
 
@@ -198,11 +219,13 @@ export const make = Effect.gen(function* () {
     const active = RunDriver.activate(run, (messageIds) =>
       post(lane.key, { _tag: "Steered", runId: run.runId, messageIds })
     )
+    const budget = budgets[budgetClassOf(lane.key)]
     lane.active = active
     idle.running++
+    budget.running++
     let end: RunDriver.End = "finished"
     const drive = Semaphore.withPermit(
-      permits,
+      budget.permits,
       Effect.suspend(() => (active.closed ? Effect.succeed(end) : driver.drive(active)))
     )
     const ended = endings.get(lane.key)
@@ -214,6 +237,7 @@ export const make = Effect.gen(function* () {
         Effect.onExit((exit) =>
           Effect.sync(() => {
             idle.running--
+            budget.running--
             // A defect must not wedge the lane: the run begins again, and its attempts are counted.
             if (exit._tag === "Failure" && !active.closed && !idle.draining) end = "retry"
             if (!idle.draining) post(lane.key, endEvent(run, end))
@@ -287,6 +311,7 @@ export const make = Effect.gen(function* () {
       _tag: "Loaded",
       messages,
       more: rows.length > limit,
+      readUpTo: page.at(-1)?.seq ?? 0,
       started,
       newestSeq: rows.at(-1)?.seq ?? 0,
       ...(waits === undefined ? {} : { parked: waits })
@@ -299,13 +324,9 @@ export const make = Effect.gen(function* () {
 
   const isKeyFree = (key: SessionKey): boolean => {
     const lane = lanes.get(key)
+    const { running, size } = budgets[budgetClassOf(key)]
     // A run that would wait for a permit has not begun, and an attempt is counted when it has.
-    return (
-      !idle.draining &&
-      idle.running < queue.get().max_concurrency &&
-      !endings.has(key) &&
-      (lane === undefined || isFree(lane.state))
-    )
+    return !idle.draining && running < size && !endings.has(key) && (lane === undefined || isFree(lane.state))
   }
 
   const stop = Effect.fn("Lanes.stop")(function* (key: SessionKey, by: string) {
@@ -353,9 +374,14 @@ export const make = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const rows = yield* log.approvals({ tenant: local, limit: maxOpen })
     return new Map(
-      rows.map(({ place, runId, id, expiresAt }) => [
+      rows.map(({ place, runId, id, createdAt, expiresAt }) => [
         place.session,
-        { runId, approvalId: id, millis: Math.max(0, expiresAt - now) }
+        // A clock that was set back meanwhile does not make anybody wait longer than was promised.
+        {
+          runId,
+          approvalId: id,
+          millis: Math.min(expiresAt - createdAt, Math.max(0, expiresAt - now))
+        }
       ])
     )
   })

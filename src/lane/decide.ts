@@ -103,6 +103,8 @@ export type LaneEvent =
       readonly _tag: "Loaded"
       readonly messages: ReadonlyArray<MessageRow>
       readonly more: boolean
+      /** Where the page ends, when that is not at the last of `messages`: commands in it are not the lane's. */
+      readonly readUpTo?: number
       readonly started?: ReadonlyArray<MessageRow>
       /** Highest seq that was open in the log, when that is not the last of `messages`: a stop ends up to there. */
       readonly newestSeq?: number
@@ -373,7 +375,14 @@ const armQuiet = (state: LaneState, millis: number): Decision => {
 
 const loaded = (
   state: LaneState,
-  { messages, more, started = [], newestSeq = 0, parked: waiting }: Extract<LaneEvent, { _tag: "Loaded" }>
+  {
+    messages,
+    more,
+    readUpTo = 0,
+    started = [],
+    newestSeq = 0,
+    parked: waiting
+  }: Extract<LaneEvent, { _tag: "Loaded" }>
 ): Decision => {
   // What was steered or resumed past the log's messages is in memory already.
   const known = new Set(started.map((row) => row.id))
@@ -382,7 +391,7 @@ const loaded = (
   )
   const groups = regroup(unknown)
   const fresh = [...started, ...groups.flat()]
-  const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0)
+  const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0, readUpTo)
   const now: LaneState = {
     ...state,
     batches: groups.reduce(
@@ -397,7 +406,11 @@ const loaded = (
   const newest = fresh
     .filter((message) => modeOf(message) === "interrupt")
     .toSorted((one, other) => other.seq - one.seq)[0]
-  const together = groups.find((rows) => rows.some((row) => row === newest)) ?? []
+  // Parts of the newest message came before it, and are not interrupted by it.
+  const together =
+    newest?.runId === undefined
+      ? (groups.find((rows) => rows.some((row) => row === newest)) ?? [])
+      : fresh.filter((row) => row.runId === newest.runId)
   const isLeft = (row: MessageRow) => newest !== undefined && row.seq < newest.seq && !together.includes(row)
   const left = fresh.filter(isLeft)
   if (newest === undefined || left.length === 0) return takeUp(now, [...state.queue, ...fresh], waiting)

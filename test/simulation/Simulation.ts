@@ -17,7 +17,7 @@ import * as Scope from "effect/Scope"
 import * as Settings from "#layers/platform/Settings.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import { Ids, type MessageId } from "#src/domain/Ids.ts"
+import { type ApprovalId, Ids, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import { local } from "#src/domain/Tenant.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
@@ -73,7 +73,8 @@ class Simulation {
     this.plan = planOf(seed)
     this.ledger = new Ledger(this.world)
     this.disk = new Disk(this.world, this.ledger, store, this.plan.latency)
-    this.outside = new Outside(this.world, this.ledger, this.disk, this.plan.moods, this.plan.budget)
+    this.outside = new Outside(this.world, this.ledger, this.disk, this.plan.moods, this.plan.budgets)
+    this.ledger.onAsked = (approval) => this.#ask(approval.id, approval.session)
     this.disk.onPassing = (moment) => this.#pass(moment)
   }
 
@@ -269,6 +270,27 @@ class Simulation {
     }
   }
 
+  /** A person who is asked decides some time later, or never. */
+  #ask(id: ApprovalId, session: string): void {
+    const { world } = this
+    const decision = world.random.weighted({ approved: 5, denied: 2, expired: 3 })
+    if (decision === "expired") return
+    const decide = (): void => {
+      const { gateway } = this
+      if (gateway === undefined) return world.after(1_000, decide)
+      world.note(session, `somebody says: ${id} is ${decision}`)
+      gateway
+        .run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.resolve(id, decision, "ada")))
+        .addObserver((exit) => {
+          if (!gateway.life.alive) return
+          // Lost power may have taken the question with it.
+          const state = exit._tag === "Success" ? exit.value : undefined
+          world.check(state !== "pending", session, () => `${id} is decided, not pending`)
+        })
+    }
+    world.after(world.random.between(0, 8_000), decide)
+  }
+
   #spoil(mood: "full" | "busy" | "broken", millis: number): void {
     this.world.note("disk", `is ${mood}`)
     this.disk.mood = mood
@@ -392,6 +414,8 @@ class Simulation {
       )
     }
     for (const delivery of ledger.deliveries.values()) this.#checkDelivery(delivery)
+    for (const { id, session, state } of ledger.approvals.values())
+      world.check(state !== "pending", session, () => `${id} is decided or given up in the end`)
     for (const session of this.plan.sessions) await this.#checkTranscript(session)
     const lanes = Effect.runSync(Context.get(gateway.doors, Lanes.Lanes).list)
     world.check(
@@ -453,7 +477,8 @@ class Simulation {
       world.check(times <= 1, session, () => `${message.clientId} is answered once, not ${times} times`)
       const isAnswered = mine.some((one) => one.run === message.run && one.outcome === "answered")
       const isJoined =
-        message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered"
+        !message.isCommand &&
+        (message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered")
       world.check(
         isJoined && isAnswered ? times === 1 : times === 0 || isJoined,
         session,
@@ -476,7 +501,7 @@ class Simulation {
   /** As many runs as the budget allows begin at once: every permit was given back. */
   async #checkPermits(gateway: Gateway): Promise<void> {
     const { world, outside } = this
-    const width = Math.min(this.plan.budget, 4)
+    const width = Math.min(this.plan.budgets.main, 4)
     outside.gate = width
     for (let number = 1; number <= width; number++) {
       const session = `agent:main:permit${number}` as Plan["sessions"][number]
