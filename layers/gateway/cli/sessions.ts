@@ -1,4 +1,4 @@
-/** `opencraw sessions ...`, `trace`, `lanes` and `open`: what the running gateway knows. */
+/** `opencraw sessions ...`, `trace`, `lanes`, `approvals` and `open`: what the running gateway knows. */
 import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline/promises"
 import * as Effect from "effect/Effect"
@@ -148,5 +148,26 @@ export const lanes = Effect.fn("cli.lanes")(function* (given: Given) {
   const found = yield* client.call(LaneList, "GET", "/api/v1/os/lanes")
   if (given.values.has("json")) printJson(found)
   else print(render.lanes(found.lanes))
+  return exitCodes.ok
+})
+
+const ApprovalList = Schema.Struct({ approvals: Schema.Array(Api.Approval) })
+
+export const approvals = Effect.fn("cli.approvals")(function* (given: Given) {
+  const client = yield* connect(given)
+  const found = yield* client.call(ApprovalList, "GET", "/api/v1/os/approvals?limit=1000")
+  if (given.values.has("json")) printJson(found)
+  else print(render.approvals(found.approvals))
+  return exitCodes.ok
+})
+
+/** `approve` and `deny`: the command's name is the decision. */
+export const decide = Effect.fn("cli.decide")(function* (given: Given) {
+  const client = yield* connect(given)
+  const id = wordOf(given, "APPROVAL")
+  const path = `/api/v1/os/approvals/${encodeURIComponent(id)}`
+  const found = yield* client.call(Api.DecidedApproval, "POST", path, { decision: given.command.name })
+  if (given.values.has("json")) printJson({ id, ...found })
+  else print(`${render.plain(id)} is ${found.state}.\n`)
   return exitCodes.ok
 })

@@ -88,7 +88,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "chat",
     about: "talk in the terminal",
     details:
-      "Answers stream. While it is away, it connects again and nothing is lost. In it: /stop, /session KEY, /trace, /help, /quit.",
+      "Answers stream. While it is away, it connects again and nothing is lost. In it: /stop, /session KEY, /trace, /help, /quit, and the gateway's own commands.",
     arguments: [],
     flags: [session, config],
     examples: [
@@ -213,6 +213,27 @@ export const commands: ReadonlyArray<Command> = [
     arguments: [],
     flags: [config, json],
     examples: [{ line: "opencraw lanes", about: "running, waiting, and how many messages wait" }]
+  },
+  {
+    name: "approvals",
+    about: "show the tool calls that wait for a decision",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw approvals", about: "what is asked, where, and until when" }]
+  },
+  {
+    name: "approve",
+    about: "let an agent make the call it asked for",
+    arguments: [one("APPROVAL", "its id, as `approvals` prints it")],
+    flags: [config, json],
+    examples: [{ line: "opencraw approve apr_01J8", about: "the run goes on with it" }]
+  },
+  {
+    name: "deny",
+    about: "refuse the call an agent asked for",
+    arguments: [one("APPROVAL", "its id, as `approvals` prints it")],
+    flags: [config, json],
+    examples: [{ line: "opencraw deny apr_01J8", about: "the run goes on without it" }]
   },
   {
     name: "completions",

@@ -102,6 +102,20 @@ export const lanes = (list: ReadonlyArray<typeof Api.Lane.Type>): string =>
         list.map((lane) => [lane.session_key, lane.phase, String(lane.depth), String(lane.fenced)])
       )
 
+export const approvals = (list: ReadonlyArray<typeof Api.Approval.Type>): string =>
+  list.length === 0
+    ? "Nothing waits for a decision.\n"
+    : table(
+        ["APPROVAL", "SESSION", "UNTIL", "TOOL", "ARGUMENTS"],
+        list.map((one) => [
+          one.id,
+          one.session_key,
+          `${isoOf(one.expires_at).slice(0, 19).replace("T", " ")}Z`,
+          plain(one.tool),
+          plain(one.arguments).replaceAll("\n", " ")
+        ])
+      )
+
 const marks = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const
 
 /** Checks, the failed ones last, where the eye is. */
