@@ -98,6 +98,8 @@ export type LaneEvent =
     }
   /** A timer of gathered parts. */
   | { readonly _tag: "PartsDue"; readonly key: string; readonly generation: number }
+  /** After a restart: all that is open in the log is being read, and comes as `Loaded`. What arrives meanwhile stays behind it. */
+  | { readonly _tag: "TakingUp" }
   /** `started`: after a restart, those that a run had taken, wherever they stand; their runs are resumed before all else. */
   | {
       readonly _tag: "Loaded"
@@ -178,6 +180,8 @@ export interface Decision {
   readonly commands: ReadonlyArray<LaneCommand>
 }
 
+const noBatches: ReadonlyMap<MessageId, MessageId> = new Map()
+
 export const initial = (buffer: number): LaneState => ({
   phase: { _tag: "Idle" },
   queue: [],
@@ -189,7 +193,7 @@ export const initial = (buffer: number): LaneState => ({
   singlyUpTo: 0,
   generation: 0,
   parts: noParts,
-  batches: new Map(),
+  batches: noBatches,
   fenced: [],
   paused: false,
   buffer
@@ -218,6 +222,8 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
       return arrived(state, event)
     case "PartsDue":
       return gatherInto(state, { _tag: "Due", key: event.key, generation: event.generation })
+    case "TakingUp":
+      return keep({ ...state, loading: "yes" })
     case "Loaded":
       return loaded(state, event)
     case "RunEnded":
@@ -480,7 +486,7 @@ const next = (state: LaneState): Decision => {
   if (now.phase._tag === "Idle" && !now.paused && now.quiet === undefined && now.queue.length > 0) {
     const { run, singlyUpTo } = firstRun(now)
     const queue = now.queue.slice(run.messages.length)
-    const batches = queue.length === 0 ? initial(0).batches : now.batches
+    const batches = queue.length === 0 ? noBatches : now.batches
     const begun = begin({ ...now, singlyUpTo, queue, batches }, run, 0)
     now = begun.state
     commands.push(...begun.commands)
@@ -503,12 +509,11 @@ const firstRun = ({
     const messages = takeWhile(queue, (row) => row.runId === head.runId)
     return { run: { runId: head.runId, messages, begun: false }, singlyUpTo }
   }
-  const alike = takeWhile(queue, (row) => row.runId === undefined && modeOf(row) === modeOf(head))
+  // Read only by the modes that join: what waits may be long, and is looked at for each run.
+  const alike = () => takeWhile(queue, (row) => row.runId === undefined && modeOf(row) === modeOf(head))
   const first = batches.get(head.id)
-  const together = takeWhile(
-    alike,
-    (row) => row === head || (first !== undefined && batches.get(row.id) === first)
-  )
+  const together = () =>
+    first === undefined ? [head] : takeWhile(alike(), (row) => batches.get(row.id) === first)
   const run = (messages: ReadonlyArray<MessageRow>): Run => ({
     runId: runOf(head.id),
     messages,
@@ -516,15 +521,15 @@ const firstRun = ({
   })
   switch (modeOf(head)) {
     case "collect": {
-      const next = nextRun(alike, singlyUpTo)
-      const messages = next === undefined || next.messages.length === 1 ? together : next.messages
+      const next = nextRun(alike(), singlyUpTo)
+      const messages = next === undefined || next.messages.length === 1 ? together() : next.messages
       return { run: run(messages), singlyUpTo: next?.singlyUpTo ?? singlyUpTo }
     }
     case "steer":
-      return { run: run(takeWhile(alike, (row) => mayJoin(head, row))), singlyUpTo }
+      return { run: run(takeWhile(alike(), (row) => mayJoin(head, row))), singlyUpTo }
     case "followup":
     case "interrupt":
-      return { run: run(together), singlyUpTo }
+      return { run: run(together()), singlyUpTo }
   }
 }
 
@@ -675,7 +680,7 @@ const endWaiting = (
       ...state,
       phase: phase._tag === "Running" ? { ...phase, steering: [] } : phase,
       queue: [],
-      batches: initial(0).batches,
+      batches: noBatches,
       // Timers of the parts that are gone must find nothing.
       parts: { ...noParts, generation: state.parts.generation },
       beyond: false,

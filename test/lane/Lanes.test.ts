@@ -117,6 +117,34 @@ describe("Lanes", () => {
     }).pipe(Effect.provide(oneByOne({ script: [[hang], "quick"] })))
   )
 
+  it.effect("what is new does not wait behind all that an earlier process left open", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog.MessageLog
+      const hanging = { script: () => [hang], config: { queue: { max_concurrency: 4 } } }
+      yield* Effect.gen(function* () {
+        for (let at = 0; at < 10; at++) {
+          const session = `agent:main:old-${at}` as SessionKey
+          yield* submit(`old ${at}`, { session })
+        }
+        yield* settle
+      }).pipe(on(log, hanging))
+
+      yield* Effect.gen(function* () {
+        const found = yield* (yield* Lanes.Lanes).recover
+        yield* settle
+        yield* submit("new")
+        yield* settle
+
+        assert.strictEqual(found, 10)
+        const { requests } = yield* ScriptedModel.ModelScript
+        assert.deepStrictEqual(
+          requests().map(({ messages }) => messages.at(-1)?.text),
+          ["say old 0", "say old 1", "say old 2", "say new"]
+        )
+      }).pipe(on(log, hanging))
+    }).pipe(Effect.provide(MemoryMessageLog.layer))
+  )
+
   it.effect("runs at most as many at once as the budget allows", () =>
     Effect.gen(function* () {
       yield* submit("1")
