@@ -29,6 +29,8 @@ import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
+import { chainOf } from "#src/model/modelRef.ts"
+import { ModelRules } from "#src/model/ModelSettings.ts"
 import { chunk } from "#src/outbound/chunk.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
@@ -57,6 +59,8 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** Another model than wished for answers, and why. */
+  changed: Extract<RunEvent, { readonly _tag: "ModelChanged" }> | undefined
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
   inbox: ReadonlyArray<MessageLog.MessageRow>
   taken: ReadonlyArray<MessageLog.MessageRow>
@@ -103,6 +107,7 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
+  changed: undefined,
   inbox: [],
   taken: [],
   hasSteered: false,
@@ -132,6 +137,7 @@ export const make = Effect.gen(function* () {
   const feed = yield* Feed.Feed
   const ids = yield* Ids
   const agents = yield* Agents
+  const rules = yield* ModelRules
   const contextWindow = yield* ContextWindow
   const failpoint = yield* Failpoint
   const approvalTimes = yield* ApprovalTimes
@@ -220,6 +226,7 @@ export const make = Effect.gen(function* () {
       session: place.session,
       settings,
       model,
+      fallbacks: chainOf({ primary: model, fallbacks: settings.fallbacks ?? [], allow: rules.get().allow }).slice(1),
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
@@ -256,6 +263,10 @@ export const make = Effect.gen(function* () {
         failpoint("mid-stream")
         return Effect.void
       }
+      case "ModelChanged":
+        return Effect.sync(() => {
+          active.changed = event
+        })
       case "StepFinished":
         return append(
           active,

@@ -25,6 +25,7 @@ import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import { layerForgetful } from "#src/model/ModelHealth.ts"
 import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
 import { Ledger } from "./Ledger.ts"
@@ -96,6 +97,7 @@ class Simulation {
         Layer.mergeAll(
           Layer.succeed(MessageLog, this.disk.logOf(life)),
           Layer.succeed(Ids, this.#idsOf()),
+          layerForgetful,
           this.outside.layer(life).pipe(Layer.provideMerge(System.registries)),
           Settings.layerFrom(this.plan.config).pipe(Layer.orDie)
         )
