@@ -58,7 +58,9 @@ export const layerOn = <A, E>(
         ScriptedModel.layer(script),
         ModelHealth.layerForgetful,
         layerIds,
-        Settings.layerFrom({ general: { model: "demo/demo" }, models: { attempts: 1 }, ...config }).pipe(Layer.orDie)
+        Settings.layerFrom({ general: { model: "demo/demo" }, models: { attempts: 1 }, ...config }).pipe(
+          Layer.orDie
+        )
       )
     )
   )

@@ -308,7 +308,10 @@ const modelsIn = (agents: Agents, { aliases }: ModelsSettings, raw: Table): Read
   ...Object.entries(agents).flatMap(([name, { model = demoModel, fallbacks = [] }]) => {
     const path = modelPath(name, raw)
     const beside = path.replace(/model$/, "fallbacks")
-    return [{ path, model }, ...fallbacks.map((each, index) => ({ path: `${beside}[${index}]`, model: each }))]
+    return [
+      { path, model },
+      ...fallbacks.map((each, index) => ({ path: `${beside}[${index}]`, model: each }))
+    ]
   }),
   ...Object.entries(aliases).map(([alias, model]) => ({ path: pathOf(["models", "aliases", alias]), model }))
 ]
@@ -404,7 +407,12 @@ const profileProblems = (providers: ProviderMap, env: Environment): ReadonlyArra
     ...profile_order.flatMap((profile, index) =>
       Object.hasOwn(profiles, profile)
         ? []
-        : [{ path: `${pathOf(["providers", name, "profile_order"])}[${index}]`, problem: "is no profile of it" }]
+        : [
+            {
+              path: `${pathOf(["providers", name, "profile_order"])}[${index}]`,
+              problem: "is no profile of it"
+            }
+          ]
     )
   ])
 

@@ -202,20 +202,18 @@ export const make = Effect.gen(function* () {
       },
       promptTokens: () => tokensOf(input, messages)
     }
-    return models
-      .stream({ messages: [...messages], tools: specs, params: input.params }, watch)
-      .pipe(
-        Stream.takeWhile(() => progress.written <= input.settings.max_output_chars),
-        Stream.filterMap((event) => toDelta(event, now, progress)),
-        Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
-        Stream.concat(
-          Stream.suspend(() => {
-            if (progress.written <= input.settings.max_output_chars) return Stream.empty
-            now.ended = false
-            return failed(tooLong, now.text, now.usage)
-          })
-        )
+    return models.stream({ messages: [...messages], tools: specs, params: input.params }, watch).pipe(
+      Stream.takeWhile(() => progress.written <= input.settings.max_output_chars),
+      Stream.filterMap((event) => toDelta(event, now, progress)),
+      Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
+      Stream.concat(
+        Stream.suspend(() => {
+          if (progress.written <= input.settings.max_output_chars) return Stream.empty
+          now.ended = false
+          return failed(tooLong, now.text, now.usage)
+        })
       )
+    )
   }
 
   return Agent.of({ run })

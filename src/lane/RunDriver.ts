@@ -25,6 +25,7 @@ import { type ApprovalId, approvalId, deliveryId, Ids, type MessageId, type RunI
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
@@ -39,6 +40,9 @@ import type { Ending, Run } from "./decide.ts"
 
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
+
+/** Sessions of which it is remembered that another model answers. */
+const maxNoted = 10_000
 
 /** How long a unit that must not be lost waits while the store refuses it. */
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
@@ -138,6 +142,8 @@ export const make = Effect.gen(function* () {
   const ids = yield* Ids
   const agents = yield* Agents
   const rules = yield* ModelRules
+  /** By session, the model that answered last when it was not the wished-for one. */
+  const lastChange = new Map<SessionKey, string>()
   const contextWindow = yield* ContextWindow
   const failpoint = yield* Failpoint
   const approvalTimes = yield* ApprovalTimes
@@ -226,7 +232,11 @@ export const make = Effect.gen(function* () {
       session: place.session,
       settings,
       model,
-      fallbacks: chainOf({ primary: model, fallbacks: settings.fallbacks ?? [], allow: rules.get().allow }).slice(1),
+      fallbacks: chainOf({
+        primary: model,
+        fallbacks: settings.fallbacks ?? [],
+        allow: rules.get().allow
+      }).slice(1),
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
@@ -402,10 +412,17 @@ export const make = Effect.gen(function* () {
     const newest = active.run.messages.at(-1)!
     const id = ids.next("ent")
     const isSilent = text.trim() === ""
+    const beside = isSilent ? undefined : modelNotice(active)
     yield* finish(active, {
       attempt: active.attempt,
       isAnswer: true,
-      entries: [{ id, entry: { v: 1, kind: "assistant", text } }],
+      entries: [
+        ...(beside === undefined
+          ? []
+          : [{ id: beside.entryId, entry: { v: 1 as const, kind: "notice" as const, text: beside.text } }]),
+        { id, entry: { v: 1, kind: "assistant", text } }
+      ],
+      ...(beside === undefined ? {} : { beside }),
       endings: active.run.messages.map((message) =>
         message === newest
           ? { messageId: message.id, outcome: isSilent ? ("silent" as const) : ("answered" as const) }
@@ -415,6 +432,20 @@ export const make = Effect.gen(function* () {
       usage
     })
   })
+
+  /** One line when another model answers than the one before in this session, and when the wished-for one is back. */
+  const modelNotice = ({ place, changed }: ActiveRun) => {
+    const before = lastChange.get(place.session)
+    if (before === changed?.to) return undefined
+    lastChange.delete(place.session)
+    if (changed !== undefined) lastChange.set(place.session, changed.to)
+    if (lastChange.size > maxNoted) lastChange.delete(lastChange.keys().next().value!)
+    const text =
+      changed === undefined
+        ? "The usual model answers again."
+        : `${changed.to} answered, because ${changed.from} could not: ${changed.why}.`
+    return { entryId: ids.next("ent"), text }
+  }
 
   const fail = Effect.fnUntraced(function* (
     active: ActiveRun,
@@ -530,6 +561,8 @@ export const make = Effect.gen(function* () {
     readonly told:
       | { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
       | undefined
+    /** A line of the gateway's own that goes before it. */
+    readonly beside?: { readonly entryId: string; readonly text: string }
     readonly usage: Usage.Usage
     readonly failure?: Failure
   }
@@ -542,8 +575,11 @@ export const make = Effect.gen(function* () {
         active.ending = true
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
-        const { told } = closing
-        const deliveries = told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure })
+        const { beside, told } = closing
+        const deliveries = [
+          ...(beside === undefined ? [] : parcels(route, { ...beside, isShown: false })),
+          ...(told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure }))
+        ]
         const total = Usage.add(active.usage, closing.usage)
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
@@ -567,6 +603,18 @@ export const make = Effect.gen(function* () {
             active,
             committed.endings.filter(({ outcome }) => outcome === "steered").map(({ messageId }) => messageId)
           )
+        }
+        if (beside !== undefined) {
+          feed.publish(place.session, {
+            _tag: "Message",
+            id: beside.entryId,
+            runId: run.runId,
+            seq: committed.seqs[0] ?? 0,
+            answers: [],
+            messageIds: [],
+            text: beside.text,
+            usage: Usage.none
+          })
         }
         if (closing.told !== undefined && !closing.told.isFailure) {
           feed.publish(place.session, {

@@ -97,6 +97,8 @@ export interface ModelRun {
   ) => Stream.Stream<ModelEvent, ModelError | ModelsExhausted>
   /** Undefined while the wished-for model answers. */
   readonly change: () => Change | undefined
+  /** What became of the models that did not answer, each with its cause. `now` tells which of them still rest. */
+  readonly attempts: (now: number) => ReadonlyArray<Plan.Attempt>
 }
 
 export class Failover extends Context.Service<
@@ -170,6 +172,9 @@ export const make = Effect.gen(function* () {
     let current: number | undefined
     let waitedMs = 0
 
+    const attempts = (now: number): ReadonlyArray<Plan.Attempt> =>
+      plan === undefined ? [] : [...plan.attempts, ...left(plan, now)]
+
     const stream: ModelRun["stream"] = (request, step) => {
       const proceed = (): Stream.Stream<ModelEvent, ModelError | ModelsExhausted> =>
         Stream.unwrap(Effect.map(Clock.currentTimeMillis, choose))
@@ -189,7 +194,7 @@ export const make = Effect.gen(function* () {
             return Stream.unwrap(Effect.as(Effect.sleep(delay), proceed()))
           }
           case "GiveUp":
-            return Stream.fail(new ModelsExhausted({ attempts: [...plan.attempts, ...left(plan, now)] }))
+            return Stream.fail(new ModelsExhausted({ attempts: attempts(now) }))
         }
       }
 
@@ -245,10 +250,8 @@ export const make = Effect.gen(function* () {
         return Stream.empty
       }
 
-      const whyNot = (reference: string, now: number): string => {
-        const attempts = [...plan!.attempts, ...left(plan!, now)]
-        return attempts.find((attempt) => attempt.model === reference)?.told ?? "it was not available"
-      }
+      const whyNot = (reference: string, now: number): string =>
+        attempts(now).find((attempt) => attempt.model === reference)?.told ?? "it was not available"
 
       const onFailure = (
         position: number,
@@ -301,7 +304,7 @@ export const make = Effect.gen(function* () {
       return proceed()
     }
 
-    return { stream, change: () => change }
+    return { stream, change: () => change, attempts }
   }
 
   /** Models that were not asked at all: one line each, however many credentials they have. */

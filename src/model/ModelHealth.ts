@@ -38,7 +38,10 @@ export class HealthStore extends Context.Service<
 >()("opencraw/model/ModelHealth/HealthStore") {}
 
 /** Keeps nothing: for tests and programs that end soon. */
-export const layerForgetful = Layer.succeed(HealthStore)({ load: Effect.succeed({}), save: () => Effect.void })
+export const layerForgetful = Layer.succeed(HealthStore)({
+  load: Effect.succeed({}),
+  save: () => Effect.void
+})
 
 /** Something at rest, for people. */
 export interface Resting {
@@ -108,14 +111,22 @@ export const make = Effect.gen(function* () {
   const table = new Map(Object.entries(loaded))
   const probes = new Map<string, number>()
   const changed = yield* Queue.sliding<void>(1)
+  let isSaved = true
 
-  const save = Effect.suspend(() => store.save(Object.fromEntries(table))).pipe(
-    Effect.catchTags({ HealthStoreError: (error) => Effect.logWarning(error.message) })
+  const save = Effect.suspend(() => {
+    if (isSaved) return Effect.void
+    isSaved = true
+    return store.save(Object.fromEntries(table))
+  }).pipe(
+    Effect.catchTags({ HealthStoreError: (error) => Effect.logWarning(error.message) }),
+    Effect.uninterruptible
   )
-  yield* Effect.addFinalizer(() =>
-    Effect.flatMap(Queue.size(changed), (waiting) => (waiting > 0 ? save : Effect.void))
-  )
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(changed), Effect.uninterruptible(save))))
+  yield* Effect.addFinalizer(() => save)
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(changed), save)))
+  const keep = () => {
+    isSaved = false
+    Queue.offerUnsafe(changed, undefined)
+  }
 
   const put = (key: string, health: Health) => {
     if (health.errorCount === 0 && health.lastUsedAt === undefined) table.delete(key)
@@ -154,7 +165,7 @@ export const make = Effect.gen(function* () {
       const key = keys[reach](candidate)
       probes.delete(key)
       put(key, failed(table.get(key) ?? healthy, reason, now, ladderOf(rules.get()), notBefore))
-      Queue.offerUnsafe(changed, undefined)
+      keep()
     },
     succeeded: (candidate, now, takesTurns) => {
       for (const reach of reaches) {
@@ -163,7 +174,7 @@ export const make = Effect.gen(function* () {
         if (health === undefined || health.errorCount === 0) continue
         probes.delete(key)
         put(key, succeeded(health))
-        Queue.offerUnsafe(changed, undefined)
+        keep()
       }
       if (!takesTurns) return
       const key = keys.profile(candidate)

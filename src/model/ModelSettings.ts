@@ -17,7 +17,7 @@ export const ModelsSettingsSchema = Schema.Struct({
   aliases: withDefault(
     Schema.Record(Schema.String, Schema.String),
     {},
-    "Short names of models: fast = \"openai/gpt-5-mini\""
+    'Short names of models: fast = "openai/gpt-5-mini"'
   ),
   allow: withDefault(
     Schema.Array(Schema.String),
@@ -34,7 +34,11 @@ export const ModelsSettingsSchema = Schema.Struct({
     3,
     "Most calls of one model for one step while it fails in passing, before the next is tried"
   ),
-  retry_min_ms: withDefault(wholeNumber(0), 1000, "Time before the second call, doubled for each further one, ms"),
+  retry_min_ms: withDefault(
+    wholeNumber(0),
+    1000,
+    "Time before the second call, doubled for each further one, ms"
+  ),
   retry_max_ms: withDefault(
     wholeNumber(0),
     30_000,
@@ -45,7 +49,11 @@ export const ModelsSettingsSchema = Schema.Struct({
     60,
     "Longest wait for a resting model when no other is left, seconds; never beyond the run's own deadline"
   ),
-  failure_window_h: withDefault(wholeNumber(1), 24, "Failures are counted anew when the last is longer ago, hours"),
+  failure_window_h: withDefault(
+    wholeNumber(1),
+    24,
+    "Failures are counted anew when the last is longer ago, hours"
+  ),
   billing_backoff_h: withDefault(
     wholeNumber(1),
     5,

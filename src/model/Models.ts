@@ -135,8 +135,7 @@ export const unusable = (
     if (settings.base_url === undefined) return told("no_address")
     if (!isWebAddress(settings.base_url)) return told("bad_address")
     const usual = Object.values<ProviderSettings>(builtIn).find((one) => one.base_url === settings.base_url)
-    const hasKey =
-      settings.api_key !== undefined || profilesOf(settings).some(({ hasSecret }) => hasSecret)
+    const hasKey = settings.api_key !== undefined || profilesOf(settings).some(({ hasSecret }) => hasSecret)
     return usual?.api_key_env !== undefined && !hasKey
       ? told("no_key", settings.api_key_env ?? usual.api_key_env)
       : []

@@ -29,7 +29,8 @@ export const ProviderSettingsSchema = Schema.Struct({
       "Several credentials by name, each with api_key or api_key_env. They take turns; a session keeps the one that answered it"
   }),
   profile_order: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
-    description: "Names of profiles in the order in which they are used, instead of turns; others are not used"
+    description:
+      "Names of profiles in the order in which they are used, instead of turns; others are not used"
   }),
   idle_timeout_ms: withDefault(wholeNumber(100), 120_000, "Longest silence within an answer, ms")
 })

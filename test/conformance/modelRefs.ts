@@ -18,11 +18,7 @@ const answer = (input: Input): unknown => {
   const aliases = Object.entries(input.models).flatMap(([reference, { alias }]) =>
     alias === undefined ? [] : [[alias, reference] as const]
   )
-  const found = resolveRef(
-    input.raw ?? "",
-    Object.fromEntries(aliases),
-    input.defaultProvider ?? "anthropic"
-  )
+  const found = resolveRef(input.raw ?? "", Object.fromEntries(aliases), input.defaultProvider ?? "anthropic")
   return found === undefined ? null : { ...found, alias: found.alias ?? null }
 }
 
