@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
+import * as Settings from "#layers/platform/Settings.ts"
 import * as Test from "#layers/Test.ts"
 import { Failover } from "#src/model/Failover.ts"
 import {
@@ -319,7 +320,10 @@ describe("Failover", () => {
         load: Effect.sync(() => kept),
         save: (table) => Effect.sync(() => void (kept = structuredClone(table)))
       })
-      const life = Health.layer.pipe(Layer.provide(store), Layer.provide(layer([])), Layer.fresh)
+      const life = Layer.fresh(Health.layer).pipe(
+        Layer.provide(store),
+        Layer.provide(Settings.layerFrom({ providers }))
+      )
       yield* Effect.gen(function* () {
         const health = yield* ModelHealth
         health.failed({ model: "a/m", profile: undefined }, "billing", 1000)
