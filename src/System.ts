@@ -9,6 +9,7 @@ import * as Checks from "#src/check/Checks.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as approvalCommands from "#src/lane/approvalCommands.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import * as SessionModels from "#src/lane/SessionModels.ts"
 import * as SessionQueues from "#src/lane/SessionQueues.ts"
 import * as RunDriver from "#src/lane/RunDriver.ts"
 import * as Failover from "#src/model/Failover.ts"
@@ -34,6 +35,7 @@ export const registries = Layer.mergeAll(
 export const layer = Layer.merge(Inbound.layer, approvalCommands.layer).pipe(
   Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
+  Layer.provideMerge(SessionModels.layer),
   Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, Outbound.layer)),
   Layer.provideMerge(Failover.layer),
   Layer.provideMerge(ModelHealth.layer),

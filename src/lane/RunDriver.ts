@@ -30,13 +30,12 @@ import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
-import { chainOf } from "#src/model/modelRef.ts"
-import { ModelRules } from "#src/model/ModelSettings.ts"
 import { chunk } from "#src/outbound/chunk.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import type { Ending, Run } from "./decide.ts"
+import { SessionModels, type Wish } from "./SessionModels.ts"
 
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
@@ -63,6 +62,8 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** Which models it asks; undefined before it has begun. */
+  wish: Wish | undefined
   /** Another model than wished for answers, and why. */
   changed: Extract<RunEvent, { readonly _tag: "ModelChanged" }> | undefined
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
@@ -111,6 +112,7 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
+  wish: undefined,
   changed: undefined,
   inbox: [],
   taken: [],
@@ -141,7 +143,7 @@ export const make = Effect.gen(function* () {
   const feed = yield* Feed.Feed
   const ids = yield* Ids
   const agents = yield* Agents
-  const rules = yield* ModelRules
+  const models = yield* SessionModels
   /** By session, the model that answered last when it was not the wished-for one. */
   const lastChange = new Map<SessionKey, string>()
   const contextWindow = yield* ContextWindow
@@ -164,8 +166,18 @@ export const make = Effect.gen(function* () {
       })
       feed.publish(place.session, { _tag: "Typing", on: true })
       const settings = agents.get()[place.agent]
-      if (settings?.model === undefined) {
+      const model = settings?.model
+      if (settings === undefined || model === undefined) {
         yield* fail(active, { code: "internal", message: `there is no agent ${place.agent} with a model` })
+        return "finished" as const
+      }
+      const wish = models.wishOf(place.session, { ...settings, model }, run.messages.at(-1)!.body.model)
+      active.wish = wish
+      if (wish.isRefused) {
+        yield* fail(active, {
+          code: "model",
+          message: `the model ${wish.model} is not allowed here any more`
+        })
         return "finished" as const
       }
       if (started.attemptsWithoutProgress > maxAttempts) {
@@ -173,7 +185,7 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      const input = prepare(active, settings.model, settings, history, started.decided)
+      const input = prepare(active, wish, settings, history, started.decided)
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
       return active.parked ?? ("finished" as const)
     },
@@ -212,7 +224,7 @@ export const make = Effect.gen(function* () {
 
   const prepare = (
     active: ActiveRun,
-    model: string,
+    wish: Wish,
     settings: Agent.RunInput["settings"],
     history: ReadonlyArray<MessageLog.EntryRow>,
     decided: Agent.RunInput["decided"]
@@ -231,12 +243,8 @@ export const make = Effect.gen(function* () {
       agent: place.agent,
       session: place.session,
       settings,
-      model,
-      fallbacks: chainOf({
-        primary: model,
-        fallbacks: settings.fallbacks ?? [],
-        allow: rules.get().allow
-      }).slice(1),
+      model: wish.model,
+      fallbacks: wish.fallbacks,
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
@@ -449,9 +457,10 @@ export const make = Effect.gen(function* () {
 
   const fail = Effect.fnUntraced(function* (
     active: ActiveRun,
-    failure: Failure,
+    cause: Failure,
     usage: Usage.Usage = Usage.none
   ) {
+    const failure = withChoice(active, cause)
     const id = ids.next("ent")
     yield* Effect.logWarning("a run failed", failure.message).pipe(
       Effect.annotateLogs({ run: active.run.runId, session: active.place.session, code: failure.code })
@@ -747,6 +756,12 @@ const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<E
         ),
         "retry"
       )
+
+/** A chosen model has no other to answer for it: its person is told how to go back. */
+const withChoice = ({ wish }: ActiveRun, failure: Failure): Failure =>
+  failure.code === "model" && wish?.isChosen === true
+    ? { ...failure, message: `${failure.message} (${wish.model} was chosen; /model default goes back)` }
+    : failure
 
 const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity

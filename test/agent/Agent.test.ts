@@ -59,7 +59,9 @@ const tools = Tools.layerRegister([
 
 const layer = (script: Parameters<typeof ScriptedModel.layer>[0]) =>
   Layer.mergeAll(Agent.layer, tools).pipe(
-    Layer.provideMerge(Layer.merge(Test.layerModels({ script, config: { models: { attempts: 1 } } }), Tools.layer))
+    Layer.provideMerge(
+      Layer.merge(Test.layerModels({ script, config: { models: { attempts: 1 } } }), Tools.layer)
+    )
   )
 
 const continuation = { thoughts: "signed" }
