@@ -43,7 +43,7 @@ const recovered = Layer.effectDiscard(
 
 /** Needs the settings. It listens once this is built. */
 export const layer = NodeServer.layer().pipe(
-  Layer.provide(recovered),
+  Layer.provide(Layer.merge(recovered, checks.layerModels)),
   Layer.provideMerge(GatewayRoom.layer),
   Layer.provideMerge(System.layer),
   Layer.provideMerge(

@@ -81,6 +81,8 @@ const gatewayProgram = async (given: Given): Promise<Effect<number, CommandFaile
     open: commands.open,
     trace: commands.trace,
     lanes: commands.lanes,
+    "models list": commands.models,
+    "models status": commands.modelStatus,
     "sessions list": commands.list,
     "sessions show": commands.show,
     "sessions delete": commands.remove,

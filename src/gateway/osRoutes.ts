@@ -22,6 +22,7 @@ import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
 import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
 import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
+import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { readStrict } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
@@ -69,6 +70,7 @@ export const make = Effect.gen(function* () {
   const inbound = yield* Inbound
   const lanes = yield* Lanes
   const log = yield* MessageLog
+  const models = yield* modelsNow
   const sessions = yield* Sessions
 
   const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
@@ -260,6 +262,11 @@ export const make = Effect.gen(function* () {
   })
 
   const os = "/api/v1/os"
+  const listModels = Effect.fnUntraced(function* ({ query }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    return json(yield* models)
+  })
+
   const routes: ReadonlyArray<Route> = [
     { method: "GET", path: `${os}/sessions`, access: "principal", handle: listSessions },
     { method: "GET", path: `${os}/sessions/:key/messages`, access: "principal", handle: listMessages },
@@ -271,6 +278,7 @@ export const make = Effect.gen(function* () {
     { method: "GET", path: `${os}/lanes`, access: "admin", handle: listLanes },
     { method: "GET", path: `${os}/approvals`, access: "admin", handle: listApprovals },
     { method: "POST", path: `${os}/approvals/:id`, access: "admin", handle: decideApproval },
+    { method: "GET", path: `${os}/models`, access: "admin", handle: listModels },
     { method: "GET", path: `${os}/checks`, access: "admin", handle: runChecks },
     { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
     { method: "POST", path: "/auth/code", access: "open", handle: redeem },

@@ -76,7 +76,8 @@ export const make = Effect.gen(function* () {
     const written = inlineModel(text)
     if (written === undefined) return undefined
     const choice = chooseModel(written.raw, presentOf(agent))
-    return "model" in choice ? choice.model : undefined
+    // A guess would take the first word of a plain sentence for a model.
+    return "model" in choice && !choice.isGuess ? choice.model : undefined
   }
 
   const run = Effect.fn("SessionModels.run")(

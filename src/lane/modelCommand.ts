@@ -31,11 +31,14 @@ export interface ModelAnswer {
 
 const resets = new Set(["default", "reset", "clear"])
 
-/** A model that somebody names: the whole reference, or why it cannot be chosen. */
+/**
+ * A model that somebody names: the whole reference, or why it cannot be chosen. `isGuess`: nothing of that name is known, so it is
+ * taken for one of the agent's own provider.
+ */
 export const chooseModel = (
   raw: string,
   { model, fallbacks, rules, providers }: Omit<ModelPresent, "chosen">
-): { readonly model: string } | { readonly problem: string } => {
+): { readonly model: string; readonly isGuess: boolean } | { readonly problem: string } => {
   const listed = [model, ...fallbacks, ...Object.keys(rules.known)]
   const bare = raw.trim().toLowerCase()
   // A bare name that is the end of one known reference means that one.
@@ -48,7 +51,7 @@ export const chooseModel = (
   const [problem] = unusable(providers, [found])
   switch (problem?.problem) {
     case undefined:
-      return { model: found }
+      return { model: found, isGuess: !raw.includes("/") && ref?.alias === undefined && ends.length !== 1 }
     case "unknown_provider":
       return { problem: `there is no provider ${shown(problem.provider)}` }
     case "malformed":

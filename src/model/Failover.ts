@@ -173,7 +173,7 @@ export const make = Effect.gen(function* () {
     let waitedMs = 0
 
     const attempts = (now: number): ReadonlyArray<Plan.Attempt> =>
-      plan === undefined ? [] : [...plan.attempts, ...left(plan, now)]
+      plan === undefined ? [] : [...plan.attempts, ...left(plan, current, now)]
 
     const stream: ModelRun["stream"] = (request, step) => {
       const proceed = (): Stream.Stream<ModelEvent, ModelError | ModelsExhausted> =>
@@ -308,8 +308,13 @@ export const make = Effect.gen(function* () {
   }
 
   /** Models that were not asked at all: one line each, however many credentials they have. */
-  const left = ({ candidates, spent }: Plan.Plan, now: number): ReadonlyArray<Plan.Attempt> => {
-    const asked = new Set([...spent].map((position) => candidates[position]!.model))
+  const left = (
+    { candidates, spent }: Plan.Plan,
+    current: number | undefined,
+    now: number
+  ): ReadonlyArray<Plan.Attempt> => {
+    const positions = current === undefined ? spent : [...spent, current]
+    const asked = new Set([...positions].map((position) => candidates[position]!.model))
     const resting = new Map<string, Plan.Attempt>()
     for (const candidate of candidates) {
       const condition = health.conditionOf(candidate, now)

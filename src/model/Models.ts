@@ -158,6 +158,17 @@ export const profilesOf = ({ profiles = {} }: ProviderSettings): ReadonlyArray<P
     hasSecret: api_key !== undefined && Redacted.value(api_key).trim() !== ""
   }))
 
+/** The settings as each credential of a provider would be asked with; the provider's own key when it has no profiles. */
+export const credentialsOf = (
+  settings: ProviderSettings
+): ReadonlyArray<{ readonly profile: string | undefined; readonly settings: ProviderSettings }> =>
+  settings.profiles === undefined
+    ? [{ profile: undefined, settings }]
+    : Object.keys(settings.profiles).flatMap((profile) => {
+        const own = asProfile(settings, profile)
+        return own === undefined ? [] : [{ profile, settings: own }]
+      })
+
 /** Kept, because a kind keeps what it makes of its settings by their identity. */
 const withProfiles = new WeakMap<ProviderSettings, Map<string, ProviderSettings>>()
 
