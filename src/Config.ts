@@ -275,10 +275,11 @@ const notBuiltYet = ({ runtime, gateway }: Config, agents: Agents): ReadonlyArra
       hint: "or set OPENCRAW_GATEWAY_TOKEN"
     })
   }
-  for (const [name, { model }] of Object.entries(agents)) {
+  for (const [name, { model, fallbacks = [] }] of Object.entries(agents)) {
     const path = pathOf(name === "main" ? ["general", "model"] : ["agents", name, "model"])
     if (model === undefined) problems.push({ path, problem: "prod needs a model" })
-    else if (model.startsWith("demo/")) problems.push({ path, problem: "prod does not answer with the demo" })
+    else if ([model, ...fallbacks].some((each) => each.startsWith("demo/")))
+      problems.push({ path, problem: "prod does not answer with the demo" })
   }
   return problems
 }

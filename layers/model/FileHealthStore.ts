@@ -40,6 +40,8 @@ const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(Stored))
 
 export const fileName = "model-health.json"
 
+const nothing = '{"v":1,"health":{}}'
+
 const problem = (cause: unknown) =>
   new HealthStoreError({ detail: cause instanceof Error ? cause.message : String(cause) })
 
@@ -61,10 +63,14 @@ const replace = async (path: string, text: string): Promise<void> => {
 
 export const make = Effect.gen(function* () {
   const path = join((yield* DataDir).path, fileName)
-  const load = Effect.tryPromise({ try: () => readFile(path, "utf8"), catch: (cause) => cause }).pipe(
-    Effect.flatMap(decode),
-    Effect.map(({ health }) => health),
-    Effect.catch((cause) => (isMissing(cause) ? Effect.succeed({}) : Effect.fail(problem(cause))))
+  const load = Effect.tryPromise({
+    // A missing file holds nothing.
+    try: () =>
+      readFile(path, "utf8").catch((cause: unknown) => (isMissing(cause) ? nothing : Promise.reject(cause))),
+    catch: problem
+  }).pipe(
+    Effect.flatMap((text) => Effect.mapError(decode(text), problem)),
+    Effect.map(({ health }) => health)
   )
   return HealthStore.of({
     load,

@@ -1,5 +1,6 @@
 /** The models as an operator sees them: who answers with which, and what is left alone after failures. */
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { type AgentSettings, Agents } from "#src/agent/AgentSettings.ts"
 import { ModelHealth, type Resting } from "#src/model/ModelHealth.ts"
@@ -24,7 +25,7 @@ export const restingOf = ({
   ...(profile === undefined ? {} : { profile }),
   state,
   reason,
-  until: new Date(until).toISOString()
+  until: DateTime.formatIso(DateTime.makeUnsafe(until))
 })
 
 const named = (agents: ReadonlyArray<Agent>, names: (agent: AgentSettings) => boolean) =>

@@ -386,7 +386,8 @@ describe("Failover", () => {
         const now = yield* Clock.currentTimeMillis
         for (const { model, reason, times, ago } of cold) {
           const why = reasonOf(reasons[reason]!)
-          for (let each = 0; why !== undefined && each < times; each++) {
+          for (let each = 0; each < times; each++) {
+            if (why === undefined) break
             health.failed({ model: models[model]!, profile: undefined }, why, now - ago)
           }
         }
