@@ -97,18 +97,15 @@ export const make = Effect.gen(function* () {
       )
 
   const run = (input: RunInput): Stream.Stream<RunEvent> =>
-    Stream.unwrap(Effect.map(Clock.currentTimeMillis, (startedAt) => runFrom(input, startedAt)))
-
-  const runFrom = (input: RunInput, startedAt: number): Stream.Stream<RunEvent> =>
     Stream.suspend(() => {
       const models = failover.open({
         session: input.session,
         chain: [input.model, ...input.fallbacks],
-        deadlineAt: startedAt + input.settings.run_timeout_s * 1000
+        deadlineAt: () => progress.startedAt + input.settings.run_timeout_s * 1000
       })
       const usable = offered(input.settings)
       const specs = usable.map((tool) => tool.spec)
-      const progress = { written: 0, ended: false, partial: "" }
+      const progress = { written: 0, ended: false, partial: "", startedAt: 0 }
       let changed: Failover.Change | undefined
       const messages = [...input.prompt]
 
@@ -414,7 +411,7 @@ const bounded = <A, E>(
 const withDeadline = (
   events: Stream.Stream<RunEvent>,
   seconds: number,
-  progress: { ended: boolean; partial: string }
+  progress: { ended: boolean; partial: string; startedAt: number }
 ): Stream.Stream<RunEvent> =>
   // Each pull races the deadline. `interruptWhen` would pull ahead, and so act before the last event was taken in.
   Stream.transformPull(
@@ -426,6 +423,7 @@ const withDeadline = (
     ),
     (pull, scope) =>
       Effect.gen(function* () {
+        progress.startedAt = yield* Clock.currentTimeMillis
         const over = yield* Deferred.make<void>()
         // Whoever started the run goes on first: an acknowledgement does not wait for a prompt.
         yield* Effect.yieldNow

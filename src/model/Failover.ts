@@ -66,8 +66,8 @@ export interface RunModels {
   readonly session: string
   /** `provider/model`, the preferred one first; each once. */
   readonly chain: ReadonlyArray<string>
-  /** When the run ends in any case, ms since the epoch. */
-  readonly deadlineAt: number
+  /** When the run ends in any case, ms since the epoch; asked once something has failed. */
+  readonly deadlineAt: () => number
 }
 
 /** What the caller has of the step under way. */
@@ -172,19 +172,30 @@ export const make = Effect.gen(function* () {
     let current: number | undefined
     let waitedMs = 0
 
+    const planAt = (now: number) =>
+      Plan.initial(chain.flatMap((reference) => candidatesOf(reference, session, now)))
+
     const attempts = (now: number): ReadonlyArray<Plan.Attempt> =>
       plan === undefined ? [] : [...plan.attempts, ...left(plan, current, now)]
 
     const stream: ModelRun["stream"] = (request, step) => {
+      // While nothing has failed anywhere the first candidate is asked, and neither the clock nor anybody's health matters.
+      const begin = (): Stream.Stream<ModelEvent, ModelError | ModelsExhausted> => {
+        if (!health.isClear()) return proceed()
+        plan ??= planAt(0)
+        const position = current ?? 0
+        return plan.spent.has(position) ? proceed() : call(plan, position, 1, 0)
+      }
+
       const proceed = (): Stream.Stream<ModelEvent, ModelError | ModelsExhausted> =>
         Stream.unwrap(Effect.map(Clock.currentTimeMillis, choose))
 
       const choose = (now: number): Stream.Stream<ModelEvent, ModelError | ModelsExhausted> => {
-        plan ??= Plan.initial(chain.flatMap((reference) => candidatesOf(reference, session, now)))
+        plan ??= planAt(now)
         if (current !== undefined && !plan.spent.has(current)) return call(plan, current, 1, now)
         const maxWaitMs = rules.get().max_wait_s * 1000 - waitedMs
         const conditionOf = (candidate: Plan.Candidate) => health.conditionOf(candidate, now)
-        const next = Plan.next(plan, conditionOf, { now, deadlineAt, maxWaitMs })
+        const next = Plan.next(plan, conditionOf, { now, deadlineAt: deadlineAt(), maxWaitMs })
         switch (next._tag) {
           case "Try":
             return call(plan, next.position, 1, now)
@@ -216,16 +227,21 @@ export const make = Effect.gen(function* () {
             new ModelError({ model: candidate.model, reason: new ModelIncapable({ lacks }) })
           )
         }
-        health.asked(candidate, now)
+        current = position
+        const hasRecord = health.asked(candidate, now)
         const events = model.stream({
           ...request,
           model: candidate.model,
           ...(candidate.profile === undefined ? {} : { profile: candidate.profile })
         })
-        return Stream.concat(
-          events,
-          Stream.suspend(() => onSuccess(position, now))
-        ).pipe(
+        const isPlain = !hasRecord && candidate.profile === undefined && candidate.model === chain[0]
+        const marked = isPlain
+          ? events
+          : Stream.concat(
+              events,
+              Stream.unwrap(Effect.map(Clock.currentTimeMillis, (at) => onSuccess(position, at)))
+            )
+        return marked.pipe(
           Stream.catch((error) =>
             Stream.unwrap(
               Effect.map(Effect.all([Clock.currentTimeMillis, Random.next]), ([at, random]) =>
@@ -238,7 +254,6 @@ export const make = Effect.gen(function* () {
 
       const onSuccess = (position: number, now: number) => {
         const { model: answered, profile } = plan!.candidates[position]!
-        current = position
         health.succeeded({ model: answered, profile }, now, profile !== undefined)
         if (profile !== undefined) pin(`${session} ${split(answered)!.provider}`, profile)
         const from = chain[0]!
@@ -271,7 +286,7 @@ export const make = Effect.gen(function* () {
           jitter: 0.1
         })
         const failure = { reason, calls, retryAfterMs, hasGiven: step.hasGiven() }
-        const verdict = Plan.judge(failure, ladder, random, { now, deadlineAt })
+        const verdict = Plan.judge(failure, ladder, random, { now, deadlineAt: deadlineAt() })
         if (verdict._tag === "Surface" || reason === undefined) return Stream.fail(error)
         if (verdict._tag === "Retry") {
           step.restart()
@@ -301,7 +316,7 @@ export const make = Effect.gen(function* () {
         return Stream.unwrap(Effect.as(logged, proceed()))
       }
 
-      return proceed()
+      return Stream.suspend(begin)
     }
 
     return { stream, change: () => change, attempts }

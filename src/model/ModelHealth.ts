@@ -6,8 +6,8 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Telemetry from "#src/Telemetry.ts"
 import { failed, type Health, healthy, isUsable, succeeded, unusableUntil } from "./cooldown.ts"
@@ -62,8 +62,10 @@ export class ModelHealth extends Context.Service<
     readonly conditionOf: (candidate: Candidate, now: number) => Condition | undefined
     /** The health of a credential by itself. */
     readonly profileHealth: (provider: string, profile: string | undefined) => Health
-    /** It is about to be asked. Whoever was at rest is probed by one run at a time. */
-    readonly asked: (candidate: Candidate, now: number) => void
+    /** Nothing is remembered of anybody. */
+    readonly isClear: () => boolean
+    /** It is about to be asked; true when it has failed before. Whoever was at rest is probed by one run at a time. */
+    readonly asked: (candidate: Candidate, now: number) => boolean
     readonly failed: (candidate: Candidate, reason: FailoverReason, now: number, notBefore?: number) => void
     /** `takesTurns`: remember when, for the order of several credentials. */
     readonly succeeded: (candidate: Candidate, now: number, takesTurns: boolean) => void
@@ -110,8 +112,8 @@ export const make = Effect.gen(function* () {
   })
   const table = new Map(Object.entries(loaded))
   const probes = new Map<string, number>()
-  const changed = yield* Queue.sliding<void>(1)
   let isSaved = true
+  let isSaving = false
 
   const save = Effect.suspend(() => {
     if (isSaved) return Effect.void
@@ -121,11 +123,24 @@ export const make = Effect.gen(function* () {
     Effect.catchTags({ HealthStoreError: (error) => Effect.logWarning(error.message) }),
     Effect.uninterruptible
   )
+  // Behind the fibers' end, for what they did not come to.
   yield* Effect.addFinalizer(() => save)
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Queue.take(changed), save)))
+  const fork = yield* FiberSet.makeRuntime<never>()
+  // Each turn looks once more after it has counted itself out, so that no change falls between.
+  const saveAll: Effect.Effect<void> = Effect.suspend(() => save).pipe(
+    Effect.onExit(() =>
+      Effect.sync(() => {
+        isSaving = false
+        if (!isSaved) keep()
+      })
+    )
+  )
+  /** Nothing goes on while nothing changes. */
   const keep = () => {
     isSaved = false
-    Queue.offerUnsafe(changed, undefined)
+    if (isSaving) return
+    isSaving = true
+    fork(saveAll)
   }
 
   const put = (key: string, health: Health) => {
@@ -151,12 +166,17 @@ export const make = Effect.gen(function* () {
   return ModelHealth.of({
     conditionOf,
     profileHealth: (provider, profile) => table.get(`${provider}@${profile ?? ""}`) ?? healthy,
+    isClear: () => table.size === 0,
     asked: (candidate, now) => {
-      if (table.size === 0) return
+      if (table.size === 0) return false
+      let hasFailed = false
       for (const reach of reaches) {
         const key = keys[reach](candidate)
-        if ((table.get(key)?.errorCount ?? 0) > 0) probes.set(key, now + probeMs)
+        if ((table.get(key)?.errorCount ?? 0) === 0) continue
+        hasFailed = true
+        probes.set(key, now + probeMs)
       }
+      return hasFailed
     },
     failed: (candidate, reason, now, notBefore = 0) => {
       Telemetry.modelFailed(reason)

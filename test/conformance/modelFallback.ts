@@ -83,7 +83,7 @@ const program = (input: Input, calls: Array<string>) =>
       ...(override === undefined ? {} : { override })
     })
     const failover = yield* Failover.Failover
-    const run = failover.open({ session: "s", chain, deadlineAt: now + 600_000 })
+    const run = failover.open({ session: "s", chain, deadlineAt: () => now + 600_000 })
     const step = { hasGiven: () => false, restart: () => {}, promptTokens: () => 0 }
     const result = yield* Effect.result(
       Stream.runDrain(run.stream({ messages: [], tools: [], params: {} }, step))

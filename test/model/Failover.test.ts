@@ -69,7 +69,7 @@ const step = (
 const open = (chain: ReadonlyArray<string>, session = "s") =>
   Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
-    return (yield* Failover).open({ session, chain, deadlineAt: now + 600_000 })
+    return (yield* Failover).open({ session, chain, deadlineAt: () => now + 600_000 })
   })
 
 const asked = Effect.map(ScriptedModel.ModelScript, ({ requests }) =>

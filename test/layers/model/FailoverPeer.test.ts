@@ -76,7 +76,7 @@ const layerOf = (mock: LLMock) => {
 const answerOf = (text: string, chain: ReadonlyArray<string>) =>
   Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
-    const run = (yield* Failover).open({ session: "s", chain, deadlineAt: now + 60_000 })
+    const run = (yield* Failover).open({ session: "s", chain, deadlineAt: () => now + 60_000 })
     let written = ""
     const result = yield* Effect.result(
       Stream.runForEach(
