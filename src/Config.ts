@@ -164,7 +164,8 @@ const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
       ...agentProblems(agents),
       ...modelProblems(providers, modelsIn(agents, rest.models, raw), raw),
       ...keyProblems(rest.providers, agents, env),
-      ...profileProblems(rest.providers, env)
+      ...profileProblems(rest.providers, env),
+      ...ruleProblems(rest.models)
     ],
     warnings: modelWarnings(agents)
   }
@@ -385,6 +386,15 @@ const keyProblems = (providers: ProviderMap, agents: Agents, env: Environment): 
     return [{ path, problem: `the environment variable ${shown} is not set` }]
   })
 }
+
+/** What would never match anything. */
+const ruleProblems = ({ allow, known }: ModelsSettings): ReadonlyArray<Problem> =>
+  [
+    ...allow.map((model, index) => ({ path: `models.allow[${index}]`, model })),
+    ...Object.keys(known).map((model) => ({ path: pathOf(["models", "known", model]), model }))
+  ].flatMap(({ path, model }) =>
+    split(model) === undefined ? [{ path, problem: "must read provider/model" }] : []
+  )
 
 /** A profile that cannot be used would only be noticed when the others have failed. */
 const profileProblems = (providers: ProviderMap, env: Environment): ReadonlyArray<Problem> =>

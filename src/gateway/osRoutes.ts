@@ -16,6 +16,7 @@ import { type LogError, MessageLog } from "#src/horizons/MessageLog.ts"
 import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { SessionModels } from "#src/lane/SessionModels.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
 import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
@@ -71,6 +72,7 @@ export const make = Effect.gen(function* () {
   const lanes = yield* Lanes
   const log = yield* MessageLog
   const models = yield* modelsNow
+  const sessionModels = yield* SessionModels
   const sessions = yield* Sessions
 
   const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
@@ -129,6 +131,7 @@ export const make = Effect.gen(function* () {
     const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
     yield* read(lanes.stop(key, principal.id))
     if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
+    sessionModels.forget(key)
     return HttpServerResponse.empty()
   })
 

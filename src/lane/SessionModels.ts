@@ -39,6 +39,8 @@ export class SessionModels extends Context.Service<
     ) => Wish
     /** A `/model` in front of a text: the model it means for the agent; undefined when it means none. */
     readonly inline: (text: string, agent: string) => string | undefined
+    /** The session is deleted, and its choice with it. */
+    readonly forget: (session: SessionKey) => void
   }
 >()("opencraw/lane/SessionModels") {}
 
@@ -125,7 +127,8 @@ export const make = Effect.gen(function* () {
       const rest = fallbacks.length === 0 ? none : chainOf({ primary: model, fallbacks, allow }).slice(1)
       return { model, fallbacks: rest, isChosen: false, isRefused: false }
     },
-    inline
+    inline,
+    forget: (session) => void kept.delete(session)
   })
 })
 

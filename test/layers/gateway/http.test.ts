@@ -213,6 +213,29 @@ describe("readiness", () => {
   )
 })
 
+describe("a deleted session", () => {
+  it.effect("forgets the model that was chosen in it", () =>
+    Effect.gen(function* () {
+      const send = (content: string, id: string) =>
+        Effect.gen(function* () {
+          const { json } = yield* post("/api/v1/os/messages/send", { session_key: "notes", content, id })
+          const status = ask(`/api/v1/os/messages/${json.message_id}`)
+          while ((yield* status).json.state !== "ended") yield* Effect.yieldNow
+        })
+      yield* send("/model demo/other", "c1")
+      yield* send("hi", "m1")
+      yield* ask("/api/v1/os/sessions/notes", { method: "DELETE" })
+      yield* send("hi again", "m2")
+
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.deepStrictEqual(
+        requests().map(({ model }) => model),
+        ["demo/other", "demo/demo"]
+      )
+    }).pipe(Effect.provide(layer({ script: () => "fine" })))
+  )
+})
+
 describe("models at rest", () => {
   const provider = { kind: "openai-chat", base_url: "http://a.test/v1" }
   const config = {

@@ -329,6 +329,8 @@ api_key = "k"
         const { lines } = yield* problemsOf(`[general]
 model = "demo/demo"
 fallbacks = ["nothing", "nobody/x"]
+[models]
+allow = ["openai/*", "gpt"]
 [models.aliases]
 odd = "no reference"
 [providers.mine]
@@ -350,7 +352,8 @@ api_key_env = "UNSET_NAME"
           "providers.mine.profiles.a.api_key: api_key_env is set as well (keep one of the two)",
           "providers.mine.profiles.b.api_key: is missing (or set api_key_env)",
           "providers.mine.profiles.c.api_key_env: the environment variable it names is not set",
-          "providers.mine.profile_order[1]: is no profile of it"
+          "providers.mine.profile_order[1]: is no profile of it",
+          "models.allow[1]: must read provider/model"
         ])
       })
   )
