@@ -84,6 +84,8 @@ const gatewayProgram = async (given: Given): Promise<Effect<number, CommandFaile
     approvals: commands.approvals,
     approve: commands.decide,
     deny: commands.decide,
+    "models list": commands.models,
+    "models status": commands.modelStatus,
     "sessions list": commands.list,
     "sessions show": commands.show,
     "sessions delete": commands.remove,

@@ -38,6 +38,7 @@ import {
   type Finish,
   IdReused,
   type KeepQueue,
+  type KeepSetting,
   LogError,
   MessageLog,
   type MessageRow,
@@ -75,6 +76,7 @@ interface Session extends Open<SessionRow> {
   /** Dropped messages that the next run is still to be told of. */
   overflow: number
   queue: QueueOverrides | undefined
+  readonly settings: Map<string, string>
   /** By seq, without gaps: the entry of seq n is at n - 1. */
   readonly entries: Array<Open<EntryRow>>
 }
@@ -146,7 +148,15 @@ const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Se
   const found = rows.sessions.get(place.session)
   if (found !== undefined) return found
   const counts = { seq: 0, order: 0, open: 0, overflow: 0, createdAt: at, updatedAt: at }
-  const made = { place, title: undefined, queue: undefined, ephemeral, ...counts, entries: [] }
+  const made = {
+    place,
+    title: undefined,
+    queue: undefined,
+    settings: new Map<string, string>(),
+    ephemeral,
+    ...counts,
+    entries: []
+  }
   rows.sessions.set(place.session, made)
   return made
 }
@@ -628,6 +638,24 @@ const queues = (rows: Rows, { after = "" as SessionKey, limit }: Query<"queues">
     .toSorted((a, b) => compareText(a.session, b.session))
     .slice(0, wholeLimit(limit))
 
+const keepSetting = (rows: Rows, unit: KeepSetting): Answer<"KeepSetting"> => {
+  const { settings } = sessionOf(rows, placeOf(unit.place), false, unit.at)
+  if (unit.value === undefined) settings.delete(unit.name)
+  else settings.set(unit.name, copied(unit.value))
+  return Result.succeed({})
+}
+
+const settings = (rows: Rows, { name, after = "" as SessionKey, limit }: Query<"settings">) =>
+  [...rows.sessions.values()]
+    .flatMap((session) => {
+      const value = session.settings.get(name)
+      return value === undefined || compareText(session.place.session, after) <= 0
+        ? []
+        : [{ session: session.place.session, value }]
+    })
+    .toSorted((a, b) => compareText(a.session, b.session))
+    .slice(0, wholeLimit(limit))
+
 const renameSession = (rows: Rows, unit: RenameSession): Answer<"RenameSession"> => {
   const session = rows.sessions.get(id.session(unit.place.session))
   if (session !== undefined) session.title = unit.title === undefined ? undefined : copied(unit.title)
@@ -659,6 +687,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return renameSession(rows, unit)
     case "KeepQueue":
       return keepQueue(rows, unit)
+    case "KeepSetting":
+      return keepSetting(rows, unit)
   }
 }
 
@@ -832,6 +862,7 @@ const make = () => {
     approvals: over(approvals),
     sessions: over(listed),
     queues: over(queues),
+    settings: over(settings),
     purge: over(purge),
     broken: Effect.never
   })

@@ -313,6 +313,18 @@ export const queues = (db: Db, { tenant, after = "" as SessionKey, limit }: Quer
     ])
     .map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
 
+const keptSettings = `SELECT session, json_extract(settings, '$.' || ?1) AS value FROM sessions
+  WHERE org = ?2 AND project = ?3 AND settings IS NOT NULL AND json_extract(settings, '$.' || ?1) IS NOT NULL
+    AND session > ?4 ORDER BY session LIMIT ?5`
+export const settings = (db: Db, { tenant, name, after = "" as SessionKey, limit }: Query<"settings">) =>
+  db.all<{ session: SessionKey; value: string }>(keptSettings, [
+    name,
+    tenant.org,
+    tenant.project,
+    after,
+    wholeLimit(limit)
+  ])
+
 interface SessionColumns extends Home {
   readonly title: string | null
   readonly seq: number

@@ -134,12 +134,19 @@ const approvals = [
   `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`
 ]
 
+/** JSON of the words that a session keeps, by name; NULL for none. */
+const settings = [
+  `ALTER TABLE sessions ADD COLUMN settings TEXT`,
+  `CREATE INDEX sessions_settings ON sessions (org, project, session) WHERE settings IS NOT NULL`
+]
+
 const migrations = {
   "0001_log": statements(first),
   "0002_titles": statements(titles),
   "0003_overflow": statements(overflow),
   "0004_queues": statements(queues),
-  "0005_approvals": statements(approvals)
+  "0005_approvals": statements(approvals),
+  "0006_settings": statements(settings)
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

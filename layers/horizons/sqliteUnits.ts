@@ -25,6 +25,7 @@ import {
   type Finish,
   IdReused,
   type KeepQueue,
+  type KeepSetting,
   type NewDelivery,
   type Park,
   type Place,
@@ -590,6 +591,18 @@ const keepQueue = (db: Db, { place, overrides, at }: KeepQueue): Answer<"KeepQue
   return Result.succeed({})
 }
 
+// What is left of the patched object; an empty one is none.
+const keepSettingOf = `INSERT INTO sessions
+    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, settings)
+  VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?5, nullif(json_patch('{}', ?6), '{}'))
+  ON CONFLICT (org, project, session) DO UPDATE
+    SET settings = nullif(json_patch(coalesce(settings, '{}'), ?6), '{}')`
+
+const keepSetting = (db: Db, { place, name, value, at }: KeepSetting): Answer<"KeepSetting"> => {
+  db.run(keepSettingOf, [...home(place), at, toJson({ [name]: value ?? null })])
+  return Result.succeed({})
+}
+
 const renameSession = (db: Db, { place, title }: RenameSession): Answer<"RenameSession"> =>
   Result.succeed({
     existed: db.run(retitle, [title === undefined ? null : toJson(title), ...scope(place)]) > 0
@@ -621,5 +634,7 @@ export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
       return renameSession(db, unit)
     case "KeepQueue":
       return keepQueue(db, unit)
+    case "KeepSetting":
+      return keepSetting(db, unit)
   }
 }

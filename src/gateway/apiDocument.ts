@@ -149,6 +149,13 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "Approve or deny a call; its run then goes on. The first decision counts, another one is 409. Needs an admin."
   ),
+  HttpApiEndpoint.get("models", "/api/v1/os/models", {
+    success: Schema.Struct({ models: Schema.Array(Api.Model), resting: Schema.Array(Api.Resting) }),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Models that agents and aliases name, and what is left alone after failures. Needs an admin."
+  ),
   HttpApiEndpoint.get("checks", "/api/v1/os/checks", {
     query: { offline: Schema.optionalKey(count) },
     success: Schema.Struct({ checks: Schema.Array(Api.Check) }),

@@ -237,6 +237,18 @@ export interface KeepQueue {
   readonly at: number
 }
 
+/**
+ * One word that a session keeps under a name, such as the model its people chose; `undefined` forgets it. Moves no time. Makes the
+ * session when there is none. A name is of lower-case letters and _.
+ */
+export interface KeepSetting {
+  readonly _tag: "KeepSetting"
+  readonly place: Place
+  readonly name: string
+  readonly value: string | undefined
+  readonly at: number
+}
+
 export type Unit =
   | Accept
   | Start
@@ -249,6 +261,7 @@ export type Unit =
   | DeleteSession
   | RenameSession
   | KeepQueue
+  | KeepSetting
 
 export interface Committed {
   Accept: {
@@ -295,6 +308,7 @@ export interface Committed {
   /** `existed`: there is such a session, and it has the title now. */
   RenameSession: { readonly existed: boolean }
   KeepQueue: Record<string, never>
+  KeepSetting: Record<string, never>
 }
 
 /** An accepted message, as stored. */
@@ -476,6 +490,13 @@ export class MessageLog extends Context.Service<
       readonly tenant: Tenant
       readonly before: number
     }) => Effect.Effect<number, LogError>
+    /** The sessions that keep a word under this name, by key, after `after`. */
+    readonly settings: (query: {
+      readonly tenant: Tenant
+      readonly name: string
+      readonly after?: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<{ readonly session: SessionKey; readonly value: string }>, LogError>
     /** The sessions that keep queue settings of their own, by key, after `after`. */
     readonly queues: (query: {
       readonly tenant: Tenant

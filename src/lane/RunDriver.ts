@@ -25,6 +25,7 @@ import { type ApprovalId, approvalId, deliveryId, Ids, type MessageId, type RunI
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
@@ -34,9 +35,13 @@ import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import type { Ending, Run } from "./decide.ts"
+import { SessionModels, type Wish } from "./SessionModels.ts"
 
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
+
+/** Sessions of which it is remembered that another model answers. */
+const maxNoted = 10_000
 
 /** How long a unit that must not be lost waits while the store refuses it. */
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
@@ -57,6 +62,10 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** Which models it asks; undefined before it has begun. */
+  wish: Wish | undefined
+  /** Another model than wished for answers, and why. */
+  changed: Extract<RunEvent, { readonly _tag: "ModelChanged" }> | undefined
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
   inbox: ReadonlyArray<MessageLog.MessageRow>
   taken: ReadonlyArray<MessageLog.MessageRow>
@@ -103,6 +112,8 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
+  wish: undefined,
+  changed: undefined,
   inbox: [],
   taken: [],
   hasSteered: false,
@@ -132,6 +143,9 @@ export const make = Effect.gen(function* () {
   const feed = yield* Feed.Feed
   const ids = yield* Ids
   const agents = yield* Agents
+  const models = yield* SessionModels
+  /** By session, the model that answered last when it was not the wished-for one. */
+  const lastChange = new Map<SessionKey, string>()
   const contextWindow = yield* ContextWindow
   const failpoint = yield* Failpoint
   const approvalTimes = yield* ApprovalTimes
@@ -152,8 +166,18 @@ export const make = Effect.gen(function* () {
       })
       feed.publish(place.session, { _tag: "Typing", on: true })
       const settings = agents.get()[place.agent]
-      if (settings?.model === undefined) {
+      const model = settings?.model
+      if (settings === undefined || model === undefined) {
         yield* fail(active, { code: "internal", message: `there is no agent ${place.agent} with a model` })
+        return "finished" as const
+      }
+      const wish = models.wishOf(place.session, { ...settings, model }, run.messages.at(-1)!.body.model)
+      active.wish = wish
+      if (wish.isRefused) {
+        yield* fail(active, {
+          code: "model",
+          message: `the model ${wish.model} is not allowed here any more`
+        })
         return "finished" as const
       }
       if (started.attemptsWithoutProgress > maxAttempts) {
@@ -161,7 +185,7 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      const input = prepare(active, settings.model, settings, history, started.decided)
+      const input = prepare(active, wish, settings, history, started.decided)
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
       return active.parked ?? ("finished" as const)
     },
@@ -200,7 +224,7 @@ export const make = Effect.gen(function* () {
 
   const prepare = (
     active: ActiveRun,
-    model: string,
+    wish: Wish,
     settings: Agent.RunInput["settings"],
     history: ReadonlyArray<MessageLog.EntryRow>,
     decided: Agent.RunInput["decided"]
@@ -219,7 +243,8 @@ export const make = Effect.gen(function* () {
       agent: place.agent,
       session: place.session,
       settings,
-      model,
+      model: wish.model,
+      fallbacks: wish.fallbacks,
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
@@ -256,6 +281,10 @@ export const make = Effect.gen(function* () {
         failpoint("mid-stream")
         return Effect.void
       }
+      case "ModelChanged":
+        return Effect.sync(() => {
+          active.changed = event
+        })
       case "StepFinished":
         return append(
           active,
@@ -391,10 +420,17 @@ export const make = Effect.gen(function* () {
     const newest = active.run.messages.at(-1)!
     const id = ids.next("ent")
     const isSilent = text.trim() === ""
+    const beside = isSilent ? undefined : modelNotice(active)
     yield* finish(active, {
       attempt: active.attempt,
       isAnswer: true,
-      entries: [{ id, entry: { v: 1, kind: "assistant", text } }],
+      entries: [
+        ...(beside === undefined
+          ? []
+          : [{ id: beside.entryId, entry: { v: 1 as const, kind: "notice" as const, text: beside.text } }]),
+        { id, entry: { v: 1, kind: "assistant", text } }
+      ],
+      ...(beside === undefined ? {} : { beside }),
       endings: active.run.messages.map((message) =>
         message === newest
           ? { messageId: message.id, outcome: isSilent ? ("silent" as const) : ("answered" as const) }
@@ -405,11 +441,26 @@ export const make = Effect.gen(function* () {
     })
   })
 
+  /** One line when another model answers than the one before in this session, and when the wished-for one is back. */
+  const modelNotice = ({ place, changed }: ActiveRun) => {
+    const before = lastChange.get(place.session)
+    if (before === changed?.to) return undefined
+    lastChange.delete(place.session)
+    if (changed !== undefined) lastChange.set(place.session, changed.to)
+    if (lastChange.size > maxNoted) lastChange.delete(lastChange.keys().next().value!)
+    const text =
+      changed === undefined
+        ? "The usual model answers again."
+        : `${changed.to} answered, because ${changed.from} could not: ${changed.why}.`
+    return { entryId: ids.next("ent"), text }
+  }
+
   const fail = Effect.fnUntraced(function* (
     active: ActiveRun,
-    failure: Failure,
+    cause: Failure,
     usage: Usage.Usage = Usage.none
   ) {
+    const failure = withChoice(active, cause)
     const id = ids.next("ent")
     yield* Effect.logWarning("a run failed", failure.message).pipe(
       Effect.annotateLogs({ run: active.run.runId, session: active.place.session, code: failure.code })
@@ -519,6 +570,8 @@ export const make = Effect.gen(function* () {
     readonly told:
       | { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
       | undefined
+    /** A line of the gateway's own that goes before it. */
+    readonly beside?: { readonly entryId: string; readonly text: string }
     readonly usage: Usage.Usage
     readonly failure?: Failure
   }
@@ -531,8 +584,11 @@ export const make = Effect.gen(function* () {
         active.ending = true
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
-        const { told } = closing
-        const deliveries = told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure })
+        const { beside, told } = closing
+        const deliveries = [
+          ...(beside === undefined ? [] : parcels(route, { ...beside, isShown: false })),
+          ...(told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure }))
+        ]
         const total = Usage.add(active.usage, closing.usage)
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
@@ -556,6 +612,18 @@ export const make = Effect.gen(function* () {
             active,
             committed.endings.filter(({ outcome }) => outcome === "steered").map(({ messageId }) => messageId)
           )
+        }
+        if (beside !== undefined) {
+          feed.publish(place.session, {
+            _tag: "Message",
+            id: beside.entryId,
+            runId: run.runId,
+            seq: committed.seqs[0] ?? 0,
+            answers: [],
+            messageIds: [],
+            text: beside.text,
+            usage: Usage.none
+          })
         }
         if (closing.told !== undefined && !closing.told.isFailure) {
           feed.publish(place.session, {
@@ -688,6 +756,12 @@ const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<E
         ),
         "retry"
       )
+
+/** A chosen model has no other to answer for it: its person is told how to go back. */
+const withChoice = ({ wish }: ActiveRun, failure: Failure): Failure =>
+  failure.code === "model" && wish?.isChosen === true
+    ? { ...failure, message: `${failure.message} (${wish.model} was chosen; /model default goes back)` }
+    : failure
 
 const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity

@@ -511,6 +511,31 @@ const accepting = (test: Test) => {
       assert.lengthOf(yield* log.queues({ tenant, limit: 10 }), 1)
     }))
 
+  test("a session keeps a word under a name until it is forgotten, and moves nowhere for it", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { tenant } = place
+      const keep = (session: string, name: string, value: string | undefined) =>
+        commit({ _tag: "KeepSetting", place: placeAt(session), name, value, at: 1000 })
+      yield* keep("b", "model", "openai/gpt")
+      yield* keep("b", "thinking", "high")
+      yield* keep("a", "model", 'a/"quoted" {}')
+      yield* keep("c", "model", "x/y")
+      yield* keep("c", "model", undefined)
+      yield* keep("d", "thinking", "low")
+      yield* keep("b", "model", "openai/other")
+      const first = yield* log.settings({ tenant, name: "model", limit: 1 })
+      const rest = yield* log.settings({ tenant, name: "model", after: first[0]!.session, limit: 10 })
+
+      assert.deepStrictEqual(
+        [...first, ...rest].map(({ value }) => value),
+        ['a/"quoted" {}', "openai/other"]
+      )
+      assert.lengthOf(yield* log.settings({ tenant, name: "thinking", limit: 10 }), 2)
+      yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 2000 })
+      assert.lengthOf(yield* log.settings({ tenant, name: "model", limit: 10 }), 1)
+    }))
+
   test("a fenced step steers nobody", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog

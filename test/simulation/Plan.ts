@@ -151,6 +151,8 @@ export const planOf = (seed: number): Plan => {
     config: {
       general: {
         model: "demo/demo",
+        // By the seed, not by chance, which would change every plan that there was before.
+        fallbacks: seed % 3 === 0 ? ["demo/spare"] : [],
         tools: toolNames,
         ask_before: [askedTool],
         max_steps: random.pick([3, 6, 25]),

@@ -12,6 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
+import * as Chance from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Settings from "#layers/platform/Settings.ts"
@@ -25,11 +26,13 @@ import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import { layerForgetful } from "#src/model/ModelHealth.ts"
 import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
 import { Ledger } from "./Ledger.ts"
 import { channelNames, marked, Outside, waiterName } from "./Outside.ts"
 import { type Act, type Place, type Plan, planOf } from "./Plan.ts"
+import { Random } from "./Random.ts"
 import { Life, World } from "./World.ts"
 
 export interface Verdict {
@@ -60,6 +63,8 @@ class Simulation {
   gateway: Gateway | undefined
   readonly acknowledged = new Map<string, MessageId>()
   readonly refused = new Map<string, number>()
+  /** For what the gateway leaves to chance; apart from the world's, so that it changes nothing there. */
+  readonly #chance: Chance.Random
   #lives = 0
   #ids = 0
   #trap:
@@ -70,6 +75,11 @@ class Simulation {
 
   constructor(seed: number, store: Store) {
     this.world = new World(seed)
+    const random = new Random(seed + 0x5bd1_e995)
+    this.#chance = {
+      nextDoubleUnsafe: () => random.next(),
+      nextIntUnsafe: () => random.between(0, Number.MAX_SAFE_INTEGER)
+    }
     this.plan = planOf(seed)
     this.ledger = new Ledger(this.world)
     this.disk = new Disk(this.world, this.ledger, store, this.plan.latency)
@@ -86,6 +96,7 @@ class Simulation {
     const runtime = Context.empty().pipe(
       Context.add(Scheduler.Scheduler, life),
       Context.add(Clock.Clock, life.clock),
+      Context.add(Chance.Random, this.#chance),
       Context.add(Metric.FiberRuntimeMetrics, life.metrics),
       Context.add(Failpoint, () => this.#pass("failpoint")),
       Context.add(Logger.CurrentLoggers, new Set())
@@ -96,6 +107,7 @@ class Simulation {
         Layer.mergeAll(
           Layer.succeed(MessageLog, this.disk.logOf(life)),
           Layer.succeed(Ids, this.#idsOf()),
+          layerForgetful,
           this.outside.layer(life).pipe(Layer.provideMerge(System.registries)),
           Settings.layerFrom(this.plan.config).pipe(Layer.orDie)
         )

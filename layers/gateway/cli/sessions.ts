@@ -1,4 +1,4 @@
-/** `opencraw sessions ...`, `trace`, `lanes`, `approvals` and `open`: what the running gateway knows. */
+/** `opencraw sessions ...`, `models ...`, `trace`, `lanes`, `approvals` and `open`: what the running gateway knows. */
 import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline/promises"
 import * as Effect from "effect/Effect"
@@ -139,6 +139,29 @@ export const trace = Effect.fn("cli.trace")(function* (given: Given) {
   if (given.values.has("json")) printJson(status)
   else print(render.trace(status))
   return exitCodes.ok
+})
+
+const ModelList = Schema.Struct({ models: Schema.Array(Api.Model), resting: Schema.Array(Api.Resting) })
+const findModels = (client: GatewayClient.GatewayClient) => client.call(ModelList, "GET", "/api/v1/os/models")
+
+export const models = Effect.fn("cli.models.list")(function* (given: Given) {
+  const { models } = yield* findModels(yield* connect(given))
+  if (given.values.has("json")) printJson({ models })
+  else print(render.models(models))
+  return exitCodes.ok
+})
+
+export const modelStatus = Effect.fn("cli.models.status")(function* (given: Given) {
+  const { models, resting } = yield* findModels(yield* connect(given))
+  if (given.values.has("json")) printJson({ resting })
+  else print(render.resting(resting))
+  const agents = new Set(models.flatMap(({ first_of }) => first_of))
+  const canAnswer = (agent: string) =>
+    models.some(
+      ({ state, first_of, fallback_of }) =>
+        state === "ready" && (first_of.includes(agent) || fallback_of.includes(agent))
+    )
+  return [...agents].every(canAnswer) ? exitCodes.ok : exitCodes.negative
 })
 
 const LaneList = Schema.Struct({ lanes: Schema.Array(Api.Lane) })

@@ -59,7 +59,6 @@ const settings = (maxRuns: number): QueueSettings => ({
 })
 
 const finished = Effect.succeed("finished" as const)
-const notAsked = () => Effect.die("the lanes' benchmark stores nothing")
 
 /**
  * The real `Lanes` and `decide`. Not in it: the log (nothing is stored, so nothing is durable) and the agent (the run is the caller's).
@@ -77,21 +76,7 @@ const ours: Make = async (work, maxRuns) => {
     command: () => Effect.void,
     end: () => Effect.void
   })
-  const log = Layer.succeed(MessageLog, {
-    commit: notAsked,
-    open: notAsked,
-    openSessions: notAsked,
-    history: notAsked,
-    entries: notAsked,
-    message: notAsked,
-    lookup: notAsked,
-    undelivered: notAsked,
-    sessions: notAsked,
-    purge: notAsked,
-    queues: notAsked,
-    approvals: notAsked,
-    broken: Effect.never
-  })
+  const log = Layer.mock(MessageLog)({ broken: Effect.never })
   const queue = Layer.succeed(Queue, { get: () => settings(maxRuns), changes: Stream.empty })
   const runtime = ManagedRuntime.make(
     Lanes.layer.pipe(Layer.provide(Layer.mergeAll(driver, log, queue, Feed.layer)))

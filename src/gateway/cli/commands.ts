@@ -236,6 +236,21 @@ export const commands: ReadonlyArray<Command> = [
     examples: [{ line: "opencraw deny apr_01J8", about: "the run goes on without it" }]
   },
   {
+    name: "models list",
+    about: "list the models that agents and aliases name, and who answers with them",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw models list", about: "which agent answers with what, and with what else" }]
+  },
+  {
+    name: "models status",
+    about: "show which models and credentials are left alone after failures, and until when",
+    details: "Exit code 2 when an agent has no model left that may be asked now.",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw models status", about: "what rests, and why" }]
+  },
+  {
     name: "completions",
     about: "print the completions of a shell",
     arguments: [{ name: "SHELL", about: "bash, zsh or fish", choices: ["bash", "zsh", "fish"] }],

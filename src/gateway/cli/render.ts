@@ -116,6 +116,24 @@ export const approvals = (list: ReadonlyArray<typeof Api.Approval.Type>): string
         ])
       )
 
+export const models = (list: ReadonlyArray<typeof Api.Model.Type>): string =>
+  table(
+    ["MODEL", "FIRST OF", "FALLBACK OF", "ALSO CALLED", "STATE"],
+    list.map(({ model, first_of, fallback_of, aliases, state }) =>
+      [model, first_of.join(", "), fallback_of.join(", "), aliases.join(", "), state].map(plain)
+    )
+  )
+
+export const resting = (list: ReadonlyArray<typeof Api.Resting.Type>): string =>
+  list.length === 0
+    ? "Nothing rests: every model may be asked.\n"
+    : table(
+        ["PROVIDER", "MODEL", "CREDENTIAL", "STATE", "REASON", "UNTIL"],
+        list.map(({ provider, model = "all", profile = "", state, reason, until }) =>
+          [provider, model, profile, state, reason, until].map(plain)
+        )
+      )
+
 const marks = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const
 
 /** Checks, the failed ones last, where the eye is. */
