@@ -10,6 +10,7 @@ import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import * as Anthropic from "#layers/model/Anthropic.ts"
 import * as Demo from "#layers/model/Demo.ts"
+import * as OpenAiResponses from "#layers/model/OpenAiResponses.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
@@ -22,7 +23,9 @@ import * as Outbound from "#src/outbound/Outbound.ts"
 import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
-  Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Demo.layer))),
+  Models.layer.pipe(
+    Layer.provide(Layer.mergeAll(OpenAiChat.layer, OpenAiResponses.layer, Anthropic.layer, Demo.layer))
+  ),
   SqliteMessageLog.layer,
   FileSystemTools.layer
 )

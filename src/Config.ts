@@ -38,7 +38,7 @@ export const ConfigSchema = Schema.Struct({
   providers: withDefault(
     Schema.Record(Schema.String, ProviderSettingsSchema),
     {},
-    "Who answers for name/... models; openai, anthropic, openrouter, ollama and demo exist without a section"
+    "Who answers for name/... models; openai, anthropic, openrouter, groq, ollama, vllm, llamacpp and demo exist without a section"
   ),
   gateway: withDefault(GatewaySettingsSchema, {}, "The one port and who may use it"),
   queue: withDefault(QueueSettingsSchema, {}, "How a lane takes messages, and how many runs go at once"),
@@ -303,14 +303,8 @@ const modelProblems = (providers: ProviderMap, agents: Agents, raw: Table): Read
           const hint = meant === undefined ? `add ${pathOf(section)}` : `did you mean ${meant}?`
           return [{ path, problem: `no provider named ${provider} is built in or configured`, hint }]
         }
-        case "not_built_yet":
-          return [
-            {
-              path: pathOf([...section, "kind"]),
-              problem: `${detail} is not built yet`,
-              hint: "use openai-chat or anthropic"
-            }
-          ]
+        case "no_folder":
+          return [{ path: pathOf([...section, "folder"]), problem: "is missing" }]
         case "no_address":
           return [{ path: pathOf([...section, "base_url"]), problem: "is missing" }]
         case "bad_address":

@@ -45,8 +45,8 @@ export interface Outgoing {
   readonly detail: (text: string) => string
 }
 
-/** Words a call; `undefined` when the provider's address is none. */
-export type Prepare = (call: ProviderCall) => Outgoing | undefined
+/** Words a call; `undefined` when the provider's address is none, a reason when the protocol has no words for it. */
+export type Prepare = (call: ProviderCall) => Outgoing | Http.Reason | undefined
 
 const speak =
   (dispatcher: Dispatcher, prepare: Prepare): ModelKind =>
@@ -99,6 +99,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
     const detail = "base_url is missing or not an http address"
     return { pull: fail(new ModelUnavailable({ detail })), close: () => {} }
   }
+  if ("_tag" in outgoing) return { pull: fail(outgoing), close: () => {} }
   const { origin, path, headers, body, decoder } = outgoing
 
   let controller: Dispatcher.DispatchController | undefined

@@ -8,9 +8,11 @@
  * and is not supported is refused by name.
  */
 import * as Result from "effect/Result"
-import type { AssistantEntry, UserEntry } from "#src/domain/Entry.ts"
-import type { ModelParams } from "#src/domain/Inbound.ts"
+import type { AssistantEntry } from "#src/domain/Entry.ts"
+import type { Image } from "#src/domain/Image.ts"
+import type { ModelParams, PriorUser, ResponseFormat, Thinking } from "#src/domain/Inbound.ts"
 import { ApiError, invalid } from "./ApiError.ts"
+import * as ChatImages from "./chatImages.ts"
 import { isObject, type JsonObject } from "./Json.ts"
 
 export interface ChatRequest {
@@ -18,9 +20,10 @@ export interface ChatRequest {
   readonly model: string
   /** The last user message. */
   readonly text: string
+  readonly images: ReadonlyArray<Image>
   readonly system: string | undefined
   /** What came before the last user message, oldest first. Only an ephemeral session uses it. */
-  readonly prior: ReadonlyArray<UserEntry | AssistantEntry>
+  readonly prior: ReadonlyArray<PriorUser | AssistantEntry>
   readonly params: ModelParams
   readonly user: string | undefined
   readonly stream: boolean
@@ -90,8 +93,6 @@ const harmless: Readonly<Record<string, (value: unknown) => boolean>> = {
   logprobs: (value) => value === false,
   modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
   n: (value) => value === 1,
-  reasoning_effort: () => false,
-  response_format: (value) => isObject(value) && value["type"] === "text",
   tool_choice: (value) => value === "none" || value === "auto",
   tools: isEmptyList,
   top_logprobs: (value) => value === 0,
@@ -107,13 +108,32 @@ const given = (body: JsonObject, key: string): unknown => {
 type Read<A> = Result.Result<A, ApiError>
 const refuse = (error: ApiError): Read<never> => Result.fail(error)
 
-/** What the client asked for, or 400 naming the key. */
-export const parse = (body: unknown, sender: string): Read<ChatRequest> =>
+/** The keys of the wishes that a model's protocol may have no words for. */
+const keyOf: Readonly<Partial<Record<keyof ModelParams, string>>> = {
+  stop: "stop",
+  presencePenalty: "presence_penalty",
+  frequencyPenalty: "frequency_penalty",
+  responseFormat: "response_format"
+}
+
+/** A wish that the agent's model cannot be told. */
+export const unsupportedWish = (wish: keyof ModelParams): ApiError => {
+  const param = keyOf[wish] ?? wish
+  return new ApiError({
+    status: 400,
+    code: "unsupported_parameter",
+    message: `${param} is not supported by this agent's model as it is given here`,
+    param
+  })
+}
+
+/** What the client asked for, or 400 naming the key. A message may bring images of `maxImageBytes` together. */
+export const parse = (body: unknown, sender: string, maxImageBytes: number): Read<ChatRequest> =>
   isObject(body)
-    ? read(body, sender)
+    ? read(body, sender, maxImageBytes)
     : refuse(new ApiError({ status: 400, code: "invalid_json", message: "the body must be a JSON object" }))
 
-const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
+const read = (body: JsonObject, sender: string, maxImageBytes: number): Read<ChatRequest> =>
   Result.gen(function* () {
     for (const key of Object.keys(harmless)) {
       const value = given(body, key)
@@ -125,7 +145,7 @@ const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
     }
     return {
       model: (yield* text(body, "model")) ?? "",
-      ...(yield* readMessages(given(body, "messages"), sender)),
+      ...(yield* readMessages(given(body, "messages"), sender, maxImageBytes)),
       params: yield* readParams(body),
       user: yield* text(body, "user"),
       stream: yield* flag(body, "stream", "stream"),
@@ -133,6 +153,10 @@ const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
       unknownKeys: Object.keys(body).filter((key) => !understood.has(key)).length
     }
   })
+
+/** Characters of all that was written: images are counted by themselves. */
+export const textLength = ({ text, system, prior }: ChatRequest): number =>
+  prior.reduce((sum, entry) => sum + entry.text.length, text.length + (system ?? "").length)
 
 const text = (body: JsonObject, key: string): Read<string | undefined> => {
   const value = given(body, key)
@@ -178,7 +202,9 @@ const readParams = (body: JsonObject): Read<ModelParams> =>
       stop: yield* readStop(given(body, "stop")),
       seed: yield* number(body, "seed", { minimum: -largest, maximum: largest, whole: true }),
       presencePenalty: yield* number(body, "presence_penalty", penalty),
-      frequencyPenalty: yield* number(body, "frequency_penalty", penalty)
+      frequencyPenalty: yield* number(body, "frequency_penalty", penalty),
+      thinking: yield* readThinking(given(body, "reasoning_effort")),
+      responseFormat: yield* readFormat(given(body, "response_format"))
     }
     return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
   })
@@ -191,32 +217,100 @@ const readStop = (value: unknown): Read<ReadonlyArray<string> | undefined> => {
     : refuse(invalid("stop", "stop must be a string or up to four of them"))
 }
 
-type Spoken = Pick<ChatRequest, "text" | "system" | "prior">
+const efforts = new Map<unknown, Thinking>([
+  ["none", "off"],
+  ["low", "low"],
+  ["medium", "medium"],
+  ["high", "high"]
+])
 
-const readMessages = (messages: unknown, sender: string): Read<Spoken> =>
+const readThinking = (value: unknown): Read<Thinking | undefined> => {
+  const level = efforts.get(value)
+  return value === undefined || level !== undefined
+    ? Result.succeed(level)
+    : refuse(invalid("reasoning_effort", `reasoning_effort must be one of ${[...efforts.keys()].join(", ")}`))
+}
+
+const readFormat = (value: unknown): Read<ResponseFormat | undefined> => {
+  if (value === undefined) return Result.succeed(undefined)
+  const wrong = (param: string, message: string) => refuse(invalid(`response_format${param}`, message))
+  if (!isObject(value)) return wrong("", "response_format must be an object")
+  switch (value["type"]) {
+    case "text":
+      return Result.succeed(undefined)
+    case "json_object":
+      return Result.succeed({ type: "json_object" })
+    case "json_schema": {
+      const said = given(value, "json_schema")
+      const at = ".json_schema"
+      if (!isObject(said)) return wrong(at, "response_format.json_schema must be an object")
+      const name = given(said, "name")
+      const schema = given(said, "schema")
+      const description = given(said, "description")
+      const strict = given(said, "strict")
+      if (typeof name !== "string" || !/^[a-zA-Z0-9_-]{1,64}$/.test(name)) {
+        return wrong(`${at}.name`, "its name must have 1 to 64 letters, digits, _ or -")
+      }
+      if (!isObject(schema)) return wrong(`${at}.schema`, "its schema must be an object")
+      if (description !== undefined && typeof description !== "string") {
+        return wrong(`${at}.description`, "its description must be a string")
+      }
+      if (strict !== undefined && typeof strict !== "boolean") {
+        return wrong(`${at}.strict`, "strict must be true or false")
+      }
+      return Result.succeed({
+        type: "json_schema",
+        name,
+        ...(description === undefined ? {} : { description }),
+        schema,
+        ...(strict === undefined ? {} : { strict })
+      })
+    }
+    default:
+      return wrong(".type", "response_format.type must be text, json_object or json_schema")
+  }
+}
+
+type Spoken = Pick<ChatRequest, "text" | "images" | "system" | "prior">
+
+interface Line {
+  readonly isUser: boolean
+  readonly text: string
+  readonly images: ReadonlyArray<Image>
+}
+
+const readMessages = (messages: unknown, sender: string, maxImageBytes: number): Read<Spoken> =>
   Result.gen(function* () {
     if (!Array.isArray(messages) || messages.length === 0) {
       return yield* refuse(invalid("messages", "messages must be a list with at least one message"))
     }
     const systems: Array<string> = []
-    const turns: Array<UserEntry | AssistantEntry> = []
+    const lines: Array<Line> = []
     let lastRole = ""
     for (const [index, message] of messages.entries()) {
-      const { role, content } = yield* readMessage(message, `messages[${index}]`)
+      const { role, text, images } = yield* readMessage(message, `messages[${index}]`)
       lastRole = role
-      if (role === "system") systems.push(content)
-      else if (role === "user") turns.push({ v: 1, kind: "user", text: content, sender })
-      else turns.push({ v: 1, kind: "assistant", text: content })
+      if (role === "system") systems.push(text)
+      else lines.push({ isUser: role === "user", text, images })
     }
     if (lastRole !== "user") {
       return yield* refuse(invalid("messages", "the last message must be from the user"))
     }
+    const { text = "", images = [] } = lines.at(-1) ?? {}
+    yield* ChatImages.check(images, maxImageBytes)
+    const prior = ChatImages.fitting(lines.slice(0, -1), images, maxImageBytes)
     return {
-      text: turns.at(-1)?.text ?? "",
+      text,
+      images,
       system: systems.length === 0 ? undefined : systems.join("\n\n"),
-      prior: turns.slice(0, -1)
+      prior: prior.map((line) => priorOf(line, sender))
     }
   })
+
+const priorOf = ({ isUser, text, images }: Line, sender: string): PriorUser | AssistantEntry =>
+  isUser
+    ? { v: 1, kind: "user", text, sender, ...(images.length === 0 ? {} : { images }) }
+    : { v: 1, kind: "assistant", text }
 
 const roles = new Map<unknown, "system" | "user" | "assistant">([
   ["system", "system"],
@@ -228,7 +322,7 @@ const roles = new Map<unknown, "system" | "user" | "assistant">([
 const readMessage = (
   message: unknown,
   at: string
-): Read<{ readonly role: "system" | "user" | "assistant"; readonly content: string }> => {
+): Read<Content & { readonly role: "system" | "user" | "assistant" }> => {
   if (!isObject(message)) return refuse(invalid(at, `${at} must be an object`))
   const named = given(message, "role")
   const role = roles.get(named)
@@ -239,22 +333,34 @@ const readMessage = (
   }
   if (!isEmptyList(given(message, "tool_calls") ?? [])) return refuse(unsupported(`${at}.tool_calls`))
   if (given(message, "function_call") !== undefined) return refuse(unsupported(`${at}.function_call`))
-  return Result.map(readContent(given(message, "content"), `${at}.content`), (content) => ({ role, content }))
+  return Result.map(readContent(given(message, "content"), `${at}.content`, role === "user"), (content) => ({
+    role,
+    ...content
+  }))
 }
 
-const readContent = (content: unknown, param: string): Read<string> => {
-  if (typeof content === "string") return Result.succeed(content.toWellFormed())
+type Content = Pick<Line, "text" | "images">
+
+const readContent = (content: unknown, param: string, mayShow: boolean): Read<Content> => {
+  if (typeof content === "string") return Result.succeed({ text: content.toWellFormed(), images: [] })
   if (!Array.isArray(content)) {
     return refuse(invalid(param, `${param} must be a string or a list of text parts`))
   }
   const texts: Array<string> = []
+  const images: Array<Image> = []
   for (const [index, part] of content.entries()) {
     const at = `${param}[${index}]`
     if (!isObject(part)) return refuse(invalid(at, `${at} must be an object`))
+    if (mayShow && given(part, "type") === "image_url") {
+      const image = ChatImages.read(given(part, "image_url"), `${at}.image_url`)
+      if (Result.isFailure(image)) return refuse(image.failure)
+      images.push(image.success)
+      continue
+    }
     if (given(part, "type") !== "text") return refuse(unsupported(`${at}.type`))
     const value = given(part, "text")
     if (typeof value !== "string") return refuse(invalid(`${at}.text`, `${at}.text must be a string`))
     texts.push(value.toWellFormed())
   }
-  return Result.succeed(texts.join("\n"))
+  return Result.succeed({ text: texts.join("\n"), images })
 }

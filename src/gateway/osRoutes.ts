@@ -23,6 +23,7 @@ import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
 import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { modelStatus } from "./probes.ts"
+import { imageLine } from "./Frames.ts"
 import { readStrict } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call, OpenCall, Route } from "./Routing.ts"
@@ -299,6 +300,7 @@ const toLine =
     seq: line.seq,
     role: line.role,
     content: line.content,
+    ...(line.images === undefined ? {} : { images: line.images.map(imageLine) }),
     ...(line.clientId === undefined ? {} : { client_id: line.clientId }),
     ...(line.answers === undefined ? {} : { answers: line.answers }),
     ...(line.partial === undefined ? {} : { partial: line.partial }),

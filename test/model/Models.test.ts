@@ -46,10 +46,19 @@ describe("Models", () => {
     })
   )
 
-  it("knows five providers without a section, and completes a section for one of them", () => {
+  it("knows its providers without a section, and completes a section for one of them", () => {
     const all = Models.withBuiltIn({ openai: section({ idle_timeout_ms: 7_000 }) })
 
-    assert.deepStrictEqual(Object.keys(all).sort(), ["anthropic", "demo", "ollama", "openai", "openrouter"])
+    assert.deepStrictEqual(Object.keys(all).sort(), [
+      "anthropic",
+      "demo",
+      "groq",
+      "llamacpp",
+      "ollama",
+      "openai",
+      "openrouter",
+      "vllm"
+    ])
     assert.deepStrictEqual(all["openai"], {
       kind: "openai-chat",
       base_url: "https://api.openai.com/v1",
@@ -82,7 +91,9 @@ describe("Models", () => {
       problems({ anthropic: section({ kind: "anthropic", api_key: key }) }, "anthropic/claude"),
       []
     )
-    assert.deepStrictEqual(problems({ r: section({ kind: "openai-responses" }) }, "r/x"), ["not_built_yet"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "openai-responses" }) }, "r/x"), ["no_address"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "replay" }) }, "r/x"), ["no_folder"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "replay", folder: "/r" }) }, "r/x"), [])
     assert.deepStrictEqual(problems({}, "openai/gpt"), ["no_key"])
     assert.deepStrictEqual(problems({ openai: section({ api_key: key }) }, "openai/gpt"), [])
     assert.deepStrictEqual(
@@ -97,9 +108,9 @@ describe("Models", () => {
   })
 
   it("says in its error what to do", () => {
-    const [problem] = Models.unusable({ r: section({ kind: "openai-responses" }) }, ["r/x"])
+    const [problem] = Models.unusable({ r: section({ kind: "replay" }) }, ["r/x"])
 
-    assert.include(problem?.message, "not built yet")
+    assert.include(problem?.message, "providers.r.folder")
     assert.include(Models.unusable({}, ["openai/gpt"])[0]?.message, "OPENAI_API_KEY")
   })
 })
