@@ -32,4 +32,77 @@ describe("encodeRequest", () => {
       assert.strictEqual(limited({ base_url }), `${beginning},"max_completion_tokens":5,${end}`)
     }
   })
+
+  it("asks for thoughts as each server knows them", () => {
+    const asked = (settings: Partial<ProviderSettings>, thinking: "off" | "high") => {
+      const { model, stream, stream_options, messages, ...rest } = JSON.parse(
+        encode(settings, { params: { thinking } })
+      ) as Readonly<Record<string, unknown>>
+      assert.isDefined(model ?? stream ?? stream_options ?? messages)
+      return rest
+    }
+
+    assert.deepStrictEqual(asked({}, "high"), { reasoning_effort: "high" })
+    assert.deepStrictEqual(asked({ base_url: "https://api.openai.com/v1" }, "off"), {
+      reasoning_effort: "none"
+    })
+    assert.deepStrictEqual(asked({ base_url: "https://openrouter.ai/api/v1" }, "high"), {
+      reasoning: { effort: "high" }
+    })
+    assert.deepStrictEqual(asked({ base_url: "https://openrouter.ai/api/v1" }, "off"), {
+      reasoning: { enabled: false }
+    })
+    assert.deepStrictEqual(asked({ dialect: "vllm" }, "high"), {
+      reasoning_effort: "high",
+      chat_template_kwargs: { enable_thinking: true }
+    })
+    assert.deepStrictEqual(asked({ dialect: "vllm" }, "off"), {
+      chat_template_kwargs: { enable_thinking: false }
+    })
+    assert.deepStrictEqual(asked({ dialect: "llamacpp" }, "high"), {
+      chat_template_kwargs: { enable_thinking: true, reasoning_effort: "high" }
+    })
+    assert.deepStrictEqual(
+      asked({ dialect: "openrouter" }, "off"),
+      asked({ base_url: "https://openrouter.ai/v1" }, "off")
+    )
+  })
+
+  it("shows images in the address itself, and asks for a form", () => {
+    const image = { mediaType: "image/png", data: "iVBORw0KGgo=" } as const
+    const url = "data:image/png;base64,iVBORw0KGgo="
+    const responseFormat = { type: "json_schema", name: "n", schema: { type: "object" } } as const
+    const body = JSON.parse(
+      encode(
+        {},
+        {
+          messages: [
+            { role: "user", text: "what is it?", images: [image, image] },
+            { role: "user", text: "", images: [image] }
+          ],
+          params: { responseFormat }
+        }
+      )
+    ) as Readonly<Record<string, unknown>>
+
+    assert.deepStrictEqual(body["messages"], [
+      {
+        role: "user",
+        content: [
+          { type: "text", text: "what is it?" },
+          { type: "image_url", image_url: { url } },
+          { type: "image_url", image_url: { url } }
+        ]
+      },
+      { role: "user", content: [{ type: "image_url", image_url: { url } }] }
+    ])
+    assert.deepStrictEqual(body["response_format"], {
+      type: "json_schema",
+      json_schema: { name: "n", schema: { type: "object" } }
+    })
+    assert.include(
+      encode({}, { params: { responseFormat: { type: "json_object" } } }),
+      '"response_format":{"type":"json_object"}'
+    )
+  })
 })
