@@ -96,7 +96,8 @@ export const variables = {
   OPENCRAW_DATA_DIR: "runtime.data_dir",
   OPENCRAW_PORT: "gateway.port",
   OPENCRAW_GATEWAY_TOKEN: "gateway.token",
-  OPENCRAW_MODEL: "general.model"
+  OPENCRAW_MODEL: "general.model",
+  OPENCRAW_RECORD: "runtime.record"
 } as const
 
 const decodeConfig = decodeStrict(ConfigSchema)
@@ -193,7 +194,9 @@ const overridden = (raw: Table, env: Environment): Table => {
   const port = variable(env, "OPENCRAW_PORT")
   const token = variable(env, "OPENCRAW_GATEWAY_TOKEN")
   const model = variable(env, "OPENCRAW_MODEL")
+  const record = variable(env, "OPENCRAW_RECORD")
   if (dataDir !== undefined) put("runtime", "data_dir", dataDir)
+  if (record !== undefined) put("runtime", "record", record)
   if (port !== undefined) put("gateway", "port", /^\d+$/.test(port) ? Number(port) : port)
   if (token !== undefined) put("gateway", "token", token)
   if (model !== undefined) {

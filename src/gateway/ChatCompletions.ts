@@ -82,9 +82,15 @@ export const make = Effect.gen(function* () {
   const read = Effect.fnUntraced(function* (call: Call) {
     const { max_body_bytes, max_image_bytes } = settings.get()
     const maxBytes = max_body_bytes + 4 * Math.ceil(max_image_bytes / 3)
-    const raw = yield* readJson(call.request, { maxBytes, lenient: true })
+    // Only images make a body larger than others may be.
+    const isLarge = Number(call.request.headers["content-length"] ?? 0) > max_body_bytes
+    const raw = yield* readJson(call.request, { maxBytes, lenient: true }).pipe(
+      Effect.mapError((error) => (isLarge ? tooLarge(max_body_bytes) : error))
+    )
     const body = yield* Effect.fromResult(ChatRequest.parse(raw, call.principal.id, max_image_bytes))
-    if (ChatRequest.textLength(body) > max_body_bytes) return yield* tooLarge(max_body_bytes)
+    if ((isLarge && !ChatRequest.hasImages(body)) || ChatRequest.textLength(body) > max_body_bytes) {
+      return yield* tooLarge(max_body_bytes)
+    }
     yield* Telemetry.ignoredKeys(body.unknownKeys)
     const agent = ModelNames.resolve(body.model, agents.get())
     if (agent === undefined) {

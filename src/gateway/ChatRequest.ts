@@ -154,6 +154,9 @@ const read = (body: JsonObject, sender: string, maxImageBytes: number): Read<Cha
     }
   })
 
+export const hasImages = ({ images, prior }: ChatRequest): boolean =>
+  images.length > 0 || prior.some((entry) => entry.kind === "user" && entry.images !== undefined)
+
 /** Characters of all that was written: images are counted by themselves. */
 export const textLength = ({ text, system, prior }: ChatRequest): number =>
   prior.reduce((sum, entry) => sum + entry.text.length, text.length + (system ?? "").length)
