@@ -154,7 +154,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "what-if",
     about: "show what another model or system prompt would have answered in a session",
     details:
-      "Asks the provider for each turn again, with the history as it really was, and prints both answers side by side. No tool is offered and the session is left as it is. Exit code 2 when an answer failed.",
+      "Asks for each turn again, with the history as it was, and without tools; the session is left as it is. Exit code 2 when an answer failed.",
     arguments: [one("KEY", "the session")],
     flags: [
       { name: "model", value: "PROVIDER/MODEL", about: "who is asked; the agent's own model without" },
@@ -165,7 +165,7 @@ export const commands: ReadonlyArray<Command> = [
     ],
     examples: [
       { line: "opencraw what-if main --model anthropic/claude-sonnet-5 --last 5", about: "another model" },
-      { line: "opencraw what-if main --system 'Answer in one sentence.'", about: "another system prompt" }
+      { line: "opencraw what-if main --system Shout.", about: "another system prompt" }
     ]
   },
   {
