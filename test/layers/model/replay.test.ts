@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as providers from "#layers/model/providers.ts"
+import type { Recording } from "#layers/model/recording.ts"
 import * as Recorder from "#layers/model/Recorder.ts"
 import { Model, type ModelRequest, type PromptMessage } from "#src/model/Model.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
@@ -154,6 +155,8 @@ describe("recording and replay", () => {
       assert.strictEqual((yield* replay("refused"))?._tag, "ModelUnavailable")
       assert.strictEqual((yield* replay("silent"))?._tag, "ModelCutOff")
       assert.notInclude(filesIn(where).join(), "secret=1")
+      const ends = filesIn(where).map((text) => (JSON.parse(text) as Recording).response.end)
+      assert.deepStrictEqual(ends, ["ended", "cut", "cut", "closed"])
     })
   )
 
