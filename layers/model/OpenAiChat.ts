@@ -51,7 +51,7 @@ export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
     path: endpoint.path,
     headers: endpoint.headers,
     body,
-    decoder: Decoder.make(options, endpoint.words.mayThinkAloud),
+    decoder: Decoder.make(options, { mayThinkAloud: endpoint.words.mayThinkAloud, model }),
     detail: options.detail
   }
 }

@@ -7,20 +7,30 @@
 import { ModelRateLimited, ModelUnavailable } from "#src/model/Model.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import * as AnswerDecoder from "./AnswerDecoder.ts"
+import { addDetail, ChatStep } from "./ChatStep.ts"
 import { countOf, isRecord, type Json, textOf } from "./json.ts"
 import { errorText, type Reason, statusReason } from "./providerHttp.ts"
 import * as ThoughtTags from "./thoughtTags.ts"
 
-/** `mayThinkAloud`: thoughts may stand at the beginning of the text, between tags, and are not part of the answer. */
-export const make = (options: AnswerDecoder.DecoderOptions, mayThinkAloud = true): AnswerDecoder.Decoder =>
-  AnswerDecoder.make(options, (answer) => speak(answer, options.detail, mayThinkAloud))
+/**
+ * `mayThinkAloud`: thoughts may stand at the beginning of the text, between tags, and are not part of the answer. `model` as the
+ * provider knows it: it alone can go on from its reasoning.
+ */
+export const make = (
+  options: AnswerDecoder.DecoderOptions,
+  { mayThinkAloud = true, model = "" }: { readonly mayThinkAloud?: boolean; readonly model?: string } = {}
+): AnswerDecoder.Decoder =>
+  AnswerDecoder.make(options, (answer) => speak(answer, options.detail, mayThinkAloud, model))
 
 const speak = (
   answer: AnswerDecoder.Answer,
   detail: AnswerDecoder.DecoderOptions["detail"],
-  mayThinkAloud: boolean
+  mayThinkAloud: boolean,
+  model: string
 ): AnswerDecoder.Protocol => {
   const { calls } = answer
+  const details: Array<Json> = []
+  const extras = new Map<AnswerDecoder.OpenCall, Json>()
   let thoughts = mayThinkAloud ? ThoughtTags.make(answer.text) : undefined
   const byIndex = new Map<number, AnswerDecoder.OpenCall>()
 
@@ -70,6 +80,14 @@ const speak = (
       const text = typeof args === "string" ? args : isRecord(args) ? JSON.stringify(args) : ""
       if (!answer.hold(text.length)) return
       call.arguments += text
+      const extra = piece["extra_content"]
+      if (isRecord(extra) && answer.hold(JSON.stringify(extra).length)) extras.set(call, extra)
+    }
+  }
+
+  const onDetails = (said: ReadonlyArray<unknown>) => {
+    for (const one of said) {
+      if (isRecord(one) && answer.hold(JSON.stringify(one).length)) addDetail(details, one)
     }
   }
 
@@ -105,6 +123,7 @@ const speak = (
     if (isRecord(delta)) {
       onText(delta["content"])
       if (delta["refusal"] !== undefined) onText(delta["refusal"])
+      if (Array.isArray(delta["reasoning_details"])) onDetails(delta["reasoning_details"])
       if (Array.isArray(delta["tool_calls"])) onCalls(delta["tool_calls"])
       else if (isRecord(delta["function_call"])) onCalls([{ index: 0, function: delta["function_call"] }])
     }
@@ -116,7 +135,16 @@ const speak = (
     answer.finished(endReason(reason))
   }
 
-  return { onItem }
+  const continuation = (given: ReadonlyArray<AnswerDecoder.OpenCall>) =>
+    details.length === 0 && extras.size === 0
+      ? undefined
+      : new ChatStep(
+          model,
+          details,
+          given.map((call) => ({ id: call.id, extra: extras.get(call) }))
+        )
+
+  return { onItem, continuation }
 }
 
 const isFirstChoice = (choice: unknown): boolean => isRecord(choice) && choice["index"] === 0

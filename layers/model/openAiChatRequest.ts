@@ -8,6 +8,7 @@ import type { Image } from "#src/domain/Image.ts"
 import type { ResponseFormat } from "#src/domain/Inbound.ts"
 import type { ModelRequest, PromptMessage } from "#src/model/Model.ts"
 import type { ToolNames } from "#src/model/toolNames.ts"
+import { ChatStep } from "./ChatStep.ts"
 import { objectText } from "./json.ts"
 import type { Words } from "./openAiDialects.ts"
 
@@ -43,7 +44,7 @@ export const encodeRequest = (
             }
           }))
   })
-  const messages = request.messages.map((message) => textOf(message, names)).join(",")
+  const messages = request.messages.map((message) => textOf(model, message, names)).join(",")
   return `${head.slice(0, -1)},"messages":[${messages}]}`
 }
 
@@ -56,17 +57,19 @@ export const dataUrl = ({ mediaType, data }: Image): string => `data:${mediaType
 /** A session's messages are the same objects from turn to turn; most of a long prompt is encoded already. */
 const encoded = new WeakMap<PromptMessage, string>()
 
-const textOf = (message: PromptMessage, names: ToolNames): string => {
+const textOf = (model: string, message: PromptMessage, names: ToolNames): string => {
   // The wire's tool names depend on the request, so a step with calls is encoded anew.
   if (message.role === "assistant" && message.calls !== undefined) {
-    return JSON.stringify(encodeMessage(message, names))
+    return JSON.stringify(encodeMessage(model, message, names))
   }
   let text = encoded.get(message)
-  if (text === undefined) encoded.set(message, (text = JSON.stringify(encodeMessage(message, names))))
+  if (text === undefined) {
+    encoded.set(message, (text = JSON.stringify(encodeMessage(model, message, names))))
+  }
   return text
 }
 
-const encodeMessage = (message: PromptMessage, names: ToolNames): unknown => {
+const encodeMessage = (model: string, message: PromptMessage, names: ToolNames): unknown => {
   switch (message.role) {
     case "system":
       return { role: "system", content: message.text }
@@ -74,19 +77,27 @@ const encodeMessage = (message: PromptMessage, names: ToolNames): unknown => {
       return { role: "user", content: userContent(message.text, message.images ?? []) }
     case "tool":
       return { role: "tool", tool_call_id: message.callId, content: message.text }
-    case "assistant":
+    case "assistant": {
       if (message.calls === undefined || message.calls.length === 0) {
         return { role: "assistant", content: message.text }
       }
+      const { continuation } = message
+      const step =
+        continuation instanceof ChatStep && continuation.describes(model, message.calls)
+          ? continuation
+          : undefined
       return {
         role: "assistant",
         content: message.text === "" ? null : message.text,
+        reasoning_details: step === undefined || step.details.length === 0 ? undefined : step.details,
         tool_calls: message.calls.map((call) => ({
           id: call.id,
           type: "function",
-          function: { name: names.toWire(call.name), arguments: objectText(call.arguments) }
+          function: { name: names.toWire(call.name), arguments: objectText(call.arguments) },
+          extra_content: step?.extras.get(call.id)
         }))
       }
+    }
   }
 }
 

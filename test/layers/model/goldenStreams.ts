@@ -31,7 +31,7 @@ const options: AnswerDecoder.DecoderOptions = {
 export const decoderOf = (wire: Golden["wire"]): AnswerDecoder.Decoder => {
   switch (wire) {
     case "openai-chat":
-      return OpenAiChatDecoder.make(options)
+      return OpenAiChatDecoder.make(options, { model: "m" })
     case "openai-responses":
       return ResponsesDecoder.make("m", options)
     case "anthropic":
