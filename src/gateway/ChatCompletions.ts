@@ -26,6 +26,7 @@ import { ApiError, bodyOf, invalid, storeUnavailable } from "./ApiError.ts"
 import type { Principal } from "./Auth.ts"
 import * as ChatChunks from "./ChatChunks.ts"
 import * as ChatRequest from "./ChatRequest.ts"
+import { unsupportedWish } from "./chatWishes.ts"
 import { EventStream, type EventSink } from "./EventStream.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import * as ModelNames from "./modelNames.ts"
@@ -104,7 +105,7 @@ export const make = Effect.gen(function* () {
     if (Object.keys(body.params).length > 0) {
       const kind = kindOf(ModelNames.modelOf(agents.get(), agent), providers.get())
       const wish = kind === undefined ? undefined : unsupported(kind, body.params)
-      if (wish !== undefined) return yield* ChatRequest.unsupportedWish(wish)
+      if (wish !== undefined) return yield* unsupportedWish(wish)
     }
     const { headers } = call.request
     const key = headers["idempotency-key"] ?? ids.next("req")
