@@ -127,7 +127,7 @@ const make = () => {
     const unreadable = shelf.unreadable === 0 ? "" : `, and ${shelf.unreadable} files are no recordings`
     return yield* Effect.fail<Reason>(
       new ModelRejected({
-        status: 404,
+        status: 400,
         detail: `none of ${shelf.recordings.length} recordings answers this request (${hashOf(call.request)})${unreadable}`
       })
     )

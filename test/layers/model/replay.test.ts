@@ -213,7 +213,7 @@ describe("recording and replay", () => {
 
       assert.strictEqual(replayed[0]._tag, "Success")
       const failure = replayed[1]._tag === "Failure" ? replayed[1].failure.reason : undefined
-      assert.deepInclude(failure, { _tag: "ModelRejected", status: 404 })
+      assert.deepInclude(failure, { _tag: "ModelRejected", status: 400 })
     })
   )
 
