@@ -35,6 +35,7 @@ export const codeOf: Readonly<Record<string, number>> = {
   DataDirNotWritable: exitCodes.dataDir,
   DataDirOnNetwork: exitCodes.dataDir,
   KeyFileError: exitCodes.dataDir,
+  RecordingFolderUnusable: exitCodes.dataDir,
   DataDirLocked: exitCodes.locked,
   SchemaTooNew: exitCodes.store,
   MigrationFailed: exitCodes.store,

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- gateway | start | profile | lanes | durable | growth`: how fast, how much it grows, and where the time goes.
+ * `npm run bench -- gateway | start | stream | profile | lanes | durable | growth`: how fast, how much it grows, and where the time goes.
  *
  * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
  * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
@@ -18,6 +18,7 @@ import { measureStart } from "./bench/measureStart.ts"
 import { profile } from "./bench/profile.ts"
 import { Report } from "./bench/Report.ts"
 import { benchStart } from "./bench/start.ts"
+import { benchStream } from "./bench/stream.ts"
 import { full, quick, type Sizes } from "./bench/sizes.ts"
 
 type Measure = (lab: Lab, provider: Provider, report: Report, sizes: Sizes) => Promise<void>
@@ -34,12 +35,13 @@ const measures: Readonly<Record<string, Measure>> = {
 
 const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openclaw]
        bench start [--quick]
+       bench stream [--quick]
        bench profile [--quick] [--sessions N]
        bench lanes [--quick]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
-const names = ["gateway", "start", "profile", "lanes"] as const
+const names = ["gateway", "start", "stream", "profile", "lanes"] as const
 
 interface Arguments {
   readonly name: (typeof names)[number]
@@ -132,6 +134,7 @@ const main = async (): Promise<number> => {
       buildBundle()
       return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))
     }
+    if (args.name === "stream") return await benchStream(lab, args.isQuick, aboutRun("stream", args.isQuick))
     return await (args.name === "gateway"
       ? benchGateway(lab, args)
       : profile(lab, args.sessions, args.isQuick ? 320 : 1920))

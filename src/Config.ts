@@ -40,7 +40,7 @@ export const ConfigSchema = Schema.Struct({
   providers: withDefault(
     Schema.Record(Schema.String, ProviderSettingsSchema),
     {},
-    "Who answers for name/... models; openai, anthropic, openrouter, ollama and demo exist without a section"
+    "Who answers for name/... models; openai, anthropic, openrouter, groq, ollama, vllm, llamacpp and demo exist without a section"
   ),
   models: withDefault(
     ModelsSettingsSchema,
@@ -103,7 +103,8 @@ export const variables = {
   OPENCRAW_DATA_DIR: "runtime.data_dir",
   OPENCRAW_PORT: "gateway.port",
   OPENCRAW_GATEWAY_TOKEN: "gateway.token",
-  OPENCRAW_MODEL: "general.model"
+  OPENCRAW_MODEL: "general.model",
+  OPENCRAW_RECORD: "runtime.record"
 } as const
 
 const decodeConfig = decodeStrict(ConfigSchema)
@@ -204,7 +205,9 @@ const overridden = (raw: Table, env: Environment): Table => {
   const port = variable(env, "OPENCRAW_PORT")
   const token = variable(env, "OPENCRAW_GATEWAY_TOKEN")
   const model = variable(env, "OPENCRAW_MODEL")
+  const record = variable(env, "OPENCRAW_RECORD")
   if (dataDir !== undefined) put("runtime", "data_dir", dataDir)
+  if (record !== undefined) put("runtime", "record", record)
   if (port !== undefined) put("gateway", "port", /^\d+$/.test(port) ? Number(port) : port)
   if (token !== undefined) put("gateway", "token", token)
   if (model !== undefined) {
@@ -349,14 +352,8 @@ const modelProblems = (
           const hint = meant === undefined ? `add ${pathOf(section)}` : `did you mean ${meant}?`
           return [{ path, problem: `no provider named ${provider} is built in or configured`, hint }]
         }
-        case "not_built_yet":
-          return [
-            {
-              path: pathOf([...section, "kind"]),
-              problem: `${detail} is not built yet`,
-              hint: "use openai-chat or anthropic"
-            }
-          ]
+        case "no_folder":
+          return [{ path: pathOf([...section, "folder"]), problem: "is missing" }]
         case "no_address":
           return [{ path: pathOf([...section, "base_url"]), problem: "is missing" }]
         case "bad_address":

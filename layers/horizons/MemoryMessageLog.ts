@@ -19,7 +19,7 @@ import {
   type RunId,
   runId
 } from "#src/domain/Ids.ts"
-import type { Identity } from "#src/domain/Inbound.ts"
+import { type Identity, userEntryOf } from "#src/domain/Inbound.ts"
 import type { QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
@@ -257,7 +257,7 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     messageId: message.id,
     clientId: identity.externalId,
     runId: undefined,
-    entry: { v: 1, kind: "user", text: body.text, sender: unit.message.sender.toWellFormed() },
+    entry: userEntryOf({ body, sender: unit.message.sender.toWellFormed() }),
     usage: undefined,
     at: unit.at,
     answers: undefined

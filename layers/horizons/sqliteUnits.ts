@@ -9,7 +9,7 @@ import { createHash } from "node:crypto"
 import type { ApprovalState, DecidedCall } from "#src/domain/Approval.ts"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import { approvalId, messageId } from "#src/domain/Ids.ts"
-import type { Route } from "#src/domain/Inbound.ts"
+import { type Route, userEntryOf } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import * as Usages from "#src/domain/Usage.ts"
@@ -148,7 +148,7 @@ const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
   const run = counted.open === 1 && counted.overflow === 0 ? (unit.start ?? null) : null
   const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
   db.run(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
-  const entry = { v: 1, kind: "user", text: message.body.text, sender: message.sender }
+  const entry = userEntryOf(message)
   // The entry is named like its message: both are one thing a person wrote.
   db.run(insertEntry, [
     ...home(place),

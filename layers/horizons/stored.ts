@@ -25,8 +25,8 @@ const sorted = (value: unknown): unknown => {
 }
 
 /** The body as JSON with ordered keys: equal for equal bodies, whatever order their keys came in. */
-export const canonical = ({ text, system, params, prior }: MessageBody): string =>
-  toJson(sorted({ text, system, params, prior }))
+export const canonical = ({ text, images, system, params, prior }: MessageBody): string =>
+  toJson(sorted({ text, images, system, params, prior }))
 
 /** Stored JSON that this binary or an older one wrote, as an entry of today. */
 export const readEntry = (json: string): Entry => upcast(JSON.parse(json))

@@ -4,6 +4,7 @@
  * Owns: the address and the headers.
  * Does not own: the connection (`Exchange`), the body's words (`anthropicRequest`) or reading the answer (`AnthropicDecoder`).
  */
+import { ModelRejected } from "#src/model/Model.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as AnswerDecoder from "./AnswerDecoder.ts"
 import * as Decoder from "./AnthropicDecoder.ts"
@@ -49,10 +50,12 @@ const pathOf = (path: string): string => {
   return /\/v\d+$/.test(path) ? `${path}/messages` : `${path}/v1/messages`
 }
 
-/** Registers `anthropic`. */
-export const layer = Exchange.layerKind("anthropic", ({ model, request, settings }) => {
+export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   const endpoint = endpointOf(settings)
   if (endpoint === undefined) return undefined
+  if (request.params.responseFormat?.type === "json_object") {
+    return new ModelRejected({ status: 400, detail: "this protocol has no response_format json_object" })
+  }
   const names = AnswerDecoder.namesOf(request)
   const body = encodeRequest(model, request, names)
   const options = AnswerDecoder.optionsOf(request, names, body, endpoint.key)
@@ -64,4 +67,7 @@ export const layer = Exchange.layerKind("anthropic", ({ model, request, settings
     decoder: Decoder.make(model, options),
     detail: options.detail
   }
-})
+}
+
+/** Registers `anthropic`. */
+export const layer = Exchange.layerKind("anthropic", prepare)

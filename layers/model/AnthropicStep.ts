@@ -5,13 +5,12 @@
  * their place. They travel as the `continuation` of a step: never stored, never shown, and dropped by any other model.
  */
 import type { ToolCall } from "#src/domain/Tool.ts"
+import { type CommonPart, describes } from "./stepParts.ts"
 
 export type StepPart =
   | { readonly type: "thinking"; readonly thinking: string; readonly signature: string }
   | { readonly type: "redacted_thinking"; readonly data: string }
-  | { readonly type: "text"; readonly text: string }
-  /** A call, by the id under which it was given out. */
-  | { readonly type: "call"; readonly id: string }
+  | CommonPart
 
 export class AnthropicStep {
   readonly model: string
@@ -22,19 +21,8 @@ export class AnthropicStep {
     this.parts = parts
   }
 
-  /** Whether this is the step that the prompt shows to this model: the same text and the same calls in the same order. */
+  /** Whether this is the step that the prompt shows to this model. */
   describes(model: string, text: string, calls: ReadonlyArray<ToolCall>): boolean {
-    let said = ""
-    const ids: Array<string> = []
-    for (const part of this.parts) {
-      if (part.type === "text") said += part.text
-      else if (part.type === "call") ids.push(part.id)
-    }
-    return (
-      this.model === model &&
-      said === text &&
-      ids.length === calls.length &&
-      calls.every(({ id }, position) => id === ids[position])
-    )
+    return this.model === model && describes(this.parts, text, calls)
   }
 }

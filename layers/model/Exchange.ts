@@ -24,6 +24,7 @@ import { type ModelKind, ModelKinds, type ProviderCall } from "#src/model/ModelK
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import type { Decoder } from "./AnswerDecoder.ts"
 import * as Http from "./providerHttp.ts"
+import { CurrentRecorder, type Recorder } from "./Recorder.ts"
 
 /** Once the model has said why it stopped, usage and the end mark are not waited for longer than this. */
 const finishGraceMillis = 5_000
@@ -45,17 +46,17 @@ export interface Outgoing {
   readonly detail: (text: string) => string
 }
 
-/** Words a call; `undefined` when the provider's address is none. */
-export type Prepare = (call: ProviderCall) => Outgoing | undefined
+/** Words a call; `undefined` when the provider's address is none, a reason when the protocol has no words for it. */
+export type Prepare = (call: ProviderCall) => Outgoing | Http.Reason | undefined
 
 const speak =
-  (dispatcher: Dispatcher, prepare: Prepare): ModelKind =>
+  (dispatcher: Dispatcher, prepare: Prepare, recorder: Recorder | undefined): ModelKind =>
   (call) =>
     Stream.scoped(
       Stream.fromPull(
         Effect.map(
           Effect.acquireRelease(
-            Effect.sync(() => open(dispatcher, call, prepare)),
+            Effect.sync(() => open(dispatcher, call, prepare, recorder)),
             (exchange) => Effect.sync(exchange.close)
           ),
           (exchange) => exchange.pull
@@ -68,12 +69,13 @@ export const layerKind = (kind: ProviderSettings["kind"], prepare: Prepare) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const kinds = yield* ModelKinds
+      const recorder = yield* CurrentRecorder
       const agent = yield* Effect.acquireRelease(
         // Time limits are ours: one for silence, none for the whole.
         Effect.sync(() => new Agent({ pipelining: 1, allowH2: false, headersTimeout: 0, bodyTimeout: 0 })),
         (agent) => Effect.promise(() => agent.destroy())
       )
-      yield* kinds.register(kind, speak(agent, prepare))
+      yield* kinds.register(kind, speak(agent, prepare, recorder))
     })
   )
 
@@ -91,7 +93,12 @@ interface Exchange {
  * Sends the request. One long closure, because the driver's callbacks, the timer and the pull share one state, and an object
  * of it would only move every line.
  */
-const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exchange => {
+const open = (
+  dispatcher: Dispatcher,
+  call: ProviderCall,
+  prepare: Prepare,
+  recorder: Recorder | undefined
+): Exchange => {
   const { request, settings } = call
   const fail = (reason: Http.Reason): Pull => Effect.fail(new ModelError({ model: request.model, reason }))
   const outgoing = prepare(call)
@@ -99,7 +106,9 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
     const detail = "base_url is missing or not an http address"
     return { pull: fail(new ModelUnavailable({ detail })), close: () => {} }
   }
+  if ("_tag" in outgoing) return { pull: fail(outgoing), close: () => {} }
   const { origin, path, headers, body, decoder } = outgoing
+  const tape = recorder?.begin(call, outgoing)
 
   let controller: Dispatcher.DispatchController | undefined
   let status = 0
@@ -115,6 +124,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
 
   const abort = () => {
     isClosed = true
+    tape?.end("closed")
     controller?.abort(new Error("closed"))
   }
 
@@ -167,6 +177,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
 
   const onStatus = (code: number, headers: Http.Headers) => {
     status = code
+    tape?.status(code, headers)
     if (code >= 300 && code < 400) {
       settle(
         new ModelRejected({
@@ -182,6 +193,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
   }
 
   const onBytes = (bytes: Uint8Array) => {
+    tape?.bytes(bytes)
     if (ending !== undefined) return
     timer.refresh()
     if (status >= 400) {
@@ -215,6 +227,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
 
   const onError = (error: Error) => {
     isClosed = true
+    tape?.end("cut", outgoing.detail(Http.errorDetail(error)))
     if (ending !== undefined) return
     if (status === 0) settle(new ModelUnavailable({ detail: outgoing.detail(Http.errorDetail(error)) }))
     else finish(true)
@@ -234,6 +247,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
         onResponseData: (_, bytes) => onBytes(bytes),
         onResponseEnd: () => {
           isClosed = true
+          tape?.end("ended")
           finish(false)
         },
         onResponseError: (_, error) => onError(error)

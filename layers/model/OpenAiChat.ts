@@ -9,6 +9,7 @@ import * as AnswerDecoder from "./AnswerDecoder.ts"
 import * as Exchange from "./Exchange.ts"
 import * as Decoder from "./OpenAiChatDecoder.ts"
 import { encodeRequest } from "./openAiChatRequest.ts"
+import { type Words, wordsOf } from "./openAiDialects.ts"
 import { addressOf, standardHeaders } from "./providerHttp.ts"
 
 interface Endpoint {
@@ -16,7 +17,7 @@ interface Endpoint {
   readonly path: string
   readonly headers: Record<string, string>
   readonly key: string
-  readonly usesNewLimit: boolean
+  readonly words: Words
 }
 
 const endpoints = new WeakMap<ProviderSettings, Endpoint>()
@@ -27,31 +28,33 @@ export const endpointOf = (settings: ProviderSettings): Endpoint | undefined => 
   if (known !== undefined) return known
   const address = addressOf(settings)
   if (address === undefined) return undefined
-  const { origin, hostname, path, search, key } = address
+  const { origin, path, search, key } = address
   const endpoint: Endpoint = {
     origin,
     path: (path.endsWith("/chat/completions") ? path : `${path}/chat/completions`) + search,
     headers: { ...standardHeaders, ...(key === "" ? {} : { authorization: `Bearer ${key}` }) },
     key,
-    usesNewLimit: hostname === "api.openai.com"
+    words: wordsOf(settings, address)
   }
   endpoints.set(settings, endpoint)
   return endpoint
 }
 
-/** Registers `openai-chat`. */
-export const layer = Exchange.layerKind("openai-chat", ({ model, request, settings }) => {
+export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   const endpoint = endpointOf(settings)
   if (endpoint === undefined) return undefined
   const names = AnswerDecoder.namesOf(request)
-  const body = encodeRequest(model, request, names, endpoint.usesNewLimit)
+  const body = encodeRequest(model, request, names, endpoint.words)
   const options = AnswerDecoder.optionsOf(request, names, body, endpoint.key)
   return {
     origin: endpoint.origin,
     path: endpoint.path,
     headers: endpoint.headers,
     body,
-    decoder: Decoder.make(options),
+    decoder: Decoder.make(options, { mayThinkAloud: endpoint.words.mayThinkAloud, model }),
     detail: options.detail
   }
-})
+}
+
+/** Registers `openai-chat`. */
+export const layer = Exchange.layerKind("openai-chat", prepare)

@@ -32,7 +32,11 @@ export const make = (onData: (data: string) => void, maxChars: number): SseReade
 
   const line = (text: string) => {
     if (text === "") return dispatch()
-    if (!text.startsWith("data") || (text.length > 4 && text.charCodeAt(4) !== 58)) return
+    if (!text.startsWith("data") || (text.length > 4 && text.charCodeAt(4) !== 58)) {
+      // Some servers break off with a field of this name in place of data.
+      if (text.startsWith("error:")) line(`data:{"error":${text.slice(6)}}`)
+      return
+    }
     const value = text.slice(text.charCodeAt(5) === 32 ? 6 : 5)
     data = hasData ? `${data}\n${value}` : value
     hasData = true

@@ -5,10 +5,13 @@
  * messages give equal text, so from turn to turn the body's beginning stays byte for byte the same, the cache marks aside:
  * they move on with the conversation and count for nothing in what the provider compares.
  *
- * What this API has no word for is left out: `seed` and the presence and frequency penalties.
+ * What this API has no word for is left out: `seed` and the presence and frequency penalties. So are `temperature` and `top_p`
+ * beside thinking, which refuses them.
  */
 import { createHash } from "node:crypto"
 import type { ToolCall } from "#src/domain/Tool.ts"
+import type { Image } from "#src/domain/Image.ts"
+import type { Thinking } from "#src/domain/Inbound.ts"
 import type { ModelRequest, PromptMessage } from "#src/model/Model.ts"
 import type { ToolNames } from "#src/model/toolNames.ts"
 import { AnthropicStep } from "./AnthropicStep.ts"
@@ -28,12 +31,21 @@ export const encodeRequest = (model: string, request: ModelRequest, names: ToolN
     if (message.role === "system" && !isBlank(message.text)) systems.push(textBlock(message))
   }
   if (systems.length === 0) markLast(tools)
+  const thinking = thinkingOf(model, request)
+  const isThinking = thinking.budget > 0
+  const format = params.responseFormat
+  const output = {
+    ...thinking.output,
+    ...(format?.type === "json_schema" ? { format: { type: format.type, schema: format.schema } } : {})
+  }
   const head = JSON.stringify({
     model,
     stream: true,
-    max_tokens: params.maxOutputTokens ?? defaultMaxTokens,
-    temperature: params.temperature,
-    top_p: params.topP,
+    max_tokens: (params.maxOutputTokens ?? defaultMaxTokens) + thinking.budget,
+    temperature: isThinking ? undefined : params.temperature,
+    top_p: isThinking ? undefined : params.topP,
+    thinking: thinking.word,
+    output_config: Object.keys(output).length === 0 ? undefined : output,
     stop_sequences: params.stop === undefined || params.stop.length === 0 ? undefined : params.stop,
     tool_choice: request.tools.length === 0 && tools.length > 0 ? { type: "none" } : undefined
   })
@@ -44,6 +56,43 @@ export const encodeRequest = (model: string, request: ModelRequest, names: ToolN
   ]
   return `${head.slice(0, -1)},${lists.join(",")}}`
 }
+
+/** Tokens for thoughts, which count towards the output limit: that stays what was asked for. */
+const budgets = { low: 2048, medium: 8192, high: 24_576 } as const
+
+/** These are told a budget; what came later settles for itself how long it thinks, and is told how hard. */
+const wantsBudget = /claude-(?:3|(?:opus|sonnet|haiku)-4(?:[.-][0-5])?(?:$|[^\d.-]|-(?:\d{8}|latest)))/
+
+interface ThinkingWords {
+  readonly word?: Readonly<Record<string, unknown>>
+  readonly output?: Readonly<Record<string, unknown>>
+  readonly budget: number
+}
+
+const thinkingOf = (model: string, request: ModelRequest): ThinkingWords => {
+  const level: Thinking | undefined = request.params.thinking
+  // Nobody thinks here who is not told to.
+  if (level === undefined || level === "off" || !mayThink(model, request)) return { budget: 0 }
+  const budget = budgets[level]
+  return wantsBudget.test(model)
+    ? { word: { type: "enabled", budget_tokens: budget }, budget }
+    : { word: { type: "adaptive" }, output: { effort: level }, budget }
+}
+
+/**
+ * Whoever thinks has to be shown the thoughts of the steps since a person last wrote. After a restart, or a change of model, they
+ * are gone: then this run goes on without thinking.
+ */
+const mayThink = (model: string, { messages }: ModelRequest): boolean =>
+  messages
+    .slice(messages.findLastIndex(({ role }) => role === "user") + 1)
+    .every(
+      (message) =>
+        message.role !== "assistant" ||
+        message.calls === undefined ||
+        (message.continuation instanceof AnthropicStep &&
+          message.continuation.describes(model, message.text, message.calls))
+    )
 
 const isBlank = (text: string): boolean => text.trim() === ""
 
@@ -102,7 +151,7 @@ const turnsOf = (
       case "system":
         break
       case "user":
-        turnOf("user").blocks.push(textBlock(message))
+        turnOf("user").blocks.push(...userBlocks(message, message.images ?? []))
         break
       case "tool":
         turnOf("user").results.push(resultBlock(ids.of(message.callId), message.text))
@@ -142,6 +191,14 @@ const textBlock = (message: PromptMessage): string => {
     encoded.set(message, (block = JSON.stringify({ type: "text", text })))
   }
   return block
+}
+
+/** Images before the text that asks about them. */
+const userBlocks = (message: PromptMessage, images: ReadonlyArray<Image>): ReadonlyArray<string> => {
+  const shown = images.map(({ mediaType, data }) =>
+    JSON.stringify({ type: "image", source: { type: "base64", media_type: mediaType, data } })
+  )
+  return shown.length > 0 && isBlank(message.text) ? shown : [...shown, textBlock(message)]
 }
 
 const resultBlock = (id: string, text: string): string =>

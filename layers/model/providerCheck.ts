@@ -14,6 +14,7 @@ import { credentialsOf, split, withBuiltIn } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as Anthropic from "./Anthropic.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
+import * as OpenAiResponses from "./OpenAiResponses.ts"
 import { bodyDetail, safeDetail } from "./providerHttp.ts"
 
 /** A provider's answer, as far as it is judged. */
@@ -175,8 +176,12 @@ const questionOf = ({ model, settings }: Asked) => {
     case "openai-chat": {
       const endpoint = OpenAiChat.endpointOf(settings)
       if (endpoint === undefined) return undefined
-      const limit = endpoint.usesNewLimit ? "max_completion_tokens" : "max_tokens"
-      return { endpoint, body: { model: name, messages, [limit]: 16 } }
+      return { endpoint, body: { model: name, messages, [endpoint.words.limit]: 16 } }
+    }
+    case "openai-responses": {
+      const endpoint = OpenAiResponses.endpointOf(settings)
+      const body = { model: name, input: messages, max_output_tokens: 16, store: false }
+      return endpoint === undefined ? undefined : { endpoint, body }
     }
     case "anthropic": {
       const endpoint = Anthropic.endpointOf(settings)

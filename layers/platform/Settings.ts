@@ -79,8 +79,21 @@ export const load = Effect.fn("Settings.load")(function* (options: LoadOptions =
       agent.workspace === undefined ? agent : { ...agent, workspace: place(agent.workspace, base, home) }
     ])
   )
+  const providers = Object.fromEntries(
+    Object.entries(config.providers).map(([name, provider]) => [
+      name,
+      provider.folder === undefined ? provider : { ...provider, folder: place(provider.folder, base, home) }
+    ])
+  )
+  const { record } = config.runtime
+  const recordBase = set("OPENCRAW_RECORD") === undefined ? base : cwd
+  const runtime = {
+    ...config.runtime,
+    data_dir: dataDir,
+    ...(record === undefined ? {} : { record: place(record, recordBase, home) })
+  }
   return {
-    config: { ...config, agents, runtime: { ...config.runtime, data_dir: dataDir } },
+    config: { ...config, agents, providers, runtime },
     file,
     warnings: [...warnings, ...exposed(file, written)]
   } satisfies LoadedConfig

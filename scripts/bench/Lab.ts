@@ -36,6 +36,7 @@ export interface LoadResult {
   readonly latency_ms: { readonly p50: number; readonly p95: number; readonly p99: number }
   readonly ttft_ms?: { readonly p50: number; readonly p95: number }
   readonly cpu_ms_per_msg?: number
+  readonly rss_before_mb?: number
   readonly rss_after_mb?: number
   readonly rss_peak_mb?: number
   readonly foreign_cores: number
@@ -59,13 +60,18 @@ export interface Running {
 
 export interface Provider extends Running {
   /** Its behaviour from now on; its counters start again. */
-  readonly configure: (settings: { readonly ttftMs?: number; readonly chunks?: number }) => Promise<void>
+  readonly configure: (settings: {
+    readonly ttftMs?: number
+    readonly chunks?: number
+    readonly chunkMs?: number
+  }) => Promise<void>
   readonly stats: () => Promise<ProviderStats>
 }
 
 export interface ProviderStats {
   readonly requests: number
   readonly inflight: number
+  readonly peakInflight: number
   readonly lastBody: number
   readonly lastMessages: number
 }
@@ -81,6 +87,8 @@ export interface GatewayOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly systemPrompt?: string
   readonly maxPromptTokens?: number
+  /** Runs at once; the gateway's default without. */
+  readonly maxConcurrency?: number
 }
 
 /** Ours and the providers' variables of the caller must not change what is measured. */
@@ -111,6 +119,9 @@ const configText = (options: GatewayOptions, dataDir: string): string =>
     ...(options.maxPromptTokens === undefined
       ? []
       : ["[context]", `max_prompt_tokens = ${options.maxPromptTokens}`]),
+    ...(options.maxConcurrency === undefined
+      ? []
+      : ["[queue]", `max_concurrency = ${options.maxConcurrency}`]),
     ""
   ].join("\n")
 

@@ -5,7 +5,7 @@
  */
 export interface Target {
   readonly what: string
-  readonly unit: "s" | "ms" | "ms CPU" | "msg/s" | "MB" | "x"
+  readonly unit: "s" | "ms" | "ms CPU" | "us CPU" | "cores" | "msg/s" | "MB" | "KB" | "x"
   readonly must?: number
   readonly aim?: number
   /** OpenClaw 2026.9.6, stored. */
@@ -179,6 +179,18 @@ export const targets = {
     aim: 20,
     openclaw: "seconds reported"
   },
+  stream_first_added: {
+    ...millis,
+    what: "added time to first token, p50",
+    must: 5,
+    aim: 2.5,
+    openclaw: "230",
+    slice: "1"
+  },
+  stream_cpu_token: { unit: "us CPU", what: "CPU per streamed token" },
+  stream_1000_first: { ...millis, what: "first token of 1,000 slow streams begun at once, p95" },
+  stream_1000_memory: { unit: "KB", what: "memory per stream, 1,000 slow streams at once" },
+  stream_1000_cpu: { unit: "cores", what: "CPU while 1,000 slow streams go" },
   restart_open: { ...seconds, what: "restart with 10,000 open rows to their first answer", must: 2, aim: 1 },
   restart_new: { ...seconds, what: "the same, to the answer of a new message", must: 2, aim: 1 }
 } as const satisfies Readonly<Record<string, Target>>

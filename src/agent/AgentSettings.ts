@@ -1,6 +1,7 @@
 /** `[agents.<name>]` (`[general]` is the shorthand of `[agents.main]`): the personas people talk to. */
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
+import { Thinking } from "#src/domain/Inbound.ts"
 import { wholeNumber, withDefault } from "#src/setting/schema.ts"
 import type { Setting } from "#src/setting/Setting.ts"
 
@@ -30,6 +31,10 @@ export const AgentSettingsSchema = Schema.Struct({
   ),
   workspace: Schema.optionalKey(Schema.String).annotate({
     description: "Folder the fs tools may read. Without it they are not offered"
+  }),
+  thinking: Schema.optionalKey(Thinking).annotate({
+    description:
+      "How much its model thinks before it writes; a request's reasoning_effort overrides it. Without it, as the provider does by itself"
   }),
   max_steps: withDefault(wholeNumber(1), 25, "Most model calls of one run"),
   run_timeout_s: withDefault(wholeNumber(1), 600, "Longest time of one run, seconds"),

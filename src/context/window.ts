@@ -4,6 +4,7 @@
  * Owns: the token estimate, where the window starts, how tool results are cut, and that a call never stands without its result.
  * Does not own: reading the history (`session`) or storing it (`horizons`).
  */
+import { type Image, leftOut } from "#src/domain/Image.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import type { EntryRow } from "#src/horizons/MessageLog.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
@@ -36,6 +37,29 @@ const isLowSurrogate = (text: string, at: number): boolean => (text.charCodeAt(a
 const wholeCharacters = (text: string): string =>
   (text.charCodeAt(text.length - 1) & 0xfc00) === 0xd800 ? text.slice(0, -1) : text
 
+/** Most images of one prompt, and most bytes of them all. */
+const maxImages = 8
+const maxImageBytes = 16 * 1024 * 1024
+
+/**
+ * Ids of the messages whose images are shown, newest first: as many as fit whole. Older ones are told as left out. That is
+ * decided before the window is, so a message may be named here that no longer stands in it.
+ */
+export const shownImages = (history: ReadonlyArray<EntryRow>): ReadonlyArray<string> => {
+  const shown: Array<string> = []
+  let count = 0
+  let bytes = 0
+  for (let at = history.length - 1; at >= 0; at--) {
+    const { id, entry } = history[at]!
+    if (entry.kind !== "user" || entry.images === undefined) continue
+    count += entry.images.length
+    for (const image of entry.images) bytes += image.bytes
+    if (count > maxImages || bytes > maxImageBytes) break
+    shown.push(id)
+  }
+  return shown
+}
+
 /** Entries that may not be parted: a user's message, or a step with all its results. */
 interface Group {
   readonly order: number
@@ -51,15 +75,16 @@ interface Group {
  *
  * The window's first entry moves rarely and by large steps, so that the prompt's beginning stays byte-identical from turn to
  * turn and a provider's cache keeps working. The newest `min_recent_messages` groups stay even above the budget, and so does
- * what the run `runId` is answering.
+ * what the run `runId` is answering. `images` holds the images of messages by id; those of others are told as left out.
  */
 export const shape = (
   system: string,
   history: ReadonlyArray<EntryRow>,
   runId: string,
-  settings: ContextSettings
+  settings: ContextSettings,
+  images: ReadonlyMap<string, ReadonlyArray<Image>> = noImages
 ): ReadonlyArray<PromptMessage> => {
-  const groups = group(history, settings.max_tool_chars)
+  const groups = group(history, settings.max_tool_chars, images)
   const start = windowStart(
     groups,
     settings.max_prompt_tokens - estimateTokens(system),
@@ -72,6 +97,8 @@ export const shape = (
   }
   return messages
 }
+
+const noImages: ReadonlyMap<string, ReadonlyArray<Image>> = new Map()
 
 const windowStart = (groups: ReadonlyArray<Group>, budget: number, minRecent: number): number => {
   let fits = groups.length
@@ -94,13 +121,21 @@ const windowStart = (groups: ReadonlyArray<Group>, budget: number, minRecent: nu
   return start
 }
 
-const group = (history: ReadonlyArray<EntryRow>, maxToolChars: number): ReadonlyArray<Group> => {
+const group = (
+  history: ReadonlyArray<EntryRow>,
+  maxToolChars: number,
+  images: ReadonlyMap<string, ReadonlyArray<Image>>
+): ReadonlyArray<Group> => {
   const results = resultsByStep(history)
   const groups: Array<Group> = []
   for (const row of history) {
     const { entry } = row
     if (entry.kind === "user") {
-      groups.push(plainGroup(row, "user", entry.text))
+      groups.push(
+        entry.images === undefined
+          ? plainGroup(row, "user", entry.text)
+          : makeGroup(row, [withImages(entry.text, entry.images.length, images.get(row.id))])
+      )
     } else if (entry.kind === "note") {
       groups.push(plainGroup(row, "user", entry.text))
     } else if (entry.kind === "assistant") {
@@ -119,6 +154,9 @@ const group = (history: ReadonlyArray<EntryRow>, maxToolChars: number): Readonly
   }
   return groups
 }
+
+const withImages = (text: string, count: number, images: ReadonlyArray<Image> | undefined): PromptMessage =>
+  images === undefined ? { role: "user", text: leftOut(text, count) } : { role: "user", text, images }
 
 /** The results of each step by call id. A provider may use an id again in a later step, so the latest step before it counts. */
 const resultsByStep = (
@@ -168,11 +206,14 @@ const plainGroup = (row: EntryRow, role: "user" | "assistant", text: string): Gr
 }
 
 const perMessage = 4
+/** What providers count for a photograph, about. */
+export const perImage = 1200
 
 const makeGroup = (row: EntryRow, messages: ReadonlyArray<PromptMessage>): Group => {
   let tokens = 0
   for (const message of messages) {
     tokens += perMessage + estimateTokens(message.text)
+    if (message.role === "user") tokens += perImage * (message.images?.length ?? 0)
     if (message.role === "assistant") {
       for (const call of message.calls ?? [])
         tokens += perMessage + estimateTokens(call.name + call.arguments)

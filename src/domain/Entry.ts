@@ -5,6 +5,7 @@
  * Does not own: seq, order or time; the log's row carries them (`horizons/MessageLog`).
  */
 import * as Schema from "effect/Schema"
+import { ImageNote } from "./Image.ts"
 import { Failure } from "./Outcome.ts"
 import { ToolCall, ToolStatus } from "./Tool.ts"
 
@@ -13,7 +14,8 @@ export const UserEntry = Schema.Struct({
   v: Schema.Literal(1),
   kind: Schema.Literal("user"),
   text: Schema.String,
-  sender: Schema.String
+  sender: Schema.String,
+  images: Schema.optionalKey(Schema.Array(ImageNote))
 })
 
 /**

@@ -5,6 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import { AssistantEntry, UserEntry } from "./Entry.ts"
+import { Image, noteOf } from "./Image.ts"
 import { QueueMode } from "./Queue.ts"
 import type { SessionKey } from "./SessionKey.ts"
 
@@ -30,7 +31,24 @@ export interface Identity extends Route {
   readonly revision: number
 }
 
-/** Sampling wishes of the caller, passed on to the model as they are. */
+/** How much a model is to think before it writes. */
+export const Thinking = Schema.Literals(["off", "low", "medium", "high"])
+export type Thinking = typeof Thinking.Type
+
+/** The form that an answer must have. */
+export const ResponseFormat = Schema.Union([
+  Schema.Struct({ type: Schema.Literal("json_object") }),
+  Schema.Struct({
+    type: Schema.Literal("json_schema"),
+    name: Schema.String,
+    description: Schema.optionalKey(Schema.String),
+    schema: Schema.Record(Schema.String, Schema.Unknown),
+    strict: Schema.optionalKey(Schema.Boolean)
+  })
+])
+export type ResponseFormat = typeof ResponseFormat.Type
+
+/** Wishes of the caller, passed on to the model as far as its protocol has words for them. */
 export const ModelParams = Schema.Struct({
   temperature: Schema.optionalKey(Schema.Number),
   topP: Schema.optionalKey(Schema.Number),
@@ -38,7 +56,10 @@ export const ModelParams = Schema.Struct({
   stop: Schema.optionalKey(Schema.Array(Schema.String)),
   seed: Schema.optionalKey(Schema.Number),
   presencePenalty: Schema.optionalKey(Schema.Number),
-  frequencyPenalty: Schema.optionalKey(Schema.Number)
+  frequencyPenalty: Schema.optionalKey(Schema.Number),
+  /** Absent: as the provider does by itself. */
+  thinking: Schema.optionalKey(Thinking),
+  responseFormat: Schema.optionalKey(ResponseFormat)
 })
 export type ModelParams = typeof ModelParams.Type
 
@@ -54,9 +75,17 @@ export const PartsWindow = Schema.Struct({
 })
 export type PartsWindow = typeof PartsWindow.Type
 
+/** A person's line in a history that a request brought itself: its images are in it, as no message of ours has them. */
+export const PriorUser = Schema.Struct({
+  ...UserEntry.fields,
+  images: Schema.optionalKey(Schema.Array(Image))
+})
+export type PriorUser = typeof PriorUser.Type
+
 /** What the message says and what else its sender asked for. Stored with it as one JSON value. */
 export const MessageBody = Schema.Struct({
   text: Schema.String,
+  images: Schema.optionalKey(Schema.Array(Image)),
   /** The client's own system text: appended to the agent's, never replacing it. */
   system: Schema.optionalKey(Schema.String),
   params: Schema.optionalKey(ModelParams),
@@ -74,7 +103,7 @@ export const MessageBody = Schema.Struct({
   /** It is a command: answered by the gateway at once, never by a model. */
   command: Schema.optionalKey(Schema.Boolean),
   /** An ephemeral session's history, as the caller sent it, oldest first. */
-  prior: Schema.optionalKey(Schema.Array(Schema.Union([UserEntry, AssistantEntry])))
+  prior: Schema.optionalKey(Schema.Array(Schema.Union([PriorUser, AssistantEntry])))
 })
 export type MessageBody = typeof MessageBody.Type
 
@@ -89,3 +118,12 @@ export interface InboundMessage {
   /** The channel's own position, committed with the message, for channels that do not redeliver. */
   readonly cursor?: string
 }
+
+/** How the transcript keeps the message. */
+export const userEntryOf = ({ body, sender }: Pick<InboundMessage, "body" | "sender">): UserEntry => ({
+  v: 1,
+  kind: "user",
+  text: body.text,
+  sender,
+  ...(body.images === undefined || body.images.length === 0 ? {} : { images: body.images.map(noteOf) })
+})

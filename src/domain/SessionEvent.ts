@@ -6,6 +6,7 @@
  */
 import type { ApprovalState } from "./Approval.ts"
 import type { ApprovalId, MessageId, RunId } from "./Ids.ts"
+import type { ImageNote } from "./Image.ts"
 import type { Failure, Outcome } from "./Outcome.ts"
 import type { Usage } from "./Usage.ts"
 
@@ -17,6 +18,7 @@ export type SessionEvent =
       readonly clientId: string
       readonly seq: number
       readonly text: string
+      readonly images?: ReadonlyArray<ImageNote>
     }
   /** A run's attempt starts or ends; a higher attempt voids the deltas of lower ones. */
   | {

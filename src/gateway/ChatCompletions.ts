@@ -15,6 +15,9 @@ import * as SessionKey from "#src/domain/SessionKey.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { split, withBuiltIn } from "#src/model/Models.ts"
+import { Providers, type ProviderSettings } from "#src/model/ProviderSettings.ts"
+import { unsupported } from "#src/model/wishes.ts"
 import { Feed } from "#src/outbound/Feed.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import * as Telemetry from "#src/Telemetry.ts"
@@ -23,10 +26,11 @@ import { ApiError, bodyOf, invalid, storeUnavailable } from "./ApiError.ts"
 import type { Principal } from "./Auth.ts"
 import * as ChatChunks from "./ChatChunks.ts"
 import * as ChatRequest from "./ChatRequest.ts"
+import { unsupportedWish } from "./chatWishes.ts"
 import { EventStream, type EventSink } from "./EventStream.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import * as ModelNames from "./modelNames.ts"
-import { readJson } from "./readBody.ts"
+import { readJson, tooLarge } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call } from "./Routing.ts"
 import { Shutdown } from "./Shutdown.ts"
@@ -50,6 +54,7 @@ interface Accepted {
 export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const settings = yield* Gateway
+  const providers = yield* Providers
   const ids = yield* Ids
   const inbound = yield* Inbound
   const lanes = yield* Lanes
@@ -76,8 +81,17 @@ export const make = Effect.gen(function* () {
   }
 
   const read = Effect.fnUntraced(function* (call: Call) {
-    const raw = yield* readJson(call.request, { maxBytes: settings.get().max_body_bytes, lenient: true })
-    const body = yield* Effect.fromResult(ChatRequest.parse(raw, call.principal.id))
+    const { max_body_bytes, max_image_bytes } = settings.get()
+    const maxBytes = max_body_bytes + 4 * Math.ceil(max_image_bytes / 3)
+    // Only images make a body larger than others may be.
+    const isLarge = Number(call.request.headers["content-length"] ?? 0) > max_body_bytes
+    const raw = yield* readJson(call.request, { maxBytes, lenient: true }).pipe(
+      Effect.mapError((error) => (isLarge ? tooLarge(max_body_bytes) : error))
+    )
+    const body = yield* Effect.fromResult(ChatRequest.parse(raw, call.principal.id, max_image_bytes))
+    if ((isLarge && !ChatRequest.hasImages(body)) || ChatRequest.textLength(body) > max_body_bytes) {
+      return yield* tooLarge(max_body_bytes)
+    }
     yield* Telemetry.ignoredKeys(body.unknownKeys)
     const agent = ModelNames.resolve(body.model, agents.get())
     if (agent === undefined) {
@@ -87,6 +101,11 @@ export const make = Effect.gen(function* () {
         message: "no agent answers to this model name; GET /v1/models lists those that do",
         param: "model"
       })
+    }
+    if (Object.keys(body.params).length > 0) {
+      const kind = kindOf(ModelNames.modelOf(agents.get(), agent), providers.get())
+      const wish = kind === undefined ? undefined : unsupported(kind, body.params)
+      if (wish !== undefined) return yield* unsupportedWish(wish)
     }
     const { headers } = call.request
     const key = headers["idempotency-key"] ?? ids.next("req")
@@ -194,6 +213,11 @@ export const make = Effect.gen(function* () {
   return { handle }
 })
 
+const kindOf = (
+  model: string,
+  providers: Readonly<Record<string, ProviderSettings>>
+): ProviderSettings["kind"] | undefined => withBuiltIn(providers)[split(model)?.provider ?? ""]?.kind
+
 const toMessage = (
   principal: Principal,
   body: ChatRequest.ChatRequest,
@@ -215,6 +239,7 @@ const toMessage = (
   access: principal.admin ? "owner" : "member",
   body: {
     text: body.text,
+    ...(body.images.length === 0 ? {} : { images: body.images }),
     ...(body.system === undefined ? {} : { system: body.system }),
     ...(Object.keys(body.params).length === 0 ? {} : { params: body.params }),
     ...(ephemeral && body.prior.length > 0 ? { prior: body.prior } : {})

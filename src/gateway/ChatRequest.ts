@@ -1,26 +1,31 @@
 /**
  * The body of `POST /v1/chat/completions`, as we understand it.
  *
- * Pure. Owns: which keys count, their ranges, and how other texts become one message.
- * Does not own: which session it belongs to (`ChatCompletions`), nor which agent a model name means (`modelNames`).
+ * Pure. Owns: which keys count, and how other texts become one message.
+ * Does not own: images (`chatImages`), wishes of the model (`chatWishes`), the session (`ChatCompletions`), nor which agent a model
+ * name means (`modelNames`).
  *
  * This is a foreign protocol: keys we do not know are ignored and counted, a known key that would change the answer
  * and is not supported is refused by name.
  */
 import * as Result from "effect/Result"
-import type { AssistantEntry, UserEntry } from "#src/domain/Entry.ts"
-import type { ModelParams } from "#src/domain/Inbound.ts"
+import type { AssistantEntry } from "#src/domain/Entry.ts"
+import type { Image } from "#src/domain/Image.ts"
+import type { ModelParams, PriorUser } from "#src/domain/Inbound.ts"
 import { ApiError, invalid } from "./ApiError.ts"
-import { isObject, type JsonObject } from "./Json.ts"
+import * as ChatImages from "./chatImages.ts"
+import { readParams } from "./chatWishes.ts"
+import { given, isObject, type JsonObject } from "./Json.ts"
 
 export interface ChatRequest {
   /** As the client spelled it; empty when it named none. */
   readonly model: string
   /** The last user message. */
   readonly text: string
+  readonly images: ReadonlyArray<Image>
   readonly system: string | undefined
   /** What came before the last user message, oldest first. Only an ephemeral session uses it. */
-  readonly prior: ReadonlyArray<UserEntry | AssistantEntry>
+  readonly prior: ReadonlyArray<PriorUser | AssistantEntry>
   readonly params: ModelParams
   readonly user: string | undefined
   readonly stream: boolean
@@ -90,8 +95,6 @@ const harmless: Readonly<Record<string, (value: unknown) => boolean>> = {
   logprobs: (value) => value === false,
   modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
   n: (value) => value === 1,
-  reasoning_effort: () => false,
-  response_format: (value) => isObject(value) && value["type"] === "text",
   tool_choice: (value) => value === "none" || value === "auto",
   tools: isEmptyList,
   top_logprobs: (value) => value === 0,
@@ -99,21 +102,16 @@ const harmless: Readonly<Record<string, (value: unknown) => boolean>> = {
   web_search_options: () => false
 }
 
-const given = (body: JsonObject, key: string): unknown => {
-  const value = Object.hasOwn(body, key) ? body[key] : undefined
-  return value === null ? undefined : value
-}
-
 type Read<A> = Result.Result<A, ApiError>
 const refuse = (error: ApiError): Read<never> => Result.fail(error)
 
-/** What the client asked for, or 400 naming the key. */
-export const parse = (body: unknown, sender: string): Read<ChatRequest> =>
+/** What the client asked for, or 400 naming the key. A message may bring images of `maxImageBytes` together. */
+export const parse = (body: unknown, sender: string, maxImageBytes: number): Read<ChatRequest> =>
   isObject(body)
-    ? read(body, sender)
+    ? read(body, sender, maxImageBytes)
     : refuse(new ApiError({ status: 400, code: "invalid_json", message: "the body must be a JSON object" }))
 
-const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
+const read = (body: JsonObject, sender: string, maxImageBytes: number): Read<ChatRequest> =>
   Result.gen(function* () {
     for (const key of Object.keys(harmless)) {
       const value = given(body, key)
@@ -125,7 +123,7 @@ const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
     }
     return {
       model: (yield* text(body, "model")) ?? "",
-      ...(yield* readMessages(given(body, "messages"), sender)),
+      ...(yield* readMessages(given(body, "messages"), sender, maxImageBytes)),
       params: yield* readParams(body),
       user: yield* text(body, "user"),
       stream: yield* flag(body, "stream", "stream"),
@@ -133,6 +131,13 @@ const read = (body: JsonObject, sender: string): Read<ChatRequest> =>
       unknownKeys: Object.keys(body).filter((key) => !understood.has(key)).length
     }
   })
+
+export const hasImages = ({ images, prior }: ChatRequest): boolean =>
+  images.length > 0 || prior.some((entry) => entry.kind === "user" && entry.images !== undefined)
+
+/** Characters of all that was written: images are counted by themselves. */
+export const textLength = ({ text, system, prior }: ChatRequest): number =>
+  prior.reduce((sum, entry) => sum + entry.text.length, text.length + (system ?? "").length)
 
 const text = (body: JsonObject, key: string): Read<string | undefined> => {
   const value = given(body, key)
@@ -148,75 +153,46 @@ const flag = (body: JsonObject, key: string, param: string): Read<boolean> => {
     : refuse(invalid(param, `${param} must be true or false`))
 }
 
-interface Range {
-  readonly minimum: number
-  readonly maximum: number
-  readonly whole?: boolean
-}
-const largest = Number.MAX_SAFE_INTEGER
-const count: Range = { minimum: 1, maximum: largest, whole: true }
-const penalty: Range = { minimum: -2, maximum: 2 }
+type Spoken = Pick<ChatRequest, "text" | "images" | "system" | "prior">
 
-const number = (body: JsonObject, key: string, range: Range): Read<number | undefined> => {
-  const value = given(body, key)
-  if (value === undefined) return Result.succeed(undefined)
-  const { minimum, maximum, whole } = range
-  const fits = typeof value === "number" && value >= minimum && value <= maximum
-  if (fits && (whole !== true || Number.isSafeInteger(value))) return Result.succeed(value)
-  const allowed = maximum === largest ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`
-  return refuse(invalid(key, `${key} must be a ${whole === true ? "whole " : ""}number ${allowed}`))
+interface Line {
+  readonly isUser: boolean
+  readonly text: string
+  readonly images: ReadonlyArray<Image>
 }
 
-const readParams = (body: JsonObject): Read<ModelParams> =>
-  Result.gen(function* () {
-    const maxCompletion = yield* number(body, "max_completion_tokens", count)
-    const maxTokens = yield* number(body, "max_tokens", count)
-    const values = {
-      temperature: yield* number(body, "temperature", { minimum: 0, maximum: 2 }),
-      topP: yield* number(body, "top_p", { minimum: 0, maximum: 1 }),
-      maxOutputTokens: maxCompletion ?? maxTokens,
-      stop: yield* readStop(given(body, "stop")),
-      seed: yield* number(body, "seed", { minimum: -largest, maximum: largest, whole: true }),
-      presencePenalty: yield* number(body, "presence_penalty", penalty),
-      frequencyPenalty: yield* number(body, "frequency_penalty", penalty)
-    }
-    return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
-  })
-
-const readStop = (value: unknown): Read<ReadonlyArray<string> | undefined> => {
-  if (value === undefined) return Result.succeed(undefined)
-  const list: unknown = typeof value === "string" ? [value] : value
-  return Array.isArray(list) && list.length <= 4 && list.every((item) => typeof item === "string")
-    ? Result.succeed(list)
-    : refuse(invalid("stop", "stop must be a string or up to four of them"))
-}
-
-type Spoken = Pick<ChatRequest, "text" | "system" | "prior">
-
-const readMessages = (messages: unknown, sender: string): Read<Spoken> =>
+const readMessages = (messages: unknown, sender: string, maxImageBytes: number): Read<Spoken> =>
   Result.gen(function* () {
     if (!Array.isArray(messages) || messages.length === 0) {
       return yield* refuse(invalid("messages", "messages must be a list with at least one message"))
     }
     const systems: Array<string> = []
-    const turns: Array<UserEntry | AssistantEntry> = []
+    const lines: Array<Line> = []
     let lastRole = ""
     for (const [index, message] of messages.entries()) {
-      const { role, content } = yield* readMessage(message, `messages[${index}]`)
+      const { role, text, images } = yield* readMessage(message, `messages[${index}]`)
       lastRole = role
-      if (role === "system") systems.push(content)
-      else if (role === "user") turns.push({ v: 1, kind: "user", text: content, sender })
-      else turns.push({ v: 1, kind: "assistant", text: content })
+      if (role === "system") systems.push(text)
+      else lines.push({ isUser: role === "user", text, images })
     }
     if (lastRole !== "user") {
       return yield* refuse(invalid("messages", "the last message must be from the user"))
     }
+    const { text = "", images = [] } = lines.at(-1) ?? {}
+    yield* ChatImages.check(images, maxImageBytes)
+    const prior = ChatImages.fitting(lines.slice(0, -1), images, maxImageBytes)
     return {
-      text: turns.at(-1)?.text ?? "",
+      text,
+      images,
       system: systems.length === 0 ? undefined : systems.join("\n\n"),
-      prior: turns.slice(0, -1)
+      prior: prior.map((line) => priorOf(line, sender))
     }
   })
+
+const priorOf = ({ isUser, text, images }: Line, sender: string): PriorUser | AssistantEntry =>
+  isUser
+    ? { v: 1, kind: "user", text, sender, ...(images.length === 0 ? {} : { images }) }
+    : { v: 1, kind: "assistant", text }
 
 const roles = new Map<unknown, "system" | "user" | "assistant">([
   ["system", "system"],
@@ -228,7 +204,7 @@ const roles = new Map<unknown, "system" | "user" | "assistant">([
 const readMessage = (
   message: unknown,
   at: string
-): Read<{ readonly role: "system" | "user" | "assistant"; readonly content: string }> => {
+): Read<Content & { readonly role: "system" | "user" | "assistant" }> => {
   if (!isObject(message)) return refuse(invalid(at, `${at} must be an object`))
   const named = given(message, "role")
   const role = roles.get(named)
@@ -239,22 +215,34 @@ const readMessage = (
   }
   if (!isEmptyList(given(message, "tool_calls") ?? [])) return refuse(unsupported(`${at}.tool_calls`))
   if (given(message, "function_call") !== undefined) return refuse(unsupported(`${at}.function_call`))
-  return Result.map(readContent(given(message, "content"), `${at}.content`), (content) => ({ role, content }))
+  return Result.map(readContent(given(message, "content"), `${at}.content`, role === "user"), (content) => ({
+    role,
+    ...content
+  }))
 }
 
-const readContent = (content: unknown, param: string): Read<string> => {
-  if (typeof content === "string") return Result.succeed(content.toWellFormed())
+type Content = Pick<Line, "text" | "images">
+
+const readContent = (content: unknown, param: string, mayShow: boolean): Read<Content> => {
+  if (typeof content === "string") return Result.succeed({ text: content.toWellFormed(), images: [] })
   if (!Array.isArray(content)) {
     return refuse(invalid(param, `${param} must be a string or a list of text parts`))
   }
   const texts: Array<string> = []
+  const images: Array<Image> = []
   for (const [index, part] of content.entries()) {
     const at = `${param}[${index}]`
     if (!isObject(part)) return refuse(invalid(at, `${at} must be an object`))
+    if (mayShow && given(part, "type") === "image_url") {
+      const image = ChatImages.read(given(part, "image_url"), `${at}.image_url`)
+      if (Result.isFailure(image)) return refuse(image.failure)
+      images.push(image.success)
+      continue
+    }
     if (given(part, "type") !== "text") return refuse(unsupported(`${at}.type`))
     const value = given(part, "text")
     if (typeof value !== "string") return refuse(invalid(`${at}.text`, `${at}.text must be a string`))
     texts.push(value.toWellFormed())
   }
-  return Result.succeed(texts.join("\n"))
+  return Result.succeed({ text: texts.join("\n"), images })
 }

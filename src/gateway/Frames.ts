@@ -5,6 +5,7 @@
  */
 import * as Result from "effect/Result"
 import type { ApprovalState } from "#src/domain/Approval.ts"
+import type { ImageNote } from "#src/domain/Image.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { TranscriptMessage } from "#src/session/Sessions.ts"
@@ -16,6 +17,13 @@ export type ClientFrame =
   | { readonly type: "stop" }
   | { readonly type: "cancel"; readonly id: string }
   | { readonly type: "reaction"; readonly message_id: string; readonly emoji: string }
+
+/** What is told of an image: never the image itself. */
+export interface ImageLine {
+  readonly media_type: string
+  readonly bytes: number
+}
+export const imageLine = ({ mediaType, bytes }: ImageNote) => ({ media_type: mediaType, bytes })
 
 export type ServerFrame =
   | { readonly type: "hello"; readonly sender_id: string; readonly session_key: string; readonly seq: number }
@@ -35,7 +43,14 @@ export type ServerFrame =
       /** Why it failed, in words for the person who wrote. */
       readonly failure?: { readonly code: string; readonly message: string }
     }
-  | { readonly type: "user"; readonly id: string; readonly seq: number; readonly content: string }
+  | {
+      readonly type: "user"
+      readonly id: string
+      readonly seq: number
+      readonly content: string
+      /** Of the images that came with it. */
+      readonly images?: ReadonlyArray<ImageLine>
+    }
   | {
       readonly type: "run"
       readonly run_id: string
@@ -139,6 +154,19 @@ const build = (type: ClientFrame["type"], value: (name: string) => string): Clie
   }
 }
 
+const user = (
+  id: string,
+  seq: number,
+  content: string,
+  images: ReadonlyArray<ImageNote> | undefined
+): ServerFrame => ({
+  type: "user",
+  id,
+  seq,
+  content,
+  ...(images === undefined ? {} : { images: images.map(imageLine) })
+})
+
 const message = (id: string, seq: number, answers: ReadonlyArray<string>, content: string): ServerFrame => {
   const newest = answers.at(-1)
   return { type: "message", id, seq, ...(newest === undefined ? {} : { reply_to: newest }), answers, content }
@@ -148,7 +176,7 @@ const message = (id: string, seq: number, answers: ReadonlyArray<string>, conten
 export const ofEvent = (event: SessionEvent): ServerFrame => {
   switch (event._tag) {
     case "User":
-      return { type: "user", id: event.clientId, seq: event.seq, content: event.text }
+      return user(event.clientId, event.seq, event.text, event.images)
     case "Run":
       return { type: "run", run_id: event.runId, attempt: event.attempt, state: event.state }
     case "Typing":
@@ -196,7 +224,7 @@ export const ofEvent = (event: SessionEvent): ServerFrame => {
 /** What a late socket is told of a stored line; undefined for lines that are no user text and no final answer. */
 export const ofTranscript = (line: TranscriptMessage): ServerFrame | undefined => {
   if (line.role === "user") {
-    return { type: "user", id: line.clientId ?? line.id, seq: line.seq, content: line.content }
+    return user(line.clientId ?? line.id, line.seq, line.content, line.images)
   }
   if (line.role !== "assistant" || line.partial !== undefined || line.answers === undefined) return undefined
   return message(line.id, line.seq, line.answers, line.content)

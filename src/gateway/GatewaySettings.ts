@@ -28,6 +28,11 @@ export const GatewaySettingsSchema = Schema.Struct({
     1_048_576,
     "Largest request body or WebSocket message, bytes"
   ),
+  max_image_bytes: withDefault(
+    wholeNumber(0),
+    5_242_880,
+    "Most bytes of the images of one message over /v1; they count beside max_body_bytes"
+  ),
   wait_limit_s: withDefault(
     wholeNumber(1),
     600,

@@ -61,3 +61,9 @@ export const isObject = (value: unknown): value is JsonObject =>
 /** The first key of `value` that is not one of `known`. */
 export const unknownKey = (value: JsonObject, known: ReadonlySet<string>): string | undefined =>
   Object.keys(value).find((key) => !known.has(key))
+
+/** The object's own value under this key; null is as good as none. */
+export const given = (body: JsonObject, key: string): unknown => {
+  const value = Object.hasOwn(body, key) ? body[key] : undefined
+  return value === null ? undefined : value
+}

@@ -1,6 +1,7 @@
 /** The shapes of our own API, as documented and as the page reads them. Keys are snake_case on the wire. */
 import * as Schema from "effect/Schema"
 import { ApprovalState } from "#src/domain/Approval.ts"
+import { MediaType } from "#src/domain/Image.ts"
 import { Outcome, Failure } from "#src/domain/Outcome.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
@@ -15,6 +16,8 @@ export const ErrorBody = Schema.Struct({
     request_id: Schema.String
   })
 }).annotate({ identifier: "Error", description: "Every refusal and failure has this one body" })
+
+const ImageNote = Schema.Struct({ media_type: MediaType, bytes: Count })
 
 export const Session = Schema.Struct({
   session_key: Schema.String,
@@ -34,6 +37,8 @@ export const TranscriptMessage = Schema.Struct({
   seq: Count,
   role: Schema.Literals(["user", "assistant", "system"]),
   content: Schema.String,
+  /** The images that came with it. */
+  images: Schema.optionalKey(Schema.Array(ImageNote)),
   client_id: Schema.optionalKey(Schema.String),
   answers: Schema.optionalKey(Schema.Array(Schema.String)),
   partial: Schema.optionalKey(Schema.String),

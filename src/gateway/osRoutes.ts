@@ -25,6 +25,7 @@ import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
+import { imageLine } from "./Frames.ts"
 import { readStrict } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call, OpenCall, Route } from "./Routing.ts"
@@ -310,6 +311,7 @@ const toLine =
     seq: line.seq,
     role: line.role,
     content: line.content,
+    ...(line.images === undefined ? {} : { images: line.images.map(imageLine) }),
     ...(line.clientId === undefined ? {} : { client_id: line.clientId }),
     ...(line.answers === undefined ? {} : { answers: line.answers }),
     ...(line.partial === undefined ? {} : { partial: line.partial }),

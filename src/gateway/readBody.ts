@@ -6,7 +6,8 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { ApiError, invalid } from "./ApiError.ts"
 import * as Json from "./Json.ts"
 
-const tooLarge = (maxBytes: number) =>
+/** The body has more than what was allowed. */
+export const tooLarge = (maxBytes: number) =>
   new ApiError({
     status: 413,
     code: "body_too_large",

@@ -14,6 +14,7 @@ import { Channels } from "#src/channel/Channels.ts"
 import { Commands } from "#src/command/Commands.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, messageId, type MessageId, runOf } from "#src/domain/Ids.ts"
+import { noteOf } from "#src/domain/Image.ts"
 import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { resolve } from "#src/domain/Queue.ts"
@@ -157,7 +158,7 @@ export const make = Effect.gen(function* () {
       if (agents.get()[agent] === undefined) {
         return yield* new MessageRejected({ param: "session", detail: `there is no agent ${agent}` })
       }
-      if (message.body.text.trim() === "") {
+      if (message.body.text.trim() === "" && message.body.images === undefined) {
         return yield* new MessageRejected({ param: "content", detail: "the message has no text" })
       }
       const place = { tenant: local, agent, session: message.session }
@@ -193,7 +194,8 @@ export const make = Effect.gen(function* () {
                 messageId: id,
                 clientId: message.identity.externalId,
                 seq: accepted.seq,
-                text: message.body.text
+                text: message.body.text,
+                ...(message.body.images === undefined ? {} : { images: message.body.images.map(noteOf) })
               })
               const row = { ...message, id, place, seq: accepted.seq, acceptedAt: at, ...unanswered }
               if (isCommand) lanes.command(row)

@@ -20,8 +20,18 @@ import * as Commands from "#src/command/Commands.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import * as window from "#src/context/window.ts"
 import type { NewEntry } from "#src/domain/Entry.ts"
+import type { MessageBody } from "#src/domain/Inbound.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import { type ApprovalId, approvalId, deliveryId, Ids, type MessageId, type RunId } from "#src/domain/Ids.ts"
+import {
+  type ApprovalId,
+  approvalId,
+  deliveryId,
+  Ids,
+  type MessageId,
+  messageId,
+  type RunId
+} from "#src/domain/Ids.ts"
+import type { Image } from "#src/domain/Image.ts"
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
@@ -185,7 +195,8 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      const input = prepare(active, wish, settings, history, started.decided)
+      const images = yield* imagesOf(active, history)
+      const input = prepare(active, wish, settings, history, started.decided, images)
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
       return active.parked ?? ("finished" as const)
     },
@@ -222,12 +233,28 @@ export const make = Effect.gen(function* () {
     return true
   })
 
+  /** The images that the prompt shows, by message. Those of earlier turns are read from their messages' bodies. */
+  const imagesOf = (active: ActiveRun, history: ReadonlyArray<MessageLog.EntryRow>) =>
+    Effect.gen(function* () {
+      const images = new Map<string, ReadonlyArray<Image>>()
+      for (const id of window.shownImages(history)) {
+        const own = active.run.messages.find((message) => message.id === id)
+        const body = own?.body ?? (yield* bodyOf(active, messageId(id)))
+        if (body?.images !== undefined) images.set(id, body.images)
+      }
+      return images
+    })
+
+  const bodyOf = (active: ActiveRun, id: MessageId) =>
+    Effect.map(log.message({ tenant: active.place.tenant, id }), (trace) => trace?.message.body)
+
   const prepare = (
     active: ActiveRun,
     wish: Wish,
     settings: Agent.RunInput["settings"],
     history: ReadonlyArray<MessageLog.EntryRow>,
-    decided: Agent.RunInput["decided"]
+    decided: Agent.RunInput["decided"],
+    images: ReadonlyMap<string, ReadonlyArray<Image>>
   ): Agent.RunInput => {
     const { run, place } = active
     const newest = run.messages.at(-1)!
@@ -238,7 +265,7 @@ export const make = Effect.gen(function* () {
       newest.body.system === undefined
         ? settings.system_prompt
         : `${settings.system_prompt}\n\n${newest.body.system}`
-    const shaped = window.shape(system, history, run.runId, limits)
+    const shaped = window.shape(system, history, run.runId, limits, images)
     return {
       agent: place.agent,
       session: place.session,
@@ -246,7 +273,10 @@ export const make = Effect.gen(function* () {
       model: wish.model,
       fallbacks: wish.fallbacks,
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
-      params: newest.body.params ?? {},
+      params: {
+        ...(settings.thinking === undefined ? {} : { thinking: settings.thinking }),
+        ...newest.body.params
+      },
       pending: active.pending,
       decided,
       stepsDone: earlier.steps,
@@ -257,7 +287,7 @@ export const make = Effect.gen(function* () {
           const messages = active.inbox
           active.inbox = []
           active.taken = [...active.taken, ...messages]
-          return messages.map((message) => ({ role: "user", text: message.body.text }))
+          return messages.map((message) => saidBy(message.body))
         }
       },
       cutToolText: (text) => window.cutToolText(text, limits.max_tool_chars),
@@ -816,14 +846,18 @@ const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Ea
   return { steps, pending: calls.filter((call) => !answered.has(call.id)) }
 }
 
+/** What a person said, with the images they showed. */
+const saidBy = ({ text, images }: Pick<MessageBody, "text" | "images">): PromptMessage =>
+  images === undefined ? { role: "user", text } : { role: "user", text, images }
+
 /** An ephemeral request's own history, between the system text and its message. */
 const withPrior = (
   prompt: ReadonlyArray<PromptMessage>,
-  prior: ReadonlyArray<Extract<NewEntry, { readonly kind: "user" | "assistant" }>>
+  prior: NonNullable<MessageBody["prior"]>
 ): ReadonlyArray<PromptMessage> => [
   ...prompt.slice(0, 1),
   ...prior.map((entry): PromptMessage =>
-    entry.kind === "user" ? { role: "user", text: entry.text } : { role: "assistant", text: entry.text }
+    entry.kind === "user" ? saidBy(entry) : { role: "assistant", text: entry.text }
   ),
   ...prompt.slice(1)
 ]

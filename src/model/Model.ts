@@ -7,6 +7,7 @@
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
+import { type Image, leftOut } from "#src/domain/Image.ts"
 import type { ModelParams } from "#src/domain/Inbound.ts"
 import type { ToolCall, ToolSpec } from "#src/domain/Tool.ts"
 import type { Usage } from "#src/domain/Usage.ts"
@@ -14,7 +15,7 @@ import type { Usage } from "#src/domain/Usage.ts"
 /** One item of a prompt. Only what a model can be told; the transcript's entries are richer. */
 export type PromptMessage =
   | { readonly role: "system"; readonly text: string }
-  | { readonly role: "user"; readonly text: string }
+  | { readonly role: "user"; readonly text: string; readonly images?: ReadonlyArray<Image> }
   | {
       readonly role: "assistant"
       readonly text: string
@@ -33,6 +34,19 @@ export interface ModelRequest {
   readonly tools: ReadonlyArray<ToolSpec>
   readonly params: ModelParams
 }
+
+/** The same request for a model that reads text only: it is told that there were images. */
+export const withoutImages = (request: ModelRequest): ModelRequest =>
+  request.messages.some((message) => message.role === "user" && message.images !== undefined)
+    ? {
+        ...request,
+        messages: request.messages.map((message) =>
+          message.role === "user" && message.images !== undefined
+            ? { role: "user", text: leftOut(message.text, message.images.length) }
+            : message
+        )
+      }
+    : request
 
 /**
  * `Text` pieces come in order; `Call` comes whole, once its arguments are complete, in the model's order;

@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { Model, ModelError, ModelUnknown } from "./Model.ts"
+import { Model, ModelError, ModelUnknown, withoutImages } from "./Model.ts"
 import { ModelKinds } from "./ModelKinds.ts"
 import type { Profile } from "./profiles.ts"
 import { Providers, type ProviderSettings } from "./ProviderSettings.ts"
@@ -38,8 +38,26 @@ export const builtIn = {
     api_key_env: "OPENROUTER_API_KEY",
     idle_timeout_ms
   },
-  ollama: { kind: "openai-chat", base_url: "http://127.0.0.1:11434/v1", idle_timeout_ms },
-  demo: { kind: "demo", idle_timeout_ms }
+  groq: {
+    kind: "openai-chat",
+    base_url: "https://api.groq.com/openai/v1",
+    api_key_env: "GROQ_API_KEY",
+    idle_timeout_ms
+  },
+  ollama: {
+    kind: "openai-chat",
+    base_url: "http://127.0.0.1:11434/v1",
+    dialect: "ollama",
+    idle_timeout_ms
+  },
+  vllm: { kind: "openai-chat", base_url: "http://127.0.0.1:8000/v1", dialect: "vllm", idle_timeout_ms },
+  llamacpp: {
+    kind: "openai-chat",
+    base_url: "http://127.0.0.1:8080/v1",
+    dialect: "llamacpp",
+    idle_timeout_ms
+  },
+  demo: { kind: "demo", images: false, idle_timeout_ms }
 } as const satisfies ProviderMap
 
 /**
@@ -56,6 +74,8 @@ export const withBuiltIn = (configured: ProviderMap): ProviderMap => {
     const keepsAddress = own.base_url === undefined || own.base_url === standard.base_url
     all[name] = {
       ...(standard.base_url === undefined ? {} : { base_url: standard.base_url }),
+      ...(standard.dialect === undefined ? {} : { dialect: standard.dialect }),
+      ...(standard.images === undefined ? {} : { images: standard.images }),
       ...(standard.api_key_env === undefined || namesKey || !keepsAddress
         ? {}
         : { api_key_env: standard.api_key_env }),
@@ -64,13 +84,6 @@ export const withBuiltIn = (configured: ProviderMap): ProviderMap => {
   }
   return all
 }
-
-/** Kinds that have an adapter today. */
-const builtKinds: ReadonlySet<ProviderSettings["kind"]> = new Set<ProviderSettings["kind"]>([
-  "openai-chat",
-  "anthropic",
-  "demo"
-])
 
 /** `provider/model` in its two parts; `undefined` when one of them is missing. */
 export const split = (model: string): { readonly provider: string; readonly model: string } | undefined => {
@@ -85,7 +98,7 @@ export class ModelUnusable extends Schema.TaggedError<ModelUnusable>()("ModelUnu
   problem: Schema.Literals([
     "malformed",
     "unknown_provider",
-    "not_built_yet",
+    "no_folder",
     "no_address",
     "bad_address",
     "no_key"
@@ -100,8 +113,8 @@ export class ModelUnusable extends Schema.TaggedError<ModelUnusable>()("ModelUnu
         return `model "${this.model}" is not of the form provider/model`
       case "unknown_provider":
         return `model "${this.model}": there is no provider "${this.provider}"; add [providers.${this.provider}]`
-      case "not_built_yet":
-        return `model "${this.model}": providers of kind "${this.detail}" are not built yet; use one of kind "openai-chat" or "anthropic"`
+      case "no_folder":
+        return `model "${this.model}": set providers.${this.provider}.folder to the folder of a recording`
       case "no_address":
         return `model "${this.model}": set providers.${this.provider}.base_url`
       case "bad_address":
@@ -130,8 +143,8 @@ export const unusable = (
     ]
     if (parts === undefined) return told("malformed")
     if (settings === undefined) return told("unknown_provider")
-    if (!builtKinds.has(settings.kind)) return told("not_built_yet")
     if (settings.kind === "demo") return []
+    if (settings.kind === "replay") return settings.folder === undefined ? told("no_folder") : []
     if (settings.base_url === undefined) return told("no_address")
     if (!isWebAddress(settings.base_url)) return told("bad_address")
     const usual = Object.values<ProviderSettings>(builtIn).find((one) => one.base_url === settings.base_url)
@@ -217,7 +230,8 @@ export const make = Effect.gen(function* () {
         if (parts === undefined || settings === undefined || speak === undefined) {
           return Stream.fail(new ModelError({ model: request.model, reason: new ModelUnknown() }))
         }
-        return speak({ model: parts.model, settings, request })
+        const shown = settings.images === false ? withoutImages(request) : request
+        return speak({ model: parts.model, settings, request: shown })
       })
   })
 })

@@ -11,12 +11,16 @@ export const ProfileSettingsSchema = Schema.Struct({
 })
 export type ProfileSettings = typeof ProfileSettingsSchema.Type
 
+/** Servers that speak chat completions, each in its own way. */
+export const Dialect = Schema.Literals(["openai", "openrouter", "groq", "ollama", "vllm", "llamacpp"])
+export type Dialect = typeof Dialect.Type
+
 export const ProviderSettingsSchema = Schema.Struct({
-  kind: Schema.Literals(["openai-chat", "openai-responses", "anthropic", "demo"]).annotate({
+  kind: Schema.Literals(["openai-chat", "openai-responses", "anthropic", "replay", "demo"]).annotate({
     description: "The protocol it speaks"
   }),
   base_url: Schema.optionalKey(Schema.String).annotate({
-    description: "Where it is reached, up to and without /chat/completions or /messages"
+    description: "Where it is reached, up to and without /chat/completions, /responses or /messages"
   }),
   api_key: Schema.optionalKey(secret("api_key")).annotate({
     description: "Its key"
@@ -31,6 +35,16 @@ export const ProviderSettingsSchema = Schema.Struct({
   profile_order: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
     description:
       "Names of profiles in the order in which they are used, instead of turns; others are not used"
+  }),
+  dialect: Schema.optionalKey(Dialect).annotate({
+    description:
+      "Of kind openai-chat: whose habits it has. Without it, the address tells, else what all understand"
+  }),
+  images: Schema.optionalKey(Schema.Boolean).annotate({
+    description: "false: its models read text only, and are told in words that an image was left out"
+  }),
+  folder: Schema.optionalKey(Schema.String).annotate({
+    description: "Of kind replay: the folder with recorded exchanges (see OPENCRAW_RECORD)"
   }),
   idle_timeout_ms: withDefault(wholeNumber(100), 120_000, "Longest silence within an answer, ms")
 })

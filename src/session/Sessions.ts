@@ -10,6 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
+import type { ImageNote } from "#src/domain/Image.ts"
 import type { ToolStatus } from "#src/domain/Tool.ts"
 import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
@@ -29,6 +30,8 @@ export interface TranscriptMessage {
   /** `system` is the gateway's own word, such as why there is no answer. */
   readonly role: "user" | "assistant" | "system"
   readonly content: string
+  /** On a user's message: what images came with it. */
+  readonly images?: ReadonlyArray<ImageNote>
   /** On a user's message: the id its client gave. */
   readonly clientId: string | undefined
   /** On an answer: the client ids it answers, newest last. */
@@ -253,7 +256,13 @@ const toMessage = (row: EntryRow): TranscriptMessage | undefined => {
   const common = { id: row.id, seq: row.seq, createdAt: row.at, clientId: row.clientId, answers: row.answers }
   switch (entry.kind) {
     case "user":
-      return { ...common, role: "user", content: entry.text, partial: undefined }
+      return {
+        ...common,
+        role: "user",
+        content: entry.text,
+        ...(entry.images === undefined ? {} : { images: entry.images }),
+        partial: undefined
+      }
     case "assistant":
       return entry.calls !== undefined
         ? undefined

@@ -12,6 +12,10 @@ export const RuntimeSettingsSchema = Schema.Struct({
   ),
   data_dir: Schema.optionalKey(Schema.String).annotate({
     description: "Private folder for everything durable; by default ~/.opencraw"
+  }),
+  record: Schema.optionalKey(Schema.String).annotate({
+    description:
+      "Folder that every exchange with a provider is written to, prompts and answers included, keys not: for providers of kind replay"
   })
 })
 export type RuntimeSettings = typeof RuntimeSettingsSchema.Type

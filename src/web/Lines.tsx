@@ -4,6 +4,7 @@ import { useState } from "preact/hooks"
 import { Markdown } from "./Markdown.tsx"
 import {
   type AnswerLine,
+  type ImageNote,
   type Line,
   type State,
   type ToolUse,
@@ -40,6 +41,9 @@ const userStatus = ({ line, online, stage }: ItemProps & { line: UserLine }): st
   return line.note ?? (stage === "unanswered" ? "No answer" : undefined)
 }
 
+const imageWords = ({ media_type: type, bytes }: ImageNote): string =>
+  `Image, ${type.replace("image/", "").toUpperCase()}, ${Math.max(1, Math.round(bytes / 1024))} KB`
+
 const UserItem = (props: ItemProps & { line: UserLine }) => {
   const { line, session, stage, asks } = props
   const [isOpen, setOpen] = useState(false)
@@ -52,7 +56,14 @@ const UserItem = (props: ItemProps & { line: UserLine }) => {
   return (
     <article class={`line user ${line.status} ${stage ?? ""}`}>
       <span class="unseen">You wrote: </span>
-      <p class="text">{line.text}</p>
+      {line.text !== "" && <p class="text">{line.text}</p>}
+      {line.images !== undefined && (
+        <p class="attached">
+          {line.images.map((image, index) => (
+            <span key={index}>{imageWords(image)}</span>
+          ))}
+        </p>
+      )}
       <footer>
         {status !== undefined && <span class="status">{status}</span>}
         {line.status === "refused" && button("Try again", () => asks.retry(line))}

@@ -5,12 +5,19 @@
  * Does not own: sockets, storage, time or the screen (`client.ts`, `Page.tsx`). Pure.
  */
 
+/** An image that came with a message; the page is not given the image itself. */
+export interface ImageNote {
+  readonly media_type: string
+  readonly bytes: number
+}
+
 /** One line as the history route gives it. */
 export interface HistoryRow {
   readonly id: string
   readonly seq: number
   readonly role: string
   readonly content: string
+  readonly images?: ReadonlyArray<ImageNote>
   readonly client_id?: string
   readonly answers?: ReadonlyArray<string>
   readonly partial?: string
@@ -38,7 +45,13 @@ export type Frame =
       readonly by?: string
       readonly failure?: { readonly message: string }
     }
-  | { readonly type: "user"; readonly id: string; readonly seq: number; readonly content: string }
+  | {
+      readonly type: "user"
+      readonly id: string
+      readonly seq: number
+      readonly content: string
+      readonly images?: ReadonlyArray<ImageNote>
+    }
   | { readonly type: "run"; readonly run_id: string; readonly attempt: number; readonly state: string }
   | { readonly type: "typing"; readonly on: boolean }
   | {
@@ -83,6 +96,7 @@ export interface UserLine {
   /** When it was accepted, ms since the epoch; by this page's clock until the history has it. */
   readonly at: number | undefined
   readonly text: string
+  readonly images?: ReadonlyArray<ImageNote>
   /** It was sent to be read by the answer that was being written then, or was read by it. */
   readonly steers: boolean
   readonly status: "unsent" | "accepted" | "refused"
@@ -266,6 +280,7 @@ const ofRow = (row: HistoryRow): Line =>
         messageId: row.id,
         at: row.created_at,
         text: row.content,
+        ...(row.images === undefined ? {} : { images: row.images }),
         status: "accepted",
         ended: row.open !== true
       }
@@ -529,6 +544,7 @@ const onFrame = (state: State, frame: Frame): State => {
           clientId: frame.id,
           seq: frame.seq,
           text: frame.content,
+          ...(frame.images === undefined ? {} : { images: frame.images }),
           status: "accepted"
         })
       }

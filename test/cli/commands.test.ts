@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { type ChildProcess, spawn } from "node:child_process"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach } from "vitest"
 import {
@@ -183,6 +183,51 @@ describe("what the gateway knows", () => {
     assert.strictEqual((await run(["sessions", "show", "work", ...at])).code, 2)
     assert.strictEqual((await run(["trace", "msg_none", ...at])).code, 2)
   })
+
+  it(
+    "is asked again of another model and under another system prompt, from a recording too",
+    slow,
+    async () => {
+      const provider = await startProvider(({ messages }) => ({
+        pieces: [
+          `${(messages[0]?.content ?? "").includes("Shout") ? "LOUD" : "soft"}: ${messages.at(-1)?.content}`
+        ]
+      }))
+      cleanups.push(provider.stop)
+      const { config } = configure(provider.url, `[providers.old]\nkind = "replay"\nfolder = "tape"\n`)
+      const tape = join(dirname(config), "tape")
+      track(await startGateway(config, { OPENCRAW_RECORD: tape }))
+      const at = ["--config", config]
+      for (const text of ["one", "two"]) await run(["send", ...at, "--session", "work", text])
+      assert.lengthOf(readdirSync(tape), 2)
+
+      const other = await run(["what-if", "work", "--system", "Shout.", "--json", ...at])
+      const told = JSON.parse(other.stdout) as { turns: ReadonlyArray<Record<string, unknown>> }
+      assert.deepStrictEqual(
+        told.turns.map(({ asked, was, now }) => [asked, was, now]),
+        [
+          ["one", "soft: one", "LOUD: one"],
+          ["two", "soft: two", "LOUD: two"]
+        ]
+      )
+      provider.stop()
+      const replayed = await run(["what-if", "work", "--model", "old/any", "--last", "1", ...at])
+      assert.strictEqual(replayed.code, 0, replayed.stderr)
+      assert.match(replayed.stdout, /> two\n\n\[was\] +\| \[now: old\/any\]\nsoft: two +\| soft: two/)
+      assert.notInclude(replayed.stdout, "> one")
+
+      const failed = await run(["what-if", "work", "--model", "fake/gone", ...at])
+      assert.deepStrictEqual([failed.code, /could not be reached/.test(failed.stdout)], [2, true])
+      assert.strictEqual((await run(["what-if", "work", ...at])).code, 64)
+      assert.strictEqual((await run(["what-if", "work", "--model", "nobody/x", ...at])).code, 78)
+      assert.strictEqual((await run(["what-if", "none", "--model", "old/any", ...at])).code, 2)
+      const second = configure(provider.url).config
+      const unwritable = await run(["serve", "--config", second], "", root, {
+        OPENCRAW_RECORD: "/dev/null/x"
+      })
+      assert.deepStrictEqual([unwritable.code, /OPENCRAW_RECORD/.test(unwritable.stderr)], [73, true])
+    }
+  )
 
   it("shows lanes at work", slow, async () => {
     const { config } = await gatewayWith(() => ({ pieces: ["a", "b"], pauseMillis: 20_000 }))

@@ -3,7 +3,7 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { ContextSettings } from "#src/context/ContextSettings.ts"
-import { cutToolText, estimateTokens, maxEntries, shape } from "#src/context/window.ts"
+import { cutToolText, estimateTokens, maxEntries, shape, shownImages } from "#src/context/window.ts"
 import type { Entry } from "#src/domain/Entry.ts"
 import { runId } from "#src/domain/Ids.ts"
 import type { EntryRow } from "#src/horizons/MessageLog.ts"
@@ -234,4 +234,61 @@ describe("the context window", () => {
       }),
     { arbitrary: { runs: 300, size: 60 } }
   )
+
+  describe("images", () => {
+    const shown = (text: string, ...bytes: ReadonlyArray<number>): Entry => ({
+      v: 1,
+      kind: "user",
+      text,
+      sender: "ada",
+      images: bytes.map((count) => ({ mediaType: "image/png", bytes: count }))
+    })
+    const image = { mediaType: "image/png", data: "iVBORw0KGgo=" } as const
+
+    it("are shown as they were sent; those that are not at hand are told as left out", () => {
+      const history = rows([
+        ["r1", shown("old", 9, 9)],
+        ["r1", answer("nice")],
+        ["r2", shown("", 9)]
+      ])
+
+      const prompt = shape(
+        "s",
+        history,
+        "r2",
+        { ...settings, max_prompt_tokens: 8000 },
+        new Map([["e2", [image]]])
+      )
+
+      assert.deepStrictEqual(prompt.slice(1), [
+        { role: "user", text: "old\n\n[2 images were left out here]" },
+        { role: "assistant", text: "nice" },
+        { role: "user", text: "", images: [image] }
+      ])
+    })
+
+    it("are chosen newest first, whole messages, up to eight images and sixteen megabytes", () => {
+      const many = Array.from({ length: 12 }, (_, index) => [`r${index}`, shown("x", 1)] as const)
+      const heavy = Array.from({ length: 5 }, (_, index) => [`r${index}`, shown("x", 5_000_000)] as const)
+
+      assert.deepStrictEqual(shownImages(rows(many)), ["e11", "e10", "e9", "e8", "e7", "e6", "e5", "e4"])
+      assert.deepStrictEqual(shownImages(rows(heavy)), ["e4", "e3", "e2"])
+      assert.deepStrictEqual(shownImages(rows([["r1", user("x")]])), [])
+    })
+
+    it("count against the budget", () => {
+      const history = rows([
+        ["r1", shown("first", 9)],
+        ["r1", answer("a")],
+        ["r2", user("b")],
+        ["r2", answer("c")],
+        ["r3", user("d")]
+      ])
+      const first = (text: string, images: ReadonlyMap<string, ReadonlyArray<typeof image>>) =>
+        shape("s", history, "r3", settings, images).some((message) => message.text.startsWith(text))
+
+      assert.isTrue(first("first", new Map()))
+      assert.isFalse(first("first", new Map([["e0", [image]]])))
+    })
+  })
 })

@@ -247,6 +247,35 @@ export const messageLogContract = <E>(name: string, store: Layer.Layer<MessageLo
 type Test = <A, E>(sentence: string, body: () => Effect.Effect<A, E, MessageLog>) => void
 
 const accepting = (test: Test) => {
+  test("images stay with the message's body, and the transcript tells of them", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const images = [
+        { mediaType: "image/png", data: "iVBORw0KGgo=" },
+        { mediaType: "image/gif", data: "R0lG" }
+      ] as const
+      const body = { text: "what are they?", images }
+      yield* commit(acceptOf("m1", { body, start: "r1" }))
+      const trace = yield* log.message({ tenant, id: messageId("m1") })
+      const [row] = yield* log.history({ tenant, session, limit: 10 })
+      const other = yield* Effect.flip(
+        commit(acceptOf("m2", { identity: { externalId: "client-m1" }, body: { text: body.text } }))
+      )
+
+      assert.deepStrictEqual(trace?.message.body, body)
+      assert.deepStrictEqual(row?.entry, {
+        v: 1,
+        kind: "user",
+        text: "what are they?",
+        sender: "ann",
+        images: [
+          { mediaType: "image/png", bytes: 8 },
+          { mediaType: "image/gif", bytes: 3 }
+        ]
+      })
+      assert.strictEqual(other.reason._tag, "IdReused")
+    }))
+
   test("a message to a session without open ones can begin its run in the same unit", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog

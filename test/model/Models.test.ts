@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { Model, type ModelEvent } from "#src/model/Model.ts"
+import { Model, type ModelEvent, type ModelRequest, withoutImages } from "#src/model/Model.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Models from "#src/model/Models.ts"
 import { Providers, type ProviderSettings } from "#src/model/ProviderSettings.ts"
@@ -91,10 +91,19 @@ describe("Models", () => {
     })
   )
 
-  it("knows five providers without a section, and completes a section for one of them", () => {
+  it("knows its providers without a section, and completes a section for one of them", () => {
     const all = Models.withBuiltIn({ openai: section({ idle_timeout_ms: 7_000 }) })
 
-    assert.deepStrictEqual(Object.keys(all).sort(), ["anthropic", "demo", "ollama", "openai", "openrouter"])
+    assert.deepStrictEqual(Object.keys(all).sort(), [
+      "anthropic",
+      "demo",
+      "groq",
+      "llamacpp",
+      "ollama",
+      "openai",
+      "openrouter",
+      "vllm"
+    ])
     assert.deepStrictEqual(all["openai"], {
       kind: "openai-chat",
       base_url: "https://api.openai.com/v1",
@@ -127,7 +136,9 @@ describe("Models", () => {
       problems({ anthropic: section({ kind: "anthropic", api_key: key }) }, "anthropic/claude"),
       []
     )
-    assert.deepStrictEqual(problems({ r: section({ kind: "openai-responses" }) }, "r/x"), ["not_built_yet"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "openai-responses" }) }, "r/x"), ["no_address"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "replay" }) }, "r/x"), ["no_folder"])
+    assert.deepStrictEqual(problems({ r: section({ kind: "replay", folder: "/r" }) }, "r/x"), [])
     assert.deepStrictEqual(problems({}, "openai/gpt"), ["no_key"])
     assert.deepStrictEqual(problems({ openai: section({ api_key: key }) }, "openai/gpt"), [])
     assert.deepStrictEqual(
@@ -142,9 +153,65 @@ describe("Models", () => {
   })
 
   it("says in its error what to do", () => {
-    const [problem] = Models.unusable({ r: section({ kind: "openai-responses" }) }, ["r/x"])
+    const [problem] = Models.unusable({ r: section({ kind: "replay" }) }, ["r/x"])
 
-    assert.include(problem?.message, "not built yet")
+    assert.include(problem?.message, "providers.r.folder")
     assert.include(Models.unusable({}, ["openai/gpt"])[0]?.message, "OPENAI_API_KEY")
   })
+
+  it("tells a model that reads text only that images were left out", () => {
+    const image = { mediaType: "image/png", data: "iVBORw0KGgo=" } as const
+    const request: ModelRequest = {
+      model: "m",
+      messages: [
+        { role: "user", text: "these", images: [image, image] },
+        { role: "assistant", text: "nice" }
+      ],
+      tools: [],
+      params: {}
+    }
+
+    assert.deepStrictEqual(withoutImages(request).messages, [
+      { role: "user", text: "these\n\n[2 images were left out here]" },
+      { role: "assistant", text: "nice" }
+    ])
+  })
+
+  it.effect("shows images to the models of a provider unless it says that they read text only", () =>
+    Effect.gen(function* () {
+      const seen: Array<ModelRequest> = []
+      const providers = { eye: section(), blind: section({ images: false }) }
+      const layer = Models.layer.pipe(
+        Layer.provide(
+          ModelKinds.layerRegister("openai-chat", ({ request }) => {
+            seen.push(request)
+            return Stream.make<[ModelEvent]>({ _tag: "End", reason: "stop" })
+          })
+        ),
+        Layer.provide(ModelKinds.layer),
+        Layer.provide(Layer.succeed(Providers, { get: () => providers, changes: Stream.empty }))
+      )
+      const image = { mediaType: "image/png", data: "iVBORw0KGgo=" } as const
+      for (const model of ["eye/x", "blind/x"]) {
+        yield* Effect.flatMap(Model, (one) =>
+          Stream.runDrain(
+            one.stream({
+              model,
+              messages: [{ role: "user", text: "", images: [image] }],
+              tools: [],
+              params: {}
+            })
+          )
+        ).pipe(Effect.provide(layer))
+      }
+
+      assert.deepStrictEqual(
+        seen.map(({ messages }) => messages),
+        [
+          [{ role: "user", text: "", images: [image] }],
+          [{ role: "user", text: "[1 image was left out here]" }]
+        ]
+      )
+    })
+  )
 })

@@ -132,6 +132,34 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     assert.deepStrictEqual(await lines(), before)
   })
 
+  it("shows that images came with a message, of another client too", async () => {
+    const gateway = await start()
+    await open()
+    const cookie = (await page.context().cookies()).map(({ name, value }) => `${name}=${value}`).join("; ")
+    const url = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
+    const content = [
+      { type: "text", text: "what is it?" },
+      { type: "image_url", image_url: { url } }
+    ]
+    const reply = await fetch(`${gateway.url}/v1/chat/completions`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        cookie,
+        origin: gateway.url,
+        "x-opencraw-session-key": "main"
+      },
+      body: JSON.stringify({ messages: [{ role: "user", content }] })
+    })
+    assert.strictEqual(reply.status, 200, await reply.text())
+
+    const image = page.locator(".line.user").getByText("Image, PNG, 1 KB")
+    await image.waitFor()
+    await answer("1 image was left out here").waitFor()
+    await page.reload()
+    await image.waitFor()
+  })
+
   const useProvider = (url: string, extra = "") => {
     model = "fake/fake-model"
     const config = `[providers.fake]\nkind = "openai-chat"\nbase_url = "${url}"\napi_key = "k"\n${extra}`

@@ -60,6 +60,22 @@ const actionOf = (row: HistoryRow, from: string): Action => {
   }
 }
 
+describe("images of a message", () => {
+  const images = [{ media_type: "image/png", bytes: 2048 }]
+
+  it("are known by history and by frame, and a message without any has none", () => {
+    const row: HistoryRow = { id: "m1", seq: 1, role: "user", content: "", client_id: "a", images }
+    const shown = (action: Action) => user(after([...frames(hello), action]), "a")?.images
+
+    assert.deepStrictEqual(shown({ type: "history", rows: [row] }), images)
+    assert.deepStrictEqual(
+      shown({ type: "frame", frame: { type: "user", id: "a", seq: 1, content: "", images } }),
+      images
+    )
+    assert.isUndefined(shown({ type: "frame", frame: { type: "user", id: "a", seq: 1, content: "x" } }))
+  })
+})
+
 describe("a message on its way out", () => {
   it("is shown at once and is unsent until the server has it", () => {
     const written = after([...frames(hello), write("a", "hi")])

@@ -45,7 +45,7 @@ const Page = Schema.Struct({
 type Message = typeof Api.TranscriptMessage.Type
 
 /** Every message of a session, page by page. */
-const eachPage = Effect.fnUntraced(function* (
+export const eachPage = Effect.fnUntraced(function* (
   client: GatewayClient.GatewayClient,
   key: string,
   use: (messages: ReadonlyArray<Message>) => void

@@ -151,6 +151,24 @@ export const commands: ReadonlyArray<Command> = [
     ]
   },
   {
+    name: "what-if",
+    about: "show what another model or system prompt would have answered in a session",
+    details:
+      "Asks for each turn again, with the history as it was, and without tools; the session is left as it is. Exit code 2 when an answer failed.",
+    arguments: [one("KEY", "the session")],
+    flags: [
+      { name: "model", value: "PROVIDER/MODEL", about: "who is asked; the agent's own model without" },
+      { name: "system", value: "TEXT", about: "the system prompt; the agent's own without" },
+      { name: "last", value: "N", about: "only the newest N turns" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw what-if main --model anthropic/claude-sonnet-5 --last 5", about: "another model" },
+      { line: "opencraw what-if main --system Shout.", about: "another system prompt" }
+    ]
+  },
+  {
     name: "trace",
     about: "show what became of a message, and when",
     arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],

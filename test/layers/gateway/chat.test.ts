@@ -273,7 +273,7 @@ describe("POST /v1/chat/completions", () => {
       assert.deepStrictEqual(yield* param(messages({ role: "assistant", content: "x" })), [400, "messages"])
       assert.deepStrictEqual(
         yield* param(messages({ role: "user", content: [{ type: "image_url", image_url: { url: "x" } }] })),
-        [400, "messages[0].content[0].type"]
+        [400, "messages[0].content[0].image_url.url"]
       )
       assert.deepStrictEqual(yield* param(messages({ role: "tool", content: "x" })), [
         400,

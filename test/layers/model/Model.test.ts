@@ -8,6 +8,7 @@ import { asking, modelContract, routedModelContract } from "../../contracts/Mode
 import * as Events from "./anthropicEvents.ts"
 import { type Body, broken } from "./anthropicRules.ts"
 import * as Fake from "./fakeProvider.ts"
+import * as Responses from "./responsesEvents.ts"
 
 const layerDemo = Effect.succeed(
   Layer.provideMerge(Models.layer, Demo.layer).pipe(
@@ -55,6 +56,30 @@ modelContract("OpenAiChat", {
       response.write(Fake.delta("one"))
     }),
     (fake) => Fake.layerModel(fake.url)
+  )
+})
+
+modelContract("OpenAiResponses", {
+  layer: Effect.map(
+    Fake.make((response, received) => {
+      const { input } = JSON.parse(received.body) as { input: Array<Readonly<Record<string, unknown>>> }
+      const last = input.at(-1) ?? {}
+      const call = { type: "function_call", call_id: "c", name: "time__now", arguments: "{}" }
+      if (last["type"] === "function_call_output") {
+        Fake.streams(Responses.text(0, String(last["output"])), Responses.completed())(response)
+      } else if (last["content"] !== asking) {
+        Fake.streams(Responses.text(0, "hi"), Responses.completed())(response)
+      } else Fake.streams(Responses.item(0, call), Responses.completed())(response)
+    }),
+    (fake) => Fake.layerModel(fake.url, { kind: "openai-responses" })
+  ),
+  model: "fake/fake-model",
+  layerSilent: Effect.map(
+    Fake.make((response) => {
+      response.writeHead(200)
+      response.write(Responses.piece(0, "one"))
+    }),
+    (fake) => Fake.layerModel(fake.url, { kind: "openai-responses" })
   )
 })
 

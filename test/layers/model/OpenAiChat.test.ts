@@ -411,9 +411,9 @@ describe("OpenAiChat", () => {
         const error = yield* Effect.flip(Stream.runDrain(model.stream(Fake.request())))
         yield* Effect.promise(() => fake.closed)
         return error.reason
-      }).pipe(Effect.provide(Fake.layerModel(fake.url, { idle_timeout_ms: 100 })))
+      }).pipe(Effect.provide(Fake.layerModel(fake.url, { idle_timeout_ms: 1_000 })))
 
-      assert.deepInclude(reason, { _tag: "ModelStalled", idleMillis: 100 })
+      assert.deepInclude(reason, { _tag: "ModelStalled", idleMillis: 1_000 })
     })
   )
 
@@ -429,7 +429,7 @@ describe("OpenAiChat", () => {
         const error = yield* Effect.flip(Stream.runDrain(model.stream(Fake.request())))
         yield* Effect.promise(() => fake.closed)
         return error.reason
-      }).pipe(Effect.provide(Fake.layerModel(fake.url, { idle_timeout_ms: 100 })))
+      }).pipe(Effect.provide(Fake.layerModel(fake.url, { idle_timeout_ms: 1_000 })))
 
       assert.strictEqual(reason._tag, "ModelStalled")
     })
@@ -627,6 +627,69 @@ describe("OpenAiChat", () => {
       ).pipe(Effect.provide(Fake.layerModel(fake.url)))
 
       assert.isTrue(answers.every(Boolean))
+    })
+  )
+
+  it.effect("gives reasoning and signatures back with their step, and to no other model", () =>
+    Effect.gen(function* () {
+      const tools = [{ name: "look", description: "look", parameters: { type: "object", properties: {} } }]
+      const detail = (more: object) =>
+        Fake.event({
+          choices: [
+            { index: 0, delta: { reasoning_details: [{ type: "reasoning.text", index: 0, ...more }] } }
+          ]
+        })
+      const sealed = { type: "reasoning.encrypted", index: 1, data: "xyz" }
+      const call = {
+        index: 0,
+        id: "c",
+        function: { name: "look", arguments: "{}" },
+        extra_content: { g: "s" }
+      }
+      const fake = yield* Fake.make(
+        Fake.streams(
+          detail({ text: "Let me", format: "f" }),
+          detail({ text: " see", signature: null }),
+          detail({ text: "", signature: "sig" }),
+          Fake.event({
+            choices: [{ index: 0, delta: { reasoning_details: [sealed], tool_calls: [call] } }]
+          }),
+          Fake.finish("tool_calls")
+        )
+      )
+      const asked = yield* Fake.ask(fake.url, { tools })
+      const end = asked.at(-1)
+      const continuation = end?._tag === "End" ? end.continuation : undefined
+      const again = (model: string, id = "c") =>
+        Effect.map(
+          Fake.ask(fake.url, {
+            model,
+            tools,
+            messages: [
+              {
+                role: "assistant",
+                text: "",
+                calls: [{ id, name: "look", arguments: "{}" }],
+                ...(continuation === undefined ? {} : { continuation })
+              }
+            ]
+          }),
+          () => JSON.parse(fake.received.at(-1)?.body ?? "").messages[0]
+        )
+      const given = {
+        reasoning_details: [
+          { type: "reasoning.text", index: 0, text: "Let me see", format: "f", signature: "sig" },
+          sealed
+        ]
+      }
+      const same = yield* again("fake/fake-model")
+
+      assert.deepInclude(same, given)
+      assert.deepStrictEqual(same.tool_calls[0].extra_content, { g: "s" })
+      for (const other of [yield* again("fake/other"), yield* again("fake/fake-model", "d")]) {
+        assert.notProperty(other, "reasoning_details")
+        assert.notProperty(other.tool_calls[0], "extra_content")
+      }
     })
   )
 })

@@ -205,6 +205,83 @@ describe("anthropic request", () => {
     assert.deepStrictEqual(ids.slice(2), [ids[1], "same", "same", "same_2", "same_2"])
   })
 
+  it("shows images before the text that asks about them, and one without a text", () => {
+    const image = { mediaType: "image/webp", data: "UklGRg==" } as const
+    const source = { type: "base64", media_type: "image/webp", data: "UklGRg==" }
+
+    assert.deepStrictEqual(messagesOf({ role: "user", text: "what is it?", images: [image] })[0]?.content, [
+      { type: "image", source },
+      { type: "text", text: "what is it?", cache_control: ephemeral }
+    ])
+    assert.deepStrictEqual(messagesOf({ role: "user", text: "", images: [image] })[0]?.content, [
+      { type: "image", source, cache_control: ephemeral }
+    ])
+  })
+
+  it("asks for an answer of a form", () => {
+    const schema = { type: "object", properties: {} }
+    const text = encode({ params: { responseFormat: { type: "json_schema", name: "n", schema } } })
+
+    assert.include(
+      text,
+      `"output_config":{"format":{"type":"json_schema","schema":${JSON.stringify(schema)}}}`
+    )
+  })
+
+  describe("thinking", () => {
+    const thinkingOf = (model: string, over: Partial<ModelRequest>) => {
+      const one = request(over)
+      return JSON.parse(encodeRequest(model, one, namesOf(one))) as Readonly<Record<string, unknown>>
+    }
+    const params = { thinking: "medium", temperature: 0.3, topP: 0.5, maxOutputTokens: 100 } as const
+
+    it("is given a budget beside the output limit, and no temperature", () => {
+      for (const model of ["claude-3-7-sonnet-latest", "claude-opus-4-5", "claude-sonnet-4-20250514"]) {
+        const body = thinkingOf(model, { params })
+
+        assert.deepInclude(body, {
+          thinking: { type: "enabled", budget_tokens: 8192 },
+          max_tokens: 8292
+        })
+        for (const key of ["temperature", "top_p", "output_config"]) assert.notProperty(body, key, model)
+      }
+    })
+
+    it("is only told how hard where a model settles for itself how long", () => {
+      for (const model of ["claude-opus-4-6", "claude-opus-4-7", "claude-sonnet-5"]) {
+        assert.deepInclude(
+          thinkingOf(model, { params }),
+          { thinking: { type: "adaptive" }, output_config: { effort: "medium" } },
+          model
+        )
+      }
+    })
+
+    it("is not asked for when off, nor by who did not say", () => {
+      for (const one of [{}, { thinking: "off" } as const]) {
+        const body = thinkingOf("claude-opus-4-5", { params: { ...one, temperature: 0.3 } })
+
+        assert.notProperty(body, "thinking")
+        assert.deepInclude(body, { temperature: 0.3 })
+      }
+    })
+
+    it("goes on within a run only while the thoughts of its steps are there", () => {
+      const calls = [{ id: "a", name: "time.now", arguments: "{}" }]
+      const continuation = new AnthropicStep("claude-opus-4-5", [
+        { type: "thinking", thinking: "hm", signature: "s" },
+        { type: "call", id: "a" }
+      ])
+      const asked = { role: "assistant", text: "", calls } as const
+      const thinks = (...messages: ReadonlyArray<PromptMessage>) =>
+        thinkingOf("claude-opus-4-5", { messages, tools, params })["thinking"] !== undefined
+
+      assert.isTrue(thinks(user("x"), { ...asked, continuation }, result("a", "noon")))
+      assert.isFalse(thinks(user("x"), asked, result("a", "noon")))
+      assert.isTrue(thinks(user("x"), asked, result("a", "noon"), said("Noon."), user("thanks")))
+    })
+  })
+
   describe("thoughts of a step", () => {
     const calls = [{ id: "a", name: "time.now", arguments: '{"z":1}' }]
     const parts = [

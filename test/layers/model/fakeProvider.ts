@@ -7,6 +7,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Anthropic from "#layers/model/Anthropic.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
+import * as OpenAiResponses from "#layers/model/OpenAiResponses.ts"
 import { Model, type ModelRequest } from "#src/model/Model.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Models from "#src/model/Models.ts"
@@ -97,7 +98,10 @@ export const layerProviders = (providers: Readonly<Record<string, ProviderSettin
 
 /** `Model` with the kinds that speak HTTP and one provider, `fake`, of kind `openai-chat` unless told otherwise. */
 export const layerModel = (url: string, settings: Partial<ProviderSettings> = {}) =>
-  Layer.provideMerge(Models.layer, Layer.merge(OpenAiChat.layer, Anthropic.layer)).pipe(
+  Layer.provideMerge(
+    Models.layer,
+    Layer.mergeAll(OpenAiChat.layer, OpenAiResponses.layer, Anthropic.layer)
+  ).pipe(
     Layer.provide(ModelKinds.layer),
     Layer.provide(
       layerProviders({

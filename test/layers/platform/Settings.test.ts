@@ -196,7 +196,10 @@ describe("Settings", () => {
         "providers.anthropic.api_key: is missing (or set ANTHROPIC_API_KEY)"
       ])
       assert.deepStrictEqual(yield* using("r/x", '[providers.r]\nkind = "openai-responses"'), [
-        "providers.r.kind: openai-responses is not built yet (use openai-chat or anthropic)"
+        "providers.r.base_url: is missing"
+      ])
+      assert.deepStrictEqual(yield* using("r/x", '[providers.r]\nkind = "replay"'), [
+        "providers.r.folder: is missing"
       ])
       assert.deepStrictEqual(yield* using("fake/x", '[providers.fake]\nkind = "openai-chat"'), [
         "providers.fake.base_url: is missing"

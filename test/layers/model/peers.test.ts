@@ -1,4 +1,4 @@
-/** The `anthropic` kind against a Messages API that we did not write. */
+/** Each kind that speaks HTTP against a provider that we did not write. */
 import { LLMock } from "@copilotkit/aimock"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -20,15 +20,19 @@ const peer = (tell: (mock: LLMock) => void) =>
 
 const tools = [{ name: "time.now", description: "the time", parameters: { type: "object", properties: {} } }]
 
-const ask = (mock: LLMock, messages: ModelRequest["messages"]) =>
+const kinds = ["openai-chat", "openai-responses", "anthropic"] as const
+
+const asking = (kind: (typeof kinds)[number]) => (mock: LLMock, messages: ModelRequest["messages"]) =>
   Effect.flatMap(Model, (model) => Stream.runCollect(model.stream(Fake.request({ messages, tools })))).pipe(
-    Effect.provide(Fake.layerModel(mock.url, { kind: "anthropic" }))
+    Effect.provide(Fake.layerModel(mock.url, { kind, base_url: `${mock.url}/v1` }))
   )
 
 const written = (events: ReadonlyArray<ModelEvent>) =>
   events.map((one) => (one._tag === "Text" ? one.text : "")).join("")
 
-describe("Anthropic against another's fake", () => {
+describe.each(kinds)("%s against another's fake", (kind) => {
+  const ask = asking(kind)
+
   it.effect("reads text without the thoughts before it, and what was used", () =>
     Effect.gen(function* () {
       const mock = yield* peer((mock) =>

@@ -1,0 +1,25 @@
+/** Whether a step as its provider wrote it is the one that a prompt shows. */
+import type { ToolCall } from "#src/domain/Tool.ts"
+
+/** What all protocols have in a step; thoughts are each protocol's own. */
+export type CommonPart =
+  | { readonly type: "text"; readonly text: string }
+  /** A call, by the id under which it was given out. */
+  | { readonly type: "call"; readonly id: string }
+
+/** The same text, and the same calls in the same order. */
+export const describes = (
+  parts: ReadonlyArray<CommonPart | { readonly type: string }>,
+  text: string,
+  calls: ReadonlyArray<ToolCall>
+): boolean => {
+  let said = ""
+  const ids: Array<string> = []
+  for (const part of parts) {
+    if (part.type === "text" && "text" in part) said += part.text
+    else if (part.type === "call" && "id" in part) ids.push(part.id)
+  }
+  return (
+    said === text && ids.length === calls.length && calls.every(({ id }, position) => id === ids[position])
+  )
+}
