@@ -134,12 +134,33 @@ const approvals = [
   `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`
 ]
 
+/** What a run has sent of the step under way (JSON), and the message that a delivery changes instead of sending one. */
+const blocks = [`ALTER TABLE runs ADD COLUMN streamed TEXT`, `ALTER TABLE outbox ADD COLUMN edits TEXT`]
+
+/** Usage summed as it is spent: a row for each day, session, sender and model, so that no sum reads entries. */
+const spending = [
+  `CREATE TABLE spending (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    sender TEXT NOT NULL, model TEXT NOT NULL, day INTEGER NOT NULL,
+    calls INTEGER NOT NULL, estimated INTEGER NOT NULL,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
+    micros INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session, day, sender, model, agent)
+  ) WITHOUT ROWID`,
+  `CREATE INDEX spending_day ON spending (org, project, day)`,
+  `CREATE INDEX spending_sender ON spending (org, project, sender, day)`,
+  `ALTER TABLE sessions ADD COLUMN usage_mode TEXT`,
+  `CREATE INDEX sessions_usage_mode ON sessions (org, project, session) WHERE usage_mode IS NOT NULL`
+]
+
 const migrations = {
   "0001_log": statements(first),
   "0002_titles": statements(titles),
   "0003_overflow": statements(overflow),
   "0004_queues": statements(queues),
-  "0005_approvals": statements(approvals)
+  "0005_approvals": statements(approvals),
+  "0006_blocks": statements(blocks),
+  "0007_spending": statements(spending)
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length
