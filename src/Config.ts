@@ -15,6 +15,7 @@ import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
+import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
 import { format, nearest, pathOf, type Problem, tableKeysOf } from "#src/setting/Problem.ts"
@@ -52,7 +53,12 @@ export const ConfigSchema = Schema.Struct({
     {},
     "How a person is asked before a tool is used (see ask_before of an agent)"
   ),
-  context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given")
+  context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given"),
+  stream: withDefault(
+    StreamSettingsSchema,
+    {},
+    "How chat channels show an answer that is being written; WebChat and the API always stream"
+  )
 })
 
 /** A whole configuration: `general` has become `agents.main`, every agent has a model, keys are resolved. */

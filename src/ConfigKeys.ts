@@ -10,6 +10,7 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
 import { ConfigSchema, resolve } from "./Config.ts"
@@ -61,7 +62,8 @@ const tables: Readonly<Record<Section, Table>> = {
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
   approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
   inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
-  context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context }
+  context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context },
+  stream: { title: "[stream]", ast: StreamSettingsSchema.ast, defaults: config.stream }
 }
 
 const typeOf = (ast: SchemaAST.AST): string => {

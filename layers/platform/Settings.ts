@@ -19,6 +19,7 @@ import { dirname, join, resolve as absolute } from "node:path"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Config.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
+import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
@@ -167,7 +168,8 @@ export const fromConfig = (config: Config) => {
     Context.add(Queue, fixed(config.queue)),
     Context.add(InboundWindow, fixed(config.inbound)),
     Context.add(ApprovalTimes, fixed(config.approval)),
-    Context.add(ContextWindow, fixed(config.context))
+    Context.add(ContextWindow, fixed(config.context)),
+    Context.add(Streaming, fixed(config.stream))
   )
   return Layer.succeedContext(context)
 }

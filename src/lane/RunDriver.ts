@@ -29,11 +29,14 @@ import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
+import type { Block } from "#src/outbound/blockChunker.ts"
 import { chunk } from "#src/outbound/chunk.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import { Streaming } from "#src/outbound/StreamSettings.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import type { Ending, Run } from "./decide.ts"
+import * as LiveAnswer from "./LiveAnswer.ts"
 
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
@@ -57,6 +60,8 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** What its channel shows before it has ended. */
+  live: LiveAnswer.LiveAnswer | undefined
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
   inbox: ReadonlyArray<MessageLog.MessageRow>
   taken: ReadonlyArray<MessageLog.MessageRow>
@@ -103,6 +108,7 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
+  live: undefined,
   inbox: [],
   taken: [],
   hasSteered: false,
@@ -133,6 +139,7 @@ export const make = Effect.gen(function* () {
   const ids = yield* Ids
   const agents = yield* Agents
   const contextWindow = yield* ContextWindow
+  const streaming = yield* Streaming
   const failpoint = yield* Failpoint
   const approvalTimes = yield* ApprovalTimes
 
@@ -151,6 +158,7 @@ export const make = Effect.gen(function* () {
         messageIds
       })
       feed.publish(place.session, { _tag: "Typing", on: true })
+      yield* goOn(active, started.streamed)
       const settings = agents.get()[place.agent]
       if (settings?.model === undefined) {
         yield* fail(active, { code: "internal", message: `there is no agent ${place.agent} with a model` })
@@ -161,7 +169,8 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      const input = prepare(active, settings.model, settings, history, started.decided)
+      const said = started.streamed?.text ?? ""
+      const input = prepare(active, settings.model, settings, history, { decided: started.decided, said })
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
       return active.parked ?? ("finished" as const)
     },
@@ -203,7 +212,7 @@ export const make = Effect.gen(function* () {
     model: string,
     settings: Agent.RunInput["settings"],
     history: ReadonlyArray<MessageLog.EntryRow>,
-    decided: Agent.RunInput["decided"]
+    { decided, said }: { readonly decided: Agent.RunInput["decided"]; readonly said: string }
   ): Agent.RunInput => {
     const { run, place } = active
     const newest = run.messages.at(-1)!
@@ -224,6 +233,7 @@ export const make = Effect.gen(function* () {
       params: newest.body.params ?? {},
       pending: active.pending,
       decided,
+      ...(said === "" ? {} : { said }),
       stepsDone: earlier.steps,
       steering: {
         isWaiting: () => active.inbox.length > 0,
@@ -240,21 +250,105 @@ export const make = Effect.gen(function* () {
     }
   }
 
+  /** Open what the channel shows, and tell the onlookers what people have already of the step that is taken again. */
+  const goOn = (active: ActiveRun, streamed: MessageLog.Streamed | undefined): Effect.Effect<void> => {
+    const route = routeOf(active.run)
+    active.partial = streamed?.text ?? ""
+    if (active.partial !== "") publishDelta(active, 0, active.partial)
+    active.live = LiveAnswer.make({
+      channel: channels.find(route.channel),
+      route,
+      settings: streaming.get(),
+      draft: streamed?.draft,
+      mayShow: outbound.isIdle(route),
+      send: (take, giveBack) => sendBlocks(active, take, giveBack),
+      keep: (draft) => Effect.asVoid(commitBlock(active, { source: "", deliveries: [], draft }))
+    })
+    return active.live?.sign("began") ?? Effect.void
+  }
+
+  const commitBlock = (
+    active: ActiveRun,
+    part: Pick<MessageLog.Block, "source" | "deliveries"> & { readonly draft?: string }
+  ) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) =>
+      log.commit({
+        _tag: "Block",
+        place: active.place,
+        runId: active.run.runId,
+        attempt: active.attempt,
+        ...part,
+        at
+      })
+    )
+
+  /** What leaves before its step is whole is durable first. What is taken and what is committed go together, so that nothing overtakes. */
+  const sendBlocks = (
+    active: ActiveRun,
+    take: () => ReadonlyArray<Block>,
+    giveBack: (blocks: ReadonlyArray<Block>) => void
+  ): Effect.Effect<void, MessageLog.LogError> =>
+    Effect.uninterruptible(
+      Semaphore.withPermit(
+        active.writing,
+        Effect.suspend(() => {
+          const leaving = active.closed || active.ending ? [] : take()
+          if (leaving.length === 0) return Effect.void
+          const route = routeOf(active.run)
+          const source = leaving.map((block) => block.source).join("")
+          const deliveries = leaving.map((block) => ({
+            id: deliveryId(`dlv_${ids.next("blk")}`),
+            route,
+            text: LiveAnswer.sent(block)
+          }))
+          return commitBlock(active, { source, deliveries }).pipe(
+            Effect.tapError(() => Effect.sync(() => giveBack(leaving))),
+            Effect.map(({ seq, part }) => {
+              failpoint("after-block")
+              wake(active, deliveries, seq, part)
+            })
+          )
+        })
+      )
+    )
+
+  /** Committed deliveries may leave. */
+  const wake = (
+    { place, run }: ActiveRun,
+    deliveries: ReadonlyArray<MessageLog.NewDelivery>,
+    seq: number,
+    firstPart: number,
+    createdAt = 0
+  ) => {
+    if (deliveries.length === 0) return
+    outbound.wake(
+      deliveries.map((delivery, index) => ({
+        ...delivery,
+        place,
+        runId: run.runId,
+        seq,
+        part: firstPart + index,
+        state: "pending",
+        attempts: 0,
+        createdAt,
+        sentAt: undefined,
+        receipt: undefined,
+        detail: undefined
+      }))
+    )
+  }
+
+  const publishDelta = ({ run, place, attempt }: ActiveRun, offset: number, text: string) =>
+    feed.publish(place.session, { _tag: "Delta", runId: run.runId, attempt, offset, text })
+
   const handle = (active: ActiveRun, event: RunEvent): Effect.Effect<void, MessageLog.LogError> => {
     if (active.closed) return Effect.interrupt
     switch (event._tag) {
       case "Delta": {
-        const { run, place } = active
-        feed.publish(place.session, {
-          _tag: "Delta",
-          runId: run.runId,
-          attempt: active.attempt,
-          offset: active.partial.length,
-          text: event.text
-        })
+        publishDelta(active, active.partial.length, event.text)
         active.partial += event.text
         failpoint("mid-stream")
-        return Effect.void
+        return active.live === undefined ? Effect.void : showText(active.live, event.text, active.partial)
       }
       case "StepFinished":
         return append(
@@ -269,7 +363,8 @@ export const make = Effect.gen(function* () {
           })
         )
       case "ToolStarted":
-        return Effect.sync(() => publishTool(active, event.call, "started", ""))
+        publishTool(active, event.call, "started", "")
+        return active.live?.sign("alive") ?? Effect.void
       case "ToolFinished": {
         failpoint("after-tool")
         const { result } = event
@@ -290,6 +385,9 @@ export const make = Effect.gen(function* () {
     }
   }
 
+  const showText = (live: LiveAnswer.LiveAnswer, piece: string, soFar: string) =>
+    Effect.andThen(live.sign(soFar.trim() === "" ? "alive" : "text"), live.wrote(piece, soFar))
+
   const publishTool = (
     active: ActiveRun,
     call: { readonly id: string; readonly name: string },
@@ -308,21 +406,32 @@ export const make = Effect.gen(function* () {
   const append = (active: ActiveRun, entry: NewEntry, usage: Usage.Usage) =>
     Effect.flatMap(Clock.currentTimeMillis, (at) => {
       active.usage = Usage.add(active.usage, usage)
-      const unit = {
-        _tag: "Append",
-        place: active.place,
-        runId: active.run.runId,
-        attempt: active.attempt,
-        entryId: ids.next("ent"),
-        entry,
-        usage,
-        ...steeringOf(active),
-        at
-      } as const
+      const entryId = ids.next("ent")
       return Effect.uninterruptible(
         Semaphore.withPermit(
           active.writing,
-          Effect.map(log.commit(unit), ({ steered }) => tellSteered(active, steered))
+          Effect.suspend(() => {
+            const texts = entry.kind === "assistant" ? (active.live?.rest() ?? []) : []
+            const deliveries = parcelsOf(entryId, routeOf(active.run), texts)
+            return Effect.map(
+              log.commit({
+                _tag: "Append",
+                place: active.place,
+                runId: active.run.runId,
+                attempt: active.attempt,
+                entryId,
+                entry,
+                usage,
+                ...steeringOf(active),
+                ...(deliveries.length === 0 ? {} : { deliveries }),
+                at
+              }),
+              ({ seq, steered }) => {
+                tellSteered(active, steered)
+                wake(active, deliveries, seq, 0, at)
+              }
+            )
+          })
         )
       )
     })
@@ -339,7 +448,7 @@ export const make = Effect.gen(function* () {
           const id = approvalId(ids.next("apr"))
           const entryId = ids.next("ent")
           const text = question(id, call, seconds)
-          const deliveries = parcels(routeOf(run), { entryId, text, isShown: true })
+          const deliveries = parcels(active, routeOf(run), { entryId, text, isShown: true })
           const expiresAt = at + seconds * 1000
           const { seq } = yield* log.commit({
             _tag: "Park",
@@ -362,7 +471,7 @@ export const make = Effect.gen(function* () {
             state: "pending",
             expiresAt
           })
-          send(active, deliveries, seq, at)
+          wake(active, deliveries, seq, 0, at)
         })
       )
     )
@@ -391,7 +500,8 @@ export const make = Effect.gen(function* () {
     const newest = active.run.messages.at(-1)!
     const id = ids.next("ent")
     const isSilent = text.trim() === ""
-    yield* finish(active, {
+    const edits = yield* active.live?.settle ?? Effect.succeed(undefined)
+    const closing = finish(active, {
       attempt: active.attempt,
       isAnswer: true,
       entries: [{ id, entry: { v: 1, kind: "assistant", text } }],
@@ -400,9 +510,13 @@ export const make = Effect.gen(function* () {
           ? { messageId: message.id, outcome: isSilent ? ("silent" as const) : ("answered" as const) }
           : { messageId: message.id, outcome: "merged" as const, by: newest.id }
       ),
-      told: isSilent ? undefined : { entryId: id, text, isFailure: false },
+      told: isSilent
+        ? undefined
+        : { entryId: id, text, isFailure: false, ...(edits === undefined ? {} : { edits }) },
       usage
     })
+    // A block that leaves at this moment is part of the answer: it goes first.
+    yield* active.live === undefined ? closing : Semaphore.withPermit(active.writing, closing)
   })
 
   const fail = Effect.fnUntraced(function* (
@@ -414,15 +528,21 @@ export const make = Effect.gen(function* () {
     yield* Effect.logWarning("a run failed", failure.message).pipe(
       Effect.annotateLogs({ run: active.run.runId, session: active.place.session, code: failure.code })
     )
+    const edits = yield* active.live?.settle ?? Effect.succeed(undefined)
     yield* finish(active, {
       attempt: active.attempt,
       isAnswer: false,
       entries: [
-        ...cutOff(active, yield* unanswered(active), "failed"),
+        ...cutOff(active, yield* leftOf(active), "failed"),
         { id, entry: { v: 1, kind: "failure", code: failure.code, text: failure.message } }
       ],
       endings: active.run.messages.map((message) => ({ messageId: message.id, outcome: "failed" as const })),
-      told: { entryId: id, text: `I could not answer: ${failure.message}.`, isFailure: true },
+      told: {
+        entryId: id,
+        text: `I could not answer: ${failure.message}.`,
+        isFailure: true,
+        ...(edits === undefined ? {} : { edits })
+      },
       usage,
       failure
     })
@@ -433,10 +553,10 @@ export const make = Effect.gen(function* () {
       active.closed = true
       yield* Semaphore.withPermit(
         active.writing,
-        Effect.flatMap(unanswered(active), (calls) =>
+        Effect.flatMap(leftOf(active), (left) =>
           finish(active, {
             isAnswer: false,
-            entries: cutOff(active, calls, ending.outcome),
+            entries: cutOff(active, left, ending.outcome),
             endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
             told: undefined,
             usage: Usage.none
@@ -477,18 +597,16 @@ export const make = Effect.gen(function* () {
     (effect) => persistently(effect)
   )
 
-  /** The run's calls that have no result, as the log has them: an earlier attempt, or an earlier process, may have left some. */
-  const unanswered = ({ run, place }: ActiveRun) =>
-    Effect.map(log.message({ tenant: place.tenant, id: run.messages[0]!.id }), (trace) =>
-      trace === undefined ? [] : leftBehind(run.runId, trace.entries).pending
-    )
+  /** What the run leaves unfinished, as the log has it: an earlier attempt, or an earlier process, may have left it. */
+  const leftOf = ({ run, place }: ActiveRun) =>
+    Effect.map(log.message({ tenant: place.tenant, id: run.messages[0]!.id }), (trace): Left => ({
+      calls: trace === undefined ? [] : leftBehind(run.runId, trace.entries).pending,
+      said: trace?.run?.id === run.runId ? (trace.run.streamed?.text ?? "") : ""
+    }))
 
   /** What a run that is cut off leaves: its text so far, and a result for each call that has none. */
-  const cutOff = (
-    active: ActiveRun,
-    calls: ReadonlyArray<ToolCall>,
-    by: "interrupted" | "cancelled" | "failed"
-  ) => {
+  const cutOff = (active: ActiveRun, { calls, said }: Left, by: "interrupted" | "cancelled" | "failed") => {
+    if (active.partial === "") active.partial = said
     const entries: Array<{ readonly id: string; readonly entry: NewEntry }> = calls.map((call) => ({
       id: ids.next("ent"),
       entry: {
@@ -517,7 +635,12 @@ export const make = Effect.gen(function* () {
     readonly endings: ReadonlyArray<MessageLog.Ending>
     /** What the person is sent, and the entry it is the text of. */
     readonly told:
-      | { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
+      | {
+          readonly entryId: string
+          readonly text: string
+          readonly isFailure: boolean
+          readonly edits?: string
+        }
       | undefined
     readonly usage: Usage.Usage
     readonly failure?: Failure
@@ -532,7 +655,8 @@ export const make = Effect.gen(function* () {
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
         const { told } = closing
-        const deliveries = told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure })
+        const deliveries =
+          told === undefined ? [] : parcels(active, route, { ...told, isShown: told.isFailure })
         const total = Usage.add(active.usage, closing.usage)
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
@@ -571,7 +695,7 @@ export const make = Effect.gen(function* () {
         }
         tellOutcomes(active, committed.endings, closing.failure)
         if (committed.withdrawn.length > 0) yield* tellWithdrawn(place, committed.withdrawn)
-        send(active, deliveries, seq, at)
+        wake(active, deliveries, seq, 0, at)
       })
     )
 
@@ -584,30 +708,6 @@ export const make = Effect.gen(function* () {
       // Onlookers read the log when they come back; what matters is committed.
       Effect.catch((error) => Effect.logWarning("a withdrawn approval was not told", error.message))
     )
-
-  const send = (
-    active: ActiveRun,
-    deliveries: ReadonlyArray<MessageLog.NewDelivery>,
-    seq: number,
-    at: number
-  ) => {
-    if (deliveries.length === 0) return
-    outbound.wake(
-      deliveries.map((delivery, part) => ({
-        ...delivery,
-        place: active.place,
-        runId: active.run.runId,
-        seq,
-        part,
-        state: "pending",
-        attempts: 0,
-        createdAt: at,
-        sentAt: undefined,
-        receipt: undefined,
-        detail: undefined
-      }))
-    )
-  }
 
   const tellOutcomes = (
     active: ActiveRun,
@@ -633,21 +733,22 @@ export const make = Effect.gen(function* () {
 
   /** Parts of what is sent, cut for the channel. A route whose channel nobody registered (the HTTP API) has none: its caller waits. */
   const parcels = (
+    active: ActiveRun,
     route: MessageLog.NewDelivery["route"],
     told: {
       readonly entryId: string
       readonly text: string
       /** Clients that show outcomes show it by themselves. */
       readonly isShown: boolean
+      readonly edits?: string
     }
   ): ReadonlyArray<MessageLog.NewDelivery> => {
     const channel = channels.find(route.channel)
     if (channel === undefined || (told.isShown && channel.showsOutcomes)) return []
-    return chunk(told.text, { limit: channel.maxChars, mode: "markdown" }).map((text, part) => ({
-      id: deliveryId(`dlv_${told.entryId}_${part}`),
-      route,
-      text
-    }))
+    const whole = () => chunk(told.text, { limit: channel.maxChars, mode: "markdown" })
+    // Only an answer has parts that have left already.
+    const texts = told.isShown ? whole() : (active.live?.rest() ?? whole())
+    return parcelsOf(told.entryId, route, texts, told.edits)
   }
 
   const quiet = (active: ActiveRun) => {
@@ -689,6 +790,19 @@ const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<E
         "retry"
       )
 
+const parcelsOf = (
+  entryId: string,
+  route: MessageLog.NewDelivery["route"],
+  texts: ReadonlyArray<string>,
+  edits?: string
+): ReadonlyArray<MessageLog.NewDelivery> =>
+  texts.map((text, part) => ({
+    id: deliveryId(`dlv_${entryId}_${part}`),
+    route,
+    text,
+    ...(part > 0 || edits === undefined ? {} : { edits })
+  }))
+
 const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity
   return { channel, account, conversation, thread }
@@ -722,7 +836,13 @@ export const approvalEvent = (row: MessageLog.ApprovalRow): SessionEvent => ({
   expiresAt: row.expiresAt
 })
 
-const firstAttempt = { attempt: 1, attemptsWithoutProgress: 1, decided: [] }
+/** What an end from outside finds unfinished: calls without a result, and text that was sent before its step was committed. */
+interface Left {
+  readonly calls: ReadonlyArray<ToolCall>
+  readonly said: string
+}
+
+const firstAttempt: MessageLog.Committed["Start"] = { attempt: 1, attemptsWithoutProgress: 1, decided: [] }
 const nothingEarlier: Earlier = { steps: 0, pending: [] }
 
 const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Earlier => {

@@ -53,6 +53,22 @@ const modes: readonly [QueueMode, QueueMode, QueueMode, QueueMode] = [
 ]
 const accesses: readonly [Access, Access, Access] = ["owner", "member", "guest"]
 
+/** How chat channels show answers while they are written. Blocks of a few words, so that there are some. */
+const streamOf = (random: Random) => ({
+  mode: random.pick(["off", "blocks", "preview"]),
+  by_channel: { [channelNames.blind]: random.pick(["blocks", "off"]) },
+  min_chars: random.pick([5, 15]),
+  max_chars: random.pick([20, 50]),
+  prefer: random.pick(["paragraph", "sentence"]),
+  tidy: random.chance(0.5),
+  coalesce_chars: random.pick([0, 0, 40]),
+  coalesce_idle_ms: 300,
+  human_delay: random.pick(["off", "off", "natural"]),
+  preview_interval_ms: 200,
+  typing: random.pick(["never", "instant", "thinking", "message"]),
+  typing_interval_ms: 1_000
+})
+
 export const planOf = (seed: number): Plan => {
   const random = new Random(seed ^ 0x5eed_0000)
   const span = random.pick([5_000, 20_000, 60_000])
@@ -144,6 +160,7 @@ export const planOf = (seed: number): Plan => {
         max_steps: random.pick([3, 6, 25]),
         run_timeout_s: 30
       },
+      stream: streamOf(random),
       queue: {
         by_channel: byChannel,
         debounce_ms: random.pick([0, 300, 1_000]),
