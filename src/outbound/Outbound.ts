@@ -143,7 +143,8 @@ export const make = Effect.gen(function* () {
       Effect.catch((error: LogError) =>
         error.reason._tag === "Fenced"
           ? Effect.void
-          : Effect.logError("a delivery could not be recorded", error.message)
+          : // The store is broken, and the gateway about to end: what comes behind on this route must not overtake.
+            Effect.andThen(Effect.logError("a delivery could not be recorded", error.message), Effect.never)
       )
     )
 

@@ -10,7 +10,7 @@ import type { Access } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
 import type { Effects } from "#src/domain/Tool.ts"
-import type { Accept, Append, Finish, Start } from "#src/horizons/MessageLog.ts"
+import type { Accept, Append, Block, Finish, NewDelivery, Start } from "#src/horizons/MessageLog.ts"
 import type { Journaled } from "./Disk.ts"
 import type { World } from "./World.ts"
 
@@ -54,6 +54,8 @@ export interface KnownDelivery {
   readonly channel: string
   readonly route: string
   readonly text: string
+  /** The message that it is to become part of. */
+  readonly edits: string | undefined
   readonly by: number
   state: "pending" | "sending" | "sent" | "uncertain" | "dead"
 }
@@ -113,6 +115,8 @@ export class Ledger {
         )
       case "Finish":
         return this.#finish(unit, journaled.result as never, by, journaled.life)
+      case "Block":
+        return this.#block(unit, by, journaled.life)
       case "SendBegun":
       case "SendEnded": {
         const delivery = this.deliveries.get(unit.deliveryId)
@@ -134,6 +138,8 @@ export class Ledger {
       }
       case "DeleteSession":
       case "RenameSession":
+      case "KeepQueue":
+      case "KeepUsageMode":
         return
     }
   }
@@ -353,6 +359,7 @@ export class Ledger {
     const run = this.#checkUnfenced(runId, unit.attempt, session, entry.kind, life)
     this.#steer(run, steered, by, session)
     this.entries.set(unit.entryId, by)
+    for (const delivery of unit.deliveries ?? []) this.#send(delivery, session, by)
     if (entry.kind === "assistant") {
       const open = [...this.calls.values()].filter((call) => call.run === runId && call.results === 0)
       this.#check(
@@ -370,6 +377,13 @@ export class Ledger {
       this.#note(session, `${runId} ${entry.name} ${entry.callId}: ${entry.status}`)
       this.#result(entry.callId, runId, session, by)
     }
+  }
+
+  #block(unit: Block, by: number, life: number): void {
+    const { session } = unit.place
+    this.#checkUnfenced(unit.runId, unit.attempt, session, "block", life)
+    for (const delivery of unit.deliveries) this.#send(delivery, session, by)
+    this.#note(session, `${unit.runId} block: ${JSON.stringify(unit.source)} ${unit.draft ?? ""}`)
   }
 
   #result(callId: string, runId: RunId, session: string, by: number): void {
@@ -445,11 +459,7 @@ export class Ledger {
   }
 
   #send(
-    delivery: {
-      readonly id: DeliveryId
-      readonly text: string
-      readonly route: { readonly channel: string }
-    },
+    delivery: Pick<NewDelivery, "id" | "text" | "edits"> & { readonly route: { readonly channel: string } },
     session: string,
     by: number
   ): void {
@@ -458,13 +468,14 @@ export class Ledger {
       session,
       () => `${delivery.id} is put into the outbox once`
     )
-    const { id, text } = delivery
+    const { id, text, edits } = delivery
     this.deliveries.set(id, {
       id,
       session,
       channel: delivery.route.channel,
       route: JSON.stringify(delivery.route),
       text,
+      edits,
       by,
       state: "pending"
     })

@@ -160,7 +160,6 @@ export const planOf = (seed: number): Plan => {
         max_steps: random.pick([3, 6, 25]),
         run_timeout_s: 30
       },
-      stream: streamOf(random),
       queue: {
         by_channel: byChannel,
         debounce_ms: random.pick([0, 300, 1_000]),
@@ -168,7 +167,8 @@ export const planOf = (seed: number): Plan => {
         drop: random.pick(["old", "new", "summarize"]),
         max_concurrency: budget,
         lane_buffer: random.pick([1, 2, 5, 64])
-      }
+      },
+      stream: streamOf(random)
     },
     budget,
     moods: { model: level(), tools: level(), channels: level() },

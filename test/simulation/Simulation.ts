@@ -12,6 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
+import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Settings from "#layers/platform/Settings.ts"
@@ -20,11 +21,12 @@ import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import { local } from "#src/domain/Tenant.ts"
-import { MessageLog } from "#src/horizons/MessageLog.ts"
+import { MessageLog, type MessageTrace } from "#src/horizons/MessageLog.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import { type StreamSettings, streamModeOf } from "#src/outbound/StreamSettings.ts"
 import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
 import { Ledger } from "./Ledger.ts"
@@ -86,6 +88,10 @@ class Simulation {
       Context.add(Scheduler.Scheduler, life),
       Context.add(Clock.Clock, life.clock),
       Context.add(Metric.FiberRuntimeMetrics, life.metrics),
+      Context.add(Random.Random, {
+        nextIntUnsafe: () => this.world.random.between(0, 1_000_000),
+        nextDoubleUnsafe: () => this.world.random.next()
+      }),
       Context.add(Failpoint, () => this.#pass("failpoint")),
       Context.add(Logger.CurrentLoggers, new Set())
     )
@@ -414,6 +420,40 @@ class Simulation {
       () => `${id} on ${channel} ends sent, dead or uncertain, not ${state}`
     )
     world.check(state !== "sent" || arrived !== undefined, session, () => `${id} is sent and has arrived`)
+    const { edits, text } = delivery
+    const isChanged = edits !== undefined && state === "sent" && this.outside.sentApart.has(id) === false
+    world.check(
+      !isChanged || this.outside.shown.get(edits) === text,
+      session,
+      () => `${edits} says the answer in the end (${text}), not ${this.outside.shown.get(edits ?? "")}`
+    )
+  }
+
+  /**
+   * What is sent of a run, joined, is its answer, each part once: with all it said before its tools where that was sent in blocks.
+   * Of a run that was cut off it is the beginning of what the transcript keeps.
+   */
+  #checkSent({ message, run, entries, deliveries }: MessageTrace): void {
+    const channel = deliveries[0]?.route.channel
+    if (run === undefined || channel === undefined) return
+    const { stream } = this.plan.config as { readonly stream: StreamSettings }
+    const mode = streamModeOf(stream, channel)
+    const isInBlocks = mode === "blocks" || (mode === "preview" && channel === channelNames.keyed)
+    const texts = entries.flatMap(({ entry }) =>
+      entry.kind === "assistant" && (isInBlocks || entry.calls === undefined) ? [entry.text] : []
+    )
+    const bare = (parts: ReadonlyArray<string>) => parts.join("").replace(/\s/g, "")
+    const said = bare(texts)
+    const words = deliveries
+      .map(({ text }) => text)
+      .filter((text) => !text.startsWith("I could not answer") && !text.startsWith("Your message"))
+    const sent = bare(words)
+    const isWhole = run.state === "ended" && run.failure === undefined && message.outcome === "answered"
+    this.world.check(
+      isWhole ? sent === said : said.startsWith(sent),
+      message.place.session,
+      () => `what is sent of ${run.id} is what it said, each part once: ${sent}, not ${said}`
+    )
   }
 
   async #checkTranscript(session: Plan["sessions"][number]): Promise<void> {
@@ -437,7 +477,9 @@ class Simulation {
     for (const [call, count] of results)
       world.check(count === 1, session, () => `${call} has one result in the transcript, not ${count}`)
     for (const message of mine) {
-      const row = (await Effect.runPromise(log.message({ tenant: local, id: message.id })))?.message
+      const trace = await Effect.runPromise(log.message({ tenant: local, id: message.id }))
+      const row = trace?.message
+      if (trace !== undefined) this.#checkSent(trace)
       world.check(
         row?.outcome === message.outcome,
         session,
