@@ -17,6 +17,7 @@ import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSetti
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
+import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
 import { format, nearest, pathOf, type Problem, tableKeysOf } from "#src/setting/Problem.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
@@ -58,7 +59,8 @@ export const ConfigSchema = Schema.Struct({
     StreamSettingsSchema,
     {},
     "How chat channels show an answer that is being written; WebChat and the API always stream"
-  )
+  ),
+  usage: withDefault(UsageSettingsSchema, {}, "What model calls cost, and what replies say of it")
 })
 
 /** A whole configuration: `general` has become `agents.main`, every agent has a model, keys are resolved. */

@@ -11,6 +11,7 @@ import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
+import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
 import { ConfigSchema, resolve } from "./Config.ts"
@@ -63,7 +64,8 @@ const tables: Readonly<Record<Section, Table>> = {
   approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
   inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
   context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context },
-  stream: { title: "[stream]", ast: StreamSettingsSchema.ast, defaults: config.stream }
+  stream: { title: "[stream]", ast: StreamSettingsSchema.ast, defaults: config.stream },
+  usage: { title: "[usage]", ast: UsageSettingsSchema.ast, defaults: config.usage }
 }
 
 const typeOf = (ast: SchemaAST.AST): string => {

@@ -14,6 +14,7 @@ import * as RunDriver from "#src/lane/RunDriver.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import * as TimeTools from "#src/tool/TimeTools.ts"
 import * as Tools from "#src/tool/Tools.ts"
@@ -32,6 +33,6 @@ export const registries = Layer.mergeAll(
 export const layer = Layer.merge(Inbound.layer, approvalCommands.layer).pipe(
   Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
-  Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, Outbound.layer)),
+  Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, SessionUsage.layer, Outbound.layer)),
   Layer.merge(TimeTools.layer)
 )

@@ -24,6 +24,7 @@ import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
+import { UsageRules } from "#src/model/UsageSettings.ts"
 import type { Problem } from "#src/setting/Problem.ts"
 import { Runtime } from "#src/setting/RuntimeSettings.ts"
 import type { Setting } from "#src/setting/Setting.ts"
@@ -169,7 +170,8 @@ export const fromConfig = (config: Config) => {
     Context.add(InboundWindow, fixed(config.inbound)),
     Context.add(ApprovalTimes, fixed(config.approval)),
     Context.add(ContextWindow, fixed(config.context)),
-    Context.add(Streaming, fixed(config.stream))
+    Context.add(Streaming, fixed(config.stream)),
+    Context.add(UsageRules, fixed(config.usage))
   )
   return Layer.succeedContext(context)
 }

@@ -49,6 +49,8 @@ export interface RunInput {
   }
   /** Most characters of one tool result that go back to the model. */
   readonly cutToolText: (text: string) => string
+  /** A model call begins. Its prompt holds about as many tokens as the function says, which takes a while to count. */
+  readonly onCall?: (promptTokens: () => number) => void
   /** Tokens of a text, for providers that report no usage. */
   readonly estimateTokens: (text: string) => number
 }
@@ -136,6 +138,7 @@ export const make = Effect.gen(function* () {
           said === ""
             ? messages
             : [...messages, { role: "assistant", text: said }, { role: "user", text: goOn }]
+        input.onCall?.(() => promptTokens(input, asked))
         return Stream.concat(
           modelCall(input, specs, asked, now, progress),
           Stream.suspend(() => afterModel(number, now))
@@ -450,13 +453,18 @@ const withDeadline = (
     )
   )
 
+const promptTokens = (input: RunInput, messages: ReadonlyArray<Model.PromptMessage>): number => {
+  let tokens = 0
+  for (const message of messages) tokens += input.estimateTokens(message.text)
+  return tokens
+}
+
 const estimateUsage = (
   input: RunInput,
   messages: ReadonlyArray<Model.PromptMessage>,
   now: Step
 ): Usage.Usage => {
-  let inputTokens = 0
-  for (const message of messages) inputTokens += input.estimateTokens(message.text)
+  const inputTokens = promptTokens(input, messages)
   let written = now.text
   for (const call of now.calls) written += call.name + call.arguments
   return { inputTokens, outputTokens: input.estimateTokens(written), cachedTokens: 0, estimated: true }

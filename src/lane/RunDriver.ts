@@ -28,13 +28,17 @@ import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import * as catalogue from "#src/model/catalogue.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
+import { UsageRules } from "#src/model/UsageSettings.ts"
 import type { Block } from "#src/outbound/blockChunker.ts"
 import { chunk } from "#src/outbound/chunk.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
 import { Streaming } from "#src/outbound/StreamSettings.ts"
+import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
+import { footer } from "#src/session/usageText.ts"
 import type { Ending, Run } from "./decide.ts"
 import * as LiveAnswer from "./LiveAnswer.ts"
 
@@ -60,6 +64,10 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** The model that is asked. */
+  model: string
+  /** About how many tokens the prompt of the model call under way holds; undefined between calls. */
+  asked: (() => number) | undefined
   /** What its channel shows before it has ended. */
   live: LiveAnswer.LiveAnswer | undefined
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
@@ -108,6 +116,8 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
+  model: "",
+  asked: undefined,
   live: undefined,
   inbox: [],
   taken: [],
@@ -140,6 +150,8 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const contextWindow = yield* ContextWindow
   const streaming = yield* Streaming
+  const usageRules = yield* UsageRules
+  const sessionUsage = yield* SessionUsage.SessionUsage
   const failpoint = yield* Failpoint
   const approvalTimes = yield* ApprovalTimes
 
@@ -169,6 +181,7 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
+      active.model = settings.model
       const said = started.streamed?.text ?? ""
       const input = prepare(active, settings.model, settings, history, { decided: started.decided, said })
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
@@ -244,6 +257,9 @@ export const make = Effect.gen(function* () {
           active.taken = [...active.taken, ...messages]
           return messages.map((message) => ({ role: "user", text: message.body.text }))
         }
+      },
+      onCall: (promptTokens) => {
+        active.asked = promptTokens
       },
       cutToolText: (text) => window.cutToolText(text, limits.max_tool_chars),
       estimateTokens: window.estimateTokens
@@ -354,7 +370,7 @@ export const make = Effect.gen(function* () {
         return append(
           active,
           { v: 1, kind: "assistant", text: event.text, calls: event.calls },
-          event.usage
+          spent(active, event.usage)
         ).pipe(
           Effect.map(() => {
             active.partial = ""
@@ -378,15 +394,41 @@ export const make = Effect.gen(function* () {
       case "ApprovalNeeded":
         return park(active, event.call)
       case "Answered":
-        return answer(active, event.text, event.usage)
+        return answer(active, event.text, spent(active, event.usage))
       case "Failed":
         active.partial = event.partial
-        return fail(active, event.failure, event.usage)
+        return fail(active, event.failure, lost(active, event.usage, false))
     }
   }
 
   const showText = (live: LiveAnswer.LiveAnswer, piece: string, soFar: string) =>
     Effect.andThen(live.sign(soFar.trim() === "" ? "alive" : "text"), live.wrote(piece, soFar))
+
+  const priceOf = (model: string) => catalogue.priceOf(model, usageRules.get().prices)
+
+  /** What the model call that has just ended used, with its price. */
+  const spent = (active: ActiveRun, usage: Usage.Usage): Usage.Usage => {
+    active.asked = undefined
+    return catalogue.priced(usage, priceOf(active.model))
+  }
+
+  /** The same of a call that broke off: its provider has not said what it counted, so that is estimated. */
+  const lost = (active: ActiveRun, usage: Usage.Usage, isOurs: boolean): Usage.Usage => {
+    const { asked, partial } = active
+    active.asked = undefined
+    if (usage.inputTokens + usage.outputTokens > 0) return catalogue.priced(usage, priceOf(active.model))
+    // A provider that failed before it said anything has taken nothing for it; one that we have left has read the prompt.
+    if (asked === undefined || (partial === "" && !isOurs)) return Usage.none
+    const outputTokens = window.estimateTokens(partial)
+    const counts = { inputTokens: asked(), outputTokens, cachedTokens: 0, estimated: true }
+    return catalogue.priced(counts, priceOf(active.model))
+  }
+
+  /** Whom a model call's usage is counted for; nobody when none was made. */
+  const spendingOf = (active: ActiveRun, usage: Usage.Usage): { readonly spending?: MessageLog.Spending } =>
+    usage.inputTokens + usage.outputTokens === 0
+      ? {}
+      : { spending: { model: active.model, sender: active.run.messages.at(-1)!.sender } }
 
   const publishTool = (
     active: ActiveRun,
@@ -422,6 +464,7 @@ export const make = Effect.gen(function* () {
                 entryId,
                 entry,
                 usage,
+                ...spendingOf(active, usage),
                 ...steeringOf(active),
                 ...(deliveries.length === 0 ? {} : { deliveries }),
                 at
@@ -559,7 +602,7 @@ export const make = Effect.gen(function* () {
             entries: cutOff(active, left, ending.outcome),
             endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
             told: undefined,
-            usage: Usage.none
+            usage: lost(active, Usage.none, true)
           })
         )
       )
@@ -654,10 +697,16 @@ export const make = Effect.gen(function* () {
         active.ending = true
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
+        const total = Usage.add(active.usage, closing.usage)
         const { told } = closing
         const deliveries =
-          told === undefined ? [] : parcels(active, route, { ...told, isShown: told.isFailure })
-        const total = Usage.add(active.usage, closing.usage)
+          told === undefined
+            ? []
+            : parcels(active, route, {
+                ...told,
+                isShown: told.isFailure,
+                ...(closing.isAnswer ? { took: { run: total, last: closing.usage } } : {})
+              })
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
           _tag: "Finish",
@@ -670,6 +719,7 @@ export const make = Effect.gen(function* () {
           endings: closing.endings,
           deliveries,
           usage: closing.usage,
+          ...spendingOf(active, closing.usage),
           ...(closing.failure === undefined ? {} : { failure: closing.failure }),
           at
         })
@@ -741,14 +791,30 @@ export const make = Effect.gen(function* () {
       /** Clients that show outcomes show it by themselves. */
       readonly isShown: boolean
       readonly edits?: string
+      /** What an answer took: all its run, and its last call. */
+      readonly took?: { readonly run: Usage.Usage; readonly last: Usage.Usage }
     }
   ): ReadonlyArray<MessageLog.NewDelivery> => {
     const channel = channels.find(route.channel)
     if (channel === undefined || (told.isShown && channel.showsOutcomes)) return []
     const whole = () => chunk(told.text, { limit: channel.maxChars, mode: "markdown" })
-    // Only an answer has parts that have left already.
-    const texts = told.isShown ? whole() : (active.live?.rest() ?? whole())
-    return parcelsOf(told.entryId, route, texts, told.edits)
+    if (told.took === undefined) return parcelsOf(told.entryId, route, whole(), told.edits)
+    // Parts of an answer may have left already.
+    const texts = active.live?.rest() ?? whole()
+    const line = footerOf(active, channel, told.took)
+    return parcelsOf(told.entryId, route, withLine(texts, line, channel.maxChars), told.edits)
+  }
+
+  /** What the session wants its replies to say of their usage. Clients that show an answer by themselves show that too. */
+  const footerOf = (
+    { place, model }: ActiveRun,
+    channel: Channels.Channel,
+    took: { readonly run: Usage.Usage; readonly last: Usage.Usage }
+  ): string | undefined => {
+    const mode = channel.streams === true ? "off" : sessionUsage.modeOf(place.session, channel.name)
+    if (mode === "off") return undefined
+    const size = catalogue.known(model)?.window
+    return footer(mode, took.run, size === undefined ? undefined : took.last.inputTokens / size)
   }
 
   const quiet = (active: ActiveRun) => {
@@ -789,6 +855,19 @@ const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<E
         ),
         "retry"
       )
+
+/** The texts with a line below the last one, or behind it where both do not fit into one message. */
+const withLine = (
+  texts: ReadonlyArray<string>,
+  line: string | undefined,
+  limit: number
+): ReadonlyArray<string> => {
+  const last = texts.at(-1)
+  if (line === undefined) return texts
+  const both = `${last}\n\n${line}`
+  const isApart = last === undefined || (limit > 0 && both.length > limit)
+  return isApart ? [...texts, line] : [...texts.slice(0, -1), both]
+}
 
 const parcelsOf = (
   entryId: string,
