@@ -126,7 +126,9 @@ export const Lane = Schema.Struct({
   /** Messages that wait in memory. */
   depth: Count,
   /** Runs that were told to stop and have not. */
-  fenced: Count
+  fenced: Count,
+  /** What its model call under way may cost at most, in millionths of a US dollar; absent where that is not known. */
+  may_cost_usd_micros: Schema.optionalKey(Count)
 }).annotate({ identifier: "Lane" })
 
 export const Approval = Schema.Struct({

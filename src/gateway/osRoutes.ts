@@ -187,7 +187,8 @@ export const make = Effect.gen(function* () {
       session_key: lane.session,
       phase: lane.phase,
       depth: lane.depth,
-      fenced: lane.fenced
+      fenced: lane.fenced,
+      ...(lane.mayCostMicros === undefined ? {} : { may_cost_usd_micros: lane.mayCostMicros })
     }))
     return json({ lanes: found })
   })

@@ -133,6 +133,8 @@ export class RunDriver extends Context.Service<
     readonly drive: (active: ActiveRun) => Effect.Effect<End>
     /** Carry out the command that this message is, and answer it. Retries while the store refuses, as `end` does. */
     readonly command: (active: ActiveRun) => Effect.Effect<void>
+    /** What the run's model call under way may cost at most, in millionths of a US dollar, estimated from its prompt and the longest answer. */
+    readonly mayCost: (active: ActiveRun) => number | undefined
     /** End a run from outside, which fences it. Retries while the store refuses; gives up with a log line when it is broken. */
     readonly end: (active: ActiveRun, ending: Ending) => Effect.Effect<void>
   }
@@ -422,6 +424,15 @@ export const make = Effect.gen(function* () {
     const outputTokens = window.estimateTokens(partial)
     const counts = { inputTokens: asked(), outputTokens, cachedTokens: 0, estimated: true }
     return catalogue.priced(counts, priceOf(active.model))
+  }
+
+  const mayCost = ({ asked, model, place, run }: ActiveRun): number | undefined => {
+    const settings = agents.get()[place.agent]
+    if (asked === undefined || settings === undefined) return undefined
+    const wished = run.messages.at(-1)?.body.params?.maxOutputTokens
+    // Four characters a token, as everywhere; fewer only make more tokens than a run may write.
+    const longest = Math.min(wished ?? Infinity, Math.ceil(settings.max_output_chars / 4))
+    return catalogue.estimate(asked(), longest, priceOf(model))
   }
 
   /** Whom a model call's usage is counted for; nobody when none was made. */
@@ -830,7 +841,7 @@ export const make = Effect.gen(function* () {
     active.attempt = 0
   }
 
-  return RunDriver.of({ drive, command, end })
+  return RunDriver.of({ drive, command, mayCost, end })
 })
 
 export const layer = Layer.effect(RunDriver, make)

@@ -137,6 +137,24 @@ describe("what model calls cost", () => {
       )
   )
 
+  it.effect("is known before a call as the most that it may cost, and of no call when there is none", () =>
+    Effect.gen(function* () {
+      const lanes = yield* Lanes.Lanes
+      const more = yield* Deferred.make<void>()
+      const { push } = yield* ScriptedModel.ModelScript
+      push([ScriptedModel.wait(more), ...answer("hi")] as ReadonlyArray<ScriptedModel.Act>)
+      yield* say("1", "hello", { body: { text: "hello", params: { maxOutputTokens: 1000 } } })
+      const [lane] = yield* lanes.list
+      yield* Deferred.succeed(more, undefined)
+      yield* settle
+
+      // 1,000 tokens out at most, and a prompt of a few dozen.
+      assert.isTrue(lane!.mayCostMicros! > 10_000 + 2 * 10 && lane!.mayCostMicros! < 10_000 + 2 * 100)
+      assert.containsSubset(yield* sums("total"), [{ costMicros: cost }])
+      assert.deepStrictEqual(yield* lanes.list, [])
+    }).pipe(system([]))
+  )
+
   it.effect("stays counted when the session is deleted", () =>
     Effect.gen(function* () {
       yield* say("1", "hello")

@@ -100,8 +100,14 @@ export const lanes = (list: ReadonlyArray<typeof Api.Lane.Type>): string =>
   list.length === 0
     ? "No session is at work.\n"
     : table(
-        ["SESSION", "PHASE", "WAITING", "FENCED"],
-        list.map((lane) => [lane.session_key, lane.phase, String(lane.depth), String(lane.fenced)])
+        ["SESSION", "PHASE", "WAITING", "FENCED", "COSTS AT MOST"],
+        list.map((lane) => [
+          lane.session_key,
+          lane.phase,
+          String(lane.depth),
+          String(lane.fenced),
+          lane.may_cost_usd_micros === undefined ? "" : money(lane.may_cost_usd_micros)
+        ])
       )
 
 const keyWords = {
