@@ -10,6 +10,7 @@ import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import * as Anthropic from "#layers/model/Anthropic.ts"
 import * as Demo from "#layers/model/Demo.ts"
+import * as FileHealthStore from "#layers/model/FileHealthStore.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
@@ -23,6 +24,7 @@ import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
   Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Demo.layer))),
+  FileHealthStore.layer,
   SqliteMessageLog.layer,
   FileSystemTools.layer
 )
@@ -41,7 +43,7 @@ const recovered = Layer.effectDiscard(
 
 /** Needs the settings. It listens once this is built. */
 export const layer = NodeServer.layer().pipe(
-  Layer.provide(recovered),
+  Layer.provide(Layer.merge(recovered, checks.layerModels)),
   Layer.provideMerge(GatewayRoom.layer),
   Layer.provideMerge(System.layer),
   Layer.provideMerge(

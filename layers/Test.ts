@@ -11,6 +11,8 @@ import * as Settings from "#layers/platform/Settings.ts"
 import { Ids } from "#src/domain/Ids.ts"
 import type { Checks } from "#src/check/Checks.ts"
 import type { MessageLog } from "#src/horizons/MessageLog.ts"
+import * as Failover from "#src/model/Failover.ts"
+import * as ModelHealth from "#src/model/ModelHealth.ts"
 import * as System from "#src/System.ts"
 
 let count = 0
@@ -25,9 +27,22 @@ export const layerIds = Layer.sync(Ids, () => {
 
 export interface Options {
   readonly script?: Parameters<typeof ScriptedModel.layer>[0]
-  /** What a configuration file could say. */
+  /** What a configuration file could say. Without a word on `models`, a failed call is not repeated. */
   readonly config?: Readonly<Record<string, unknown>>
 }
+
+/** What stands between a run and any model, on a memory that ends with the test. */
+export const layerFailover = (config: Options["config"] = {}) =>
+  Failover.layer.pipe(
+    Layer.provideMerge(ModelHealth.layer),
+    Layer.provideMerge(
+      Layer.mergeAll(ModelHealth.layerForgetful, Settings.layerFrom(config).pipe(Layer.orDie))
+    )
+  )
+
+/** The same with a scripted model. */
+export const layerModels = ({ script = [], config }: Options = {}) =>
+  Layer.provideMerge(layerFailover(config), ScriptedModel.layer(script))
 
 /** The system over any log: what a test of durability gives the same file twice. */
 export const layerOn = <A, E>(
@@ -41,8 +56,11 @@ export const layerOn = <A, E>(
       Layer.mergeAll(
         System.registries,
         ScriptedModel.layer(script),
+        ModelHealth.layerForgetful,
         layerIds,
-        Settings.layerFrom({ general: { model: "demo/demo" }, ...config }).pipe(Layer.orDie)
+        Settings.layerFrom({ general: { model: "demo/demo" }, models: { attempts: 1 }, ...config }).pipe(
+          Layer.orDie
+        )
       )
     )
   )

@@ -3,6 +3,7 @@
  * one.
  */
 import { fileURLToPath } from "node:url"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as gatewayChecks from "#layers/gateway/gatewayChecks.ts"
@@ -14,6 +15,7 @@ import { Agents } from "#src/agent/AgentSettings.ts"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import { demoModel } from "#src/Config.ts"
 import { modelStatus } from "#src/gateway/probes.ts"
+import { ModelHealth, type Resting } from "#src/model/ModelHealth.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
 import { format } from "#src/setting/Problem.ts"
 
@@ -51,6 +53,34 @@ const configuration = Layer.effectDiscard(
   })
 )
 
+const restingWords = (one: Resting): string => {
+  const what = [
+    one.model ?? `${one.provider} (all models)`,
+    ...(one.profile === undefined ? [] : [one.profile])
+  ]
+  const until = new Date(one.until).toISOString()
+  return one.state === "disabled"
+    ? `${what.join(", ")}: the account is out of money; add some. It is tried again at ${until}`
+    : `${what.join(", ")}: rests until ${until} (${one.reason})`
+}
+
+/** Which models and credentials are left alone after failures. Needs their health: only a running gateway has it. */
+export const layerModels = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const checks = yield* Checks
+    const health = yield* ModelHealth
+    yield* checks.register({
+      name: "models",
+      run: Effect.map(Clock.currentTimeMillis, (now): CheckResult => {
+        const resting = health.resting(now)
+        return resting.length === 0
+          ? { status: "ok", message: "none is left alone after failures" }
+          : { status: "warning", message: resting.map(restingWords).join("\n") }
+      })
+    })
+  })
+)
+
 const ofAgents = Layer.unwrap(
   Effect.gen(function* () {
     const agents = yield* Agents
@@ -60,7 +90,10 @@ const ofAgents = Layer.unwrap(
         workspace === undefined ? [] : [{ agent, folder: workspace }]
       )
     const inUse = () => ({
-      models: Object.values(agents.get()).map(({ model }) => model ?? demoModel),
+      models: Object.values(agents.get()).flatMap(({ model = demoModel, fallbacks = [] }) => [
+        model,
+        ...fallbacks
+      ]),
       providers: providers.get()
     })
     return Layer.merge(workspaceCheck.layer(workspaces), providerCheck.layer(inUse))

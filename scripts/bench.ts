@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- gateway | start | profile`: how fast, and where the time goes.
+ * `npm run bench -- gateway | start | profile | lanes | durable | growth`: how fast, how much it grows, and where the time goes.
  *
  * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
  * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
@@ -7,6 +7,7 @@
 import { spawnSync } from "node:child_process"
 import { availableParallelism, cpus, loadavg } from "node:os"
 import process from "node:process"
+import { benchLanes } from "./bench/lanes/measure.ts"
 import { buildBundle, Lab, type Provider, root } from "./bench/Lab.ts"
 import { measureLongSession, measureMemory } from "./bench/measureGrowth.ts"
 import { measureLoop } from "./bench/measureLoop.ts"
@@ -34,11 +35,14 @@ const measures: Readonly<Record<string, Measure>> = {
 const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openclaw]
        bench start [--quick]
        bench profile [--quick] [--sessions N]
+       bench lanes [--quick]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
+const names = ["gateway", "start", "profile", "lanes"] as const
+
 interface Arguments {
-  readonly name: "gateway" | "start" | "profile"
+  readonly name: (typeof names)[number]
   readonly isQuick: boolean
   readonly hasPeer: boolean
   /** What is measured. */
@@ -47,8 +51,9 @@ interface Arguments {
   readonly sessions: number
 }
 
-const readArguments = ([name, ...rest]: ReadonlyArray<string>): Arguments | undefined => {
-  if (name !== "gateway" && name !== "start" && name !== "profile") return undefined
+const readArguments = ([first, ...rest]: ReadonlyArray<string>): Arguments | undefined => {
+  const name = names.find((one) => one === first)
+  if (name === undefined) return undefined
   let isQuick = false
   let hasPeer = false
   let only = Object.keys(measures)
@@ -122,6 +127,7 @@ const main = async (): Promise<number> => {
     })
   }
   try {
+    if (args.name === "lanes") return benchLanes(args.isQuick, aboutRun("lanes", args.isQuick))
     if (args.name === "start") {
       buildBundle()
       return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))

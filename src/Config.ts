@@ -14,6 +14,8 @@ import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
+import { type ModelsSettings, ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
@@ -41,6 +43,11 @@ export const ConfigSchema = Schema.Struct({
     Schema.Record(Schema.String, ProviderSettingsSchema),
     {},
     "Who answers for name/... models; openai, anthropic, openrouter, ollama and demo exist without a section"
+  ),
+  models: withDefault(
+    ModelsSettingsSchema,
+    {},
+    "What models are called, which may be used, what they can do, and how their failures are met"
   ),
   gateway: withDefault(GatewaySettingsSchema, {}, "The one port and who may use it"),
   queue: withDefault(QueueSettingsSchema, {}, "How a lane takes messages, and how many runs go at once"),
@@ -150,7 +157,9 @@ const unsetVariable = ({ path, variable }: MissingVariable): Problem => ({
 const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
   const written = tableAt(raw, "general")
   const shorthand = Object.fromEntries(Object.entries(general).filter(([key]) => Object.hasOwn(written, key)))
-  const agents: Agents = { ...rest.agents, main: { ...(rest.agents["main"] ?? general), ...shorthand } }
+  const { aliases } = rest.models
+  const named = { ...rest.agents, main: { ...(rest.agents["main"] ?? general), ...shorthand } }
+  const agents: Agents = mapEntries(named, (_, agent) => withoutAliases(agent, aliases))
   const providers = mapEntries(withBuiltIn(rest.providers), (_, provider) => withKey(provider, env))
   return {
     config: {
@@ -161,8 +170,10 @@ const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
     problems: [
       ...notBuiltYet(rest, agents),
       ...agentProblems(agents),
-      ...modelProblems(providers, agents, raw),
-      ...keyProblems(rest.providers, agents, env)
+      ...modelProblems(providers, modelsIn(agents, rest.models, raw), raw),
+      ...keyProblems(rest.providers, agents, env),
+      ...profileProblems(rest.providers, env),
+      ...ruleProblems(rest.models)
     ],
     warnings: modelWarnings(agents)
   }
@@ -273,10 +284,11 @@ const notBuiltYet = ({ runtime, gateway }: Config, agents: Agents): ReadonlyArra
       hint: "or set OPENCRAW_GATEWAY_TOKEN"
     })
   }
-  for (const [name, { model }] of Object.entries(agents)) {
+  for (const [name, { model, fallbacks = [] }] of Object.entries(agents)) {
     const path = pathOf(name === "main" ? ["general", "model"] : ["agents", name, "model"])
     if (model === undefined) problems.push({ path, problem: "prod needs a model" })
-    else if (model.startsWith("demo/")) problems.push({ path, problem: "prod does not answer with the demo" })
+    else if ([model, ...fallbacks].some((each) => each.startsWith("demo/")))
+      problems.push({ path, problem: "prod does not answer with the demo" })
   }
   return problems
 }
@@ -296,10 +308,44 @@ const agentProblems = (agents: Agents): ReadonlyArray<Problem> =>
       hint: `${normalizeAgentId(name)} would be one`
     }))
 
-const modelProblems = (providers: ProviderMap, agents: Agents, raw: Table): ReadonlyArray<Problem> =>
-  Object.entries(agents).flatMap(([name, { model = demoModel }]) =>
+/** A model that the configuration names, and where. */
+interface NamedModel {
+  readonly path: string
+  readonly model: string
+}
+
+const modelsIn = (agents: Agents, { aliases }: ModelsSettings, raw: Table): ReadonlyArray<NamedModel> => [
+  ...Object.entries(agents).flatMap(([name, { model = demoModel, fallbacks = [] }]) => {
+    const path = modelPath(name, raw)
+    const beside = path.replace(/model$/, "fallbacks")
+    return [
+      { path, model },
+      ...fallbacks.map((each, index) => ({ path: `${beside}[${index}]`, model: each }))
+    ]
+  }),
+  ...Object.entries(aliases).map(([alias, model]) => ({ path: pathOf(["models", "aliases", alias]), model }))
+]
+
+/** An agent's models by what they are, not by what they are called. */
+const withoutAliases = (agent: AgentSettings, aliases: ModelsSettings["aliases"]): AgentSettings => {
+  const real = (name: string) => {
+    const found = resolveRef(name, aliases, "")
+    return found?.alias === undefined ? name : formatRef(found)
+  }
+  return {
+    ...agent,
+    ...(agent.model === undefined ? {} : { model: real(agent.model) }),
+    ...(agent.fallbacks === undefined ? {} : { fallbacks: agent.fallbacks.map(real) })
+  }
+}
+
+const modelProblems = (
+  providers: ProviderMap,
+  models: ReadonlyArray<NamedModel>,
+  raw: Table
+): ReadonlyArray<Problem> =>
+  models.flatMap(({ path, model }) =>
     unusable(providers, [model]).flatMap(({ problem, provider, detail }): ReadonlyArray<Problem> => {
-      const path = modelPath(name, raw)
       const section = ["providers", provider]
       switch (problem) {
         case "malformed":
@@ -330,7 +376,11 @@ const modelProblems = (providers: ProviderMap, agents: Agents, raw: Table): Read
   )
 
 const keyProblems = (providers: ProviderMap, agents: Agents, env: Environment): ReadonlyArray<Problem> => {
-  const used = new Set(Object.values(agents).map(({ model }) => split(model ?? demoModel)?.provider))
+  const used = new Set(
+    Object.values(agents).flatMap(({ model = demoModel, fallbacks = [] }) =>
+      [model, ...fallbacks].map((each) => split(each)?.provider)
+    )
+  )
   return Object.entries(providers).flatMap(([name, { api_key, api_key_env }]) => {
     if (api_key_env === undefined) return []
     if (api_key !== undefined) {
@@ -345,11 +395,64 @@ const keyProblems = (providers: ProviderMap, agents: Agents, env: Environment): 
   })
 }
 
-const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings => {
-  if (provider.api_key !== undefined || provider.api_key_env === undefined) return provider
-  const key = variable(env, provider.api_key_env)
-  return key === undefined ? provider : { ...provider, api_key: Redacted.make(key, { label: "api_key" }) }
+/** What would never match anything. */
+const ruleProblems = ({ allow, known }: ModelsSettings): ReadonlyArray<Problem> =>
+  [
+    ...allow.map((model, index) => ({ path: `models.allow[${index}]`, model })),
+    ...Object.keys(known).map((model) => ({ path: pathOf(["models", "known", model]), model }))
+  ].flatMap(({ path, model }) =>
+    split(model) === undefined ? [{ path, problem: "must read provider/model" }] : []
+  )
+
+/** A profile that cannot be used would only be noticed when the others have failed. */
+const profileProblems = (providers: ProviderMap, env: Environment): ReadonlyArray<Problem> =>
+  Object.entries(providers).flatMap(([name, { profiles = {}, profile_order = [] }]) => [
+    ...Object.entries(profiles).flatMap(([profile, { api_key, api_key_env }]): ReadonlyArray<Problem> => {
+      const path = pathOf(["providers", name, "profiles", profile])
+      if (/[@*]/.test(profile) || profile === "") {
+        return [{ path, problem: "a profile's name has no @ and no *" }]
+      }
+      if (api_key !== undefined && api_key_env !== undefined) {
+        const hint = "keep one of the two"
+        return [{ path: `${path}.api_key`, problem: "api_key_env is set as well", hint }]
+      }
+      if (api_key === undefined && api_key_env === undefined) {
+        return [{ path: `${path}.api_key`, problem: "is missing", hint: "or set api_key_env" }]
+      }
+      return api_key_env === undefined || variable(env, api_key_env) !== undefined
+        ? []
+        : [{ path: `${path}.api_key_env`, problem: "the environment variable it names is not set" }]
+    }),
+    ...profile_order.flatMap((profile, index) =>
+      Object.hasOwn(profiles, profile)
+        ? []
+        : [
+            {
+              path: `${pathOf(["providers", name, "profile_order"])}[${index}]`,
+              problem: "is no profile of it"
+            }
+          ]
+    )
+  ])
+
+const keyOf = (
+  { api_key, api_key_env }: Pick<ProviderSettings, "api_key" | "api_key_env">,
+  env: Environment
+): Pick<ProviderSettings, "api_key"> => {
+  if (api_key !== undefined || api_key_env === undefined) return {}
+  const key = variable(env, api_key_env)
+  return key === undefined ? {} : { api_key: Redacted.make(key, { label: "api_key" }) }
 }
+
+const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings => ({
+  ...provider,
+  ...keyOf(provider, env),
+  ...(provider.profiles === undefined
+    ? {}
+    : {
+        profiles: mapEntries(provider.profiles, (_, profile) => ({ ...profile, ...keyOf(profile, env) }))
+      })
+})
 
 const modelWarnings = (agents: Agents): ReadonlyArray<Problem> =>
   Object.entries(agents)

@@ -12,6 +12,7 @@ import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
+import { ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
 import { ConfigSchema, resolve } from "./Config.ts"
@@ -59,6 +60,7 @@ const tables: Readonly<Record<Section, Table>> = {
     ast: ProviderSettingsSchema.ast,
     defaults: { ...config.providers["demo"], kind: undefined }
   },
+  models: { title: "[models]", ast: ModelsSettingsSchema.ast, defaults: config.models },
   gateway: { title: "[gateway]", ast: GatewaySettingsSchema.ast, defaults: config.gateway },
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
   approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
@@ -77,7 +79,9 @@ const typeOf = (ast: SchemaAST.AST): string => {
     case "Arrays":
       return `list of ${ast.rest.map(typeOf).join(", ")}`
     case "Objects":
-      return `table of ${ast.indexSignatures.map(({ type }) => typeOf(type)).join(", ")}`
+      return ast.propertySignatures.length > 0
+        ? "tables"
+        : `table of ${ast.indexSignatures.map(({ type }) => typeOf(type)).join(", ")}`
     case "Declaration":
       return "secret text"
     case "String":

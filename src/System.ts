@@ -9,8 +9,11 @@ import * as Checks from "#src/check/Checks.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as approvalCommands from "#src/lane/approvalCommands.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import * as SessionModels from "#src/lane/SessionModels.ts"
 import * as SessionQueues from "#src/lane/SessionQueues.ts"
 import * as RunDriver from "#src/lane/RunDriver.ts"
+import * as Failover from "#src/model/Failover.ts"
+import * as ModelHealth from "#src/model/ModelHealth.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
@@ -29,10 +32,13 @@ export const registries = Layer.mergeAll(
   Feed.layer
 )
 
-/** From the inbox to the outbox. Needs the log, a model, ids, the settings and the registries. */
+/** From the inbox to the outbox. Needs the log, a model and where its health is kept, ids, the settings and the registries. */
 export const layer = Layer.merge(Inbound.layer, approvalCommands.layer).pipe(
   Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
+  Layer.provideMerge(SessionModels.layer),
   Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, SessionUsage.layer, Outbound.layer)),
+  Layer.provideMerge(Failover.layer),
+  Layer.provideMerge(ModelHealth.layer),
   Layer.merge(TimeTools.layer)
 )

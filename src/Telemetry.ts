@@ -51,6 +51,24 @@ const laneDepth = Metric.gauge("opencraw_lane_messages", { description: "Message
 const fenced = Metric.gauge("opencraw_runs_fenced", {
   description: "Runs that were told to stop and have not"
 })
+const modelFailures = Metric.counter("opencraw_model_failures_total", {
+  description: "Models that were given up for a step, by reason",
+  incremental: true
+})
+const modelRetries = Metric.counter("opencraw_model_retries_total", {
+  description: "Calls of the same model that were repeated, by reason",
+  incremental: true
+})
+const modelChanges = Metric.counter("opencraw_model_changes_total", {
+  description: "Runs that went on with another model than they wished for",
+  incremental: true
+})
+const modelsAtRest = Metric.gauge("opencraw_models_resting", {
+  description: "Credentials and models at rest after failures, by state"
+})
+const failuresBy = cached((reason) => Metric.withAttributes(modelFailures, { reason }))
+const retriesBy = cached((reason) => Metric.withAttributes(modelRetries, { reason }))
+const restingBy = cached((state) => Metric.withAttributes(modelsAtRest, { state }))
 const byPhase = cached((phase) => Metric.withAttributes(lanes, { phase }))
 
 // Metrics live in the default registry, which every fiber shares.
@@ -69,6 +87,16 @@ export const socketsOpen = (count: number): void => sockets.updateUnsafe(count, 
 export const frameReceived = (): void => framesIn.updateUnsafe(1, none)
 export const deltaDropped = (): void => droppedDeltas.updateUnsafe(1, none)
 export const slowReaderClosed = (): void => slowReaders.updateUnsafe(1, none)
+
+/** `reason` is one of a closed list (`model/failure`). */
+export const modelFailed = (reason: string): void => failuresBy(reason).updateUnsafe(1, none)
+export const modelRetried = (reason: string): void => retriesBy(reason).updateUnsafe(1, none)
+export const modelChanged = (): void => modelChanges.updateUnsafe(1, none)
+/** Measured when somebody asks. */
+export const modelsResting = (cooling: number, disabled: number): void => {
+  restingBy("cooling").updateUnsafe(cooling, none)
+  restingBy("disabled").updateUnsafe(disabled, none)
+}
 
 /** The lanes as they are now; measured when somebody asks, so a message costs nothing. */
 export const lanesNow = (

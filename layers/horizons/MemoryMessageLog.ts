@@ -23,7 +23,7 @@ import type { Identity } from "#src/domain/Inbound.ts"
 import type { QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
-import type { Usage, UsageMode } from "#src/domain/Usage.ts"
+import type { Usage } from "#src/domain/Usage.ts"
 import * as Usages from "#src/domain/Usage.ts"
 import {
   type Accept,
@@ -40,7 +40,7 @@ import {
   type Finish,
   IdReused,
   type KeepQueue,
-  type KeepUsageMode,
+  type KeepSetting,
   LogError,
   MessageLog,
   type MessageRow,
@@ -83,7 +83,7 @@ interface Session extends Open<SessionRow> {
   /** Dropped messages that the next run is still to be told of. */
   overflow: number
   queue: QueueOverrides | undefined
-  usageMode: UsageMode | undefined
+  readonly settings: Map<string, string>
   /** By seq, without gaps: the entry of seq n is at n - 1. */
   readonly entries: Array<Open<EntryRow>>
 }
@@ -170,7 +170,7 @@ const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Se
     place,
     title: undefined,
     queue: undefined,
-    usageMode: undefined,
+    settings: new Map<string, string>(),
     ephemeral,
     ...counts,
     entries: []
@@ -718,19 +718,6 @@ const keepQueue = (rows: Rows, unit: KeepQueue): Answer<"KeepQueue"> => {
   return Result.succeed({})
 }
 
-const keepUsageMode = (rows: Rows, unit: KeepUsageMode): Answer<"KeepUsageMode"> => {
-  sessionOf(rows, placeOf(unit.place), false, unit.at).usageMode = unit.mode
-  return Result.succeed({})
-}
-
-const usageModes = (rows: Rows, { after = "" as SessionKey, limit }: Query<"usageModes">) =>
-  [...rows.sessions.values()]
-    .flatMap(({ place, usageMode: mode }) =>
-      mode === undefined || compareText(place.session, after) <= 0 ? [] : [{ session: place.session, mode }]
-    )
-    .toSorted((a, b) => compareText(a.session, b.session))
-    .slice(0, wholeLimit(limit))
-
 const usage = (rows: Rows, query: Query<"usage">): ReadonlyArray<UsageRow> => {
   const { by, fromDay = -Infinity, toDay = Infinity } = query
   const names = ["agent", "session", "sender", "model"] as const
@@ -761,6 +748,24 @@ const queues = (rows: Rows, { after = "" as SessionKey, limit }: Query<"queues">
         ? []
         : [{ session: place.session, overrides: queue }]
     )
+    .toSorted((a, b) => compareText(a.session, b.session))
+    .slice(0, wholeLimit(limit))
+
+const keepSetting = (rows: Rows, unit: KeepSetting): Answer<"KeepSetting"> => {
+  const { settings } = sessionOf(rows, placeOf(unit.place), false, unit.at)
+  if (unit.value === undefined) settings.delete(unit.name)
+  else settings.set(unit.name, copied(unit.value))
+  return Result.succeed({})
+}
+
+const settings = (rows: Rows, { name, after = "" as SessionKey, limit }: Query<"settings">) =>
+  [...rows.sessions.values()]
+    .flatMap((session) => {
+      const value = session.settings.get(name)
+      return value === undefined || compareText(session.place.session, after) <= 0
+        ? []
+        : [{ session: session.place.session, value }]
+    })
     .toSorted((a, b) => compareText(a.session, b.session))
     .slice(0, wholeLimit(limit))
 
@@ -797,8 +802,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return renameSession(rows, unit)
     case "KeepQueue":
       return keepQueue(rows, unit)
-    case "KeepUsageMode":
-      return keepUsageMode(rows, unit)
+    case "KeepSetting":
+      return keepSetting(rows, unit)
   }
 }
 
@@ -972,8 +977,8 @@ const make = () => {
     approvals: over(approvals),
     sessions: over(listed),
     queues: over(queues),
-    usageModes: over(usageModes),
     usage: over(usage),
+    settings: over(settings),
     purge: over(purge),
     broken: Effect.never
   })

@@ -102,8 +102,8 @@ export const make = Effect.gen(function* () {
     approvals: reading(Reads.approvals),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
-    usageModes: reading(Reads.usageModes),
     usage: reading(Reads.usage),
+    settings: reading(Reads.settings),
     purge,
     broken
   })

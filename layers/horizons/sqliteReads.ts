@@ -9,7 +9,6 @@ import type { Access, Identity } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
-import type { UsageMode } from "#src/domain/Usage.ts"
 import type {
   ApprovalRow,
   DeliveryRow,
@@ -320,18 +319,6 @@ export const queues = (db: Db, { tenant, after = "" as SessionKey, limit }: Quer
     ])
     .map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
 
-const keptUsageModes = `SELECT session, usage_mode FROM sessions
-  WHERE org = ? AND project = ? AND usage_mode IS NOT NULL AND session > ? ORDER BY session LIMIT ?`
-export const usageModes = (db: Db, { tenant, after = "" as SessionKey, limit }: Query<"usageModes">) =>
-  db
-    .all<{ session: SessionKey; usage_mode: UsageMode }>(keptUsageModes, [
-      tenant.org,
-      tenant.project,
-      after,
-      wholeLimit(limit)
-    ])
-    .map(({ session, usage_mode: mode }) => ({ session, mode }))
-
 const keyOf: Readonly<Record<UsageBy, string>> = {
   total: "''",
   day: "day",
@@ -366,6 +353,17 @@ export const usage = (db: Db, query: Query<"usage">): ReadonlyArray<UsageRow> =>
     .all<Omit<UsageRow, "key"> & { readonly key: string | number }>(sql, [...params, wholeLimit(limit)])
     .map(({ key, ...sum }) => ({ key: String(key), ...sum }))
 }
+const keptSettings = `SELECT session, json_extract(settings, '$.' || ?1) AS value FROM sessions
+  WHERE org = ?2 AND project = ?3 AND settings IS NOT NULL AND json_extract(settings, '$.' || ?1) IS NOT NULL
+    AND session > ?4 ORDER BY session LIMIT ?5`
+export const settings = (db: Db, { tenant, name, after = "" as SessionKey, limit }: Query<"settings">) =>
+  db.all<{ session: SessionKey; value: string }>(keptSettings, [
+    name,
+    tenant.org,
+    tenant.project,
+    after,
+    wholeLimit(limit)
+  ])
 
 interface SessionColumns extends Home {
   readonly title: string | null

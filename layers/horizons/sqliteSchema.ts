@@ -148,9 +148,13 @@ const spending = [
     PRIMARY KEY (org, project, session, day, sender, model, agent)
   ) WITHOUT ROWID`,
   `CREATE INDEX spending_day ON spending (org, project, day)`,
-  `CREATE INDEX spending_sender ON spending (org, project, sender, day)`,
-  `ALTER TABLE sessions ADD COLUMN usage_mode TEXT`,
-  `CREATE INDEX sessions_usage_mode ON sessions (org, project, session) WHERE usage_mode IS NOT NULL`
+  `CREATE INDEX spending_sender ON spending (org, project, sender, day)`
+]
+
+/** JSON of the words that a session keeps, by name; NULL for none. */
+const settings = [
+  `ALTER TABLE sessions ADD COLUMN settings TEXT`,
+  `CREATE INDEX sessions_settings ON sessions (org, project, session) WHERE settings IS NOT NULL`
 ]
 
 const migrations = {
@@ -159,8 +163,9 @@ const migrations = {
   "0003_overflow": statements(overflow),
   "0004_queues": statements(queues),
   "0005_approvals": statements(approvals),
-  "0006_blocks": statements(blocks),
-  "0007_spending": statements(spending)
+  "0006_settings": statements(settings),
+  "0007_blocks": statements(blocks),
+  "0008_spending": statements(spending)
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

@@ -26,7 +26,7 @@ import {
   type Finish,
   IdReused,
   type KeepQueue,
-  type KeepUsageMode,
+  type KeepSetting,
   type NewDelivery,
   type Park,
   type Place,
@@ -661,13 +661,15 @@ const keepQueue = (db: Db, { place, overrides, at }: KeepQueue): Answer<"KeepQue
   return Result.succeed({})
 }
 
-const keepUsageModeOf = `INSERT INTO sessions
-    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, usage_mode)
-  VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?)
-  ON CONFLICT (org, project, session) DO UPDATE SET usage_mode = excluded.usage_mode`
+// What is left of the patched object; an empty one is none.
+const keepSettingOf = `INSERT INTO sessions
+    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, settings)
+  VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?5, nullif(json_patch('{}', ?6), '{}'))
+  ON CONFLICT (org, project, session) DO UPDATE
+    SET settings = nullif(json_patch(coalesce(settings, '{}'), ?6), '{}')`
 
-const keepUsageMode = (db: Db, { place, mode, at }: KeepUsageMode): Answer<"KeepUsageMode"> => {
-  db.run(keepUsageModeOf, [...home(place), at, at, mode ?? null])
+const keepSetting = (db: Db, { place, name, value, at }: KeepSetting): Answer<"KeepSetting"> => {
+  db.run(keepSettingOf, [...home(place), at, toJson({ [name]: value ?? null })])
   return Result.succeed({})
 }
 
@@ -704,7 +706,7 @@ export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
       return renameSession(db, unit)
     case "KeepQueue":
       return keepQueue(db, unit)
-    case "KeepUsageMode":
-      return keepUsageMode(db, unit)
+    case "KeepSetting":
+      return keepSetting(db, unit)
   }
 }

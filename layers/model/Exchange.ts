@@ -177,7 +177,7 @@ const open = (dispatcher: Dispatcher, call: ProviderCall, prepare: Prepare): Exc
     } else if (Http.isCompressed(headers)) {
       settle(new ModelMalformed({ detail: "the answer is compressed although that was not asked for" }))
     }
-    retryAfterMillis = code === 429 ? Http.retryAfter(headers) : undefined
+    retryAfterMillis = code >= 400 ? Http.retryAfter(headers) : undefined
     if (ending !== undefined) abort()
   }
 

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
-import { split, withBuiltIn } from "#src/model/Models.ts"
+import { credentialsOf, split, withBuiltIn } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as Anthropic from "./Anthropic.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
@@ -33,6 +33,8 @@ export interface Silence {
 export interface Asked {
   /** `provider/model`. */
   readonly model: string
+  /** Whose key it is; absent for the provider's own. */
+  readonly profile?: string | undefined
   readonly settings: ProviderSettings
 }
 
@@ -64,9 +66,12 @@ export const judgeAnswer = (asked: Asked, { status, contentType, body }: Answer)
     )
   }
   if (status === 401 || status === 403) {
-    const variable = asked.settings.api_key_env
+    const variable = asked.profile === undefined ? asked.settings.api_key_env : undefined
     const where = variable === undefined ? "" : `, or the variable ${variable}`
-    return failed(`${provider} refused the key (${status})${said}: set providers.${provider}.api_key${where}`)
+    const setting = asked.profile === undefined ? "api_key" : `profiles.${asked.profile}.api_key`
+    return failed(
+      `${provider} refused the key (${status})${said}: set providers.${provider}.${setting}${where}`
+    )
   }
   const isAboutModel = !isPage && /model/i.test(body)
   if ((status === 404 || status === 400) && isAboutModel) {
@@ -282,7 +287,9 @@ export const layer = (
         const known = withBuiltIn(providers)
         return [...new Set(models)].flatMap((model) => {
           const settings = known[split(model)?.provider ?? ""]
-          return settings === undefined ? [] : [{ model, settings }]
+          return settings === undefined
+            ? []
+            : credentialsOf(settings).map((credential) => ({ model, ...credential }))
         })
       }
       // The clock is read off the same answers.

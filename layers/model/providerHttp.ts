@@ -80,11 +80,10 @@ const tooLong = /prompt is too long|context[ _-]?(?:length|window|limit)|maximum
 
 /** The reason of an HTTP status that is not 2xx. */
 export const statusReason = (status: number, detail: string, retryAfterMillis?: number): Reason => {
-  if (status === 401 || status === 403) return new ModelUnauthorized({ status })
-  if (status === 429) {
-    return new ModelRateLimited(retryAfterMillis === undefined ? {} : { retryAfterMillis })
-  }
-  if (status >= 500 || status === 408) return new ModelUnavailable({ status, detail })
+  const later = retryAfterMillis === undefined ? {} : { retryAfterMillis }
+  if (status === 401 || status === 403) return new ModelUnauthorized({ status, detail })
+  if (status === 429) return new ModelRateLimited({ detail, ...later })
+  if (status >= 500 || status === 408) return new ModelUnavailable({ status, detail, ...later })
   const isTooLong = status === 413 || (status < 500 && tooLong.test(detail))
   return new ModelRejected({ status, detail, ...(isTooLong ? { problem: "prompt_too_long" as const } : {}) })
 }

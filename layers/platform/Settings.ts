@@ -23,6 +23,7 @@ import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
+import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
 import { UsageRules } from "#src/model/UsageSettings.ts"
 import type { Problem } from "#src/setting/Problem.ts"
@@ -165,6 +166,7 @@ export const fromConfig = (config: Config) => {
     Context.add(Runtime, fixed(config.runtime)),
     Context.add(Agents, fixed(config.agents)),
     Context.add(Providers, fixed(config.providers)),
+    Context.add(ModelRules, fixed(config.models)),
     Context.add(Gateway, fixed(config.gateway)),
     Context.add(Queue, fixed(config.queue)),
     Context.add(InboundWindow, fixed(config.inbound)),

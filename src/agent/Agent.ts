@@ -6,6 +6,7 @@
  * is durable first (see `domain/RunEvent`).
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -21,7 +22,8 @@ import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { ToolCall, ToolResult, ToolSpec } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
-import * as Model from "#src/model/Model.ts"
+import * as Failover from "#src/model/Failover.ts"
+import type * as Model from "#src/model/Model.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import type { AgentSettings } from "./AgentSettings.ts"
 
@@ -29,7 +31,10 @@ export interface RunInput {
   readonly agent: string
   readonly session: string
   readonly settings: AgentSettings
+  /** `provider/model`. */
   readonly model: string
+  /** Models that answer when it cannot, in order. None when a person chose the model: then no other answers. */
+  readonly fallbacks: ReadonlyArray<string>
   /** System text, history and what is to be answered, oldest first. */
   readonly prompt: ReadonlyArray<Model.PromptMessage>
   readonly params: ModelParams
@@ -83,11 +88,14 @@ const goOn =
 const failed = (failure: Failure, partial = "", usage = Usage.none): Stream.Stream<RunEvent> =>
   Stream.succeed({ _tag: "Failed", failure, partial, usage })
 
-/** A provider's failure in words that are safe in a chat. */
-const modelFailure = (error: Model.ModelError): Failure => ({ code: "model", message: error.reason.message })
+/** The models' failure in words that are safe in a chat. */
+const modelFailure = (error: Model.ModelError | Failover.ModelsExhausted): Failure => ({
+  code: "model",
+  message: error._tag === "ModelError" ? error.reason.message : error.told
+})
 
 export const make = Effect.gen(function* () {
-  const model = yield* Model.Model
+  const failover = yield* Failover.Failover
   const tools = yield* Tools.Tools
 
   const offered = (settings: AgentSettings): ReadonlyArray<Tools.Tool> =>
@@ -101,9 +109,15 @@ export const make = Effect.gen(function* () {
 
   const run = (input: RunInput): Stream.Stream<RunEvent> =>
     Stream.suspend(() => {
+      const models = failover.open({
+        session: input.session,
+        chain: [input.model, ...input.fallbacks],
+        deadlineAt: () => progress.startedAt + input.settings.run_timeout_s * 1000
+      })
       const usable = offered(input.settings)
       const specs = usable.map((tool) => tool.spec)
-      const progress = { written: 0, ended: false, partial: "" }
+      const progress = { written: 0, ended: false, partial: "", startedAt: 0 }
+      let changed: Failover.Change | undefined
       const messages = [...input.prompt]
 
       const events =
@@ -138,11 +152,18 @@ export const make = Effect.gen(function* () {
           said === ""
             ? messages
             : [...messages, { role: "assistant", text: said }, { role: "user", text: goOn }]
-        input.onCall?.(() => promptTokens(input, asked))
+        input.onCall?.(() => tokensOf(input, asked))
         return Stream.concat(
-          modelCall(input, specs, asked, now, progress),
-          Stream.suspend(() => afterModel(number, now))
+          modelCall(input, models, specs, asked, now, progress),
+          Stream.suspend(() => Stream.concat(tellChange(), afterModel(number, now)))
         )
+      }
+
+      function tellChange(): Stream.Stream<RunEvent> {
+        const change = models.change()
+        if (change === changed) return Stream.empty
+        changed = change
+        return change === undefined ? Stream.empty : Stream.succeed({ _tag: "ModelChanged", ...change })
       }
 
       function afterModel(number: number, now: Step): Stream.Stream<RunEvent> {
@@ -178,6 +199,7 @@ export const make = Effect.gen(function* () {
   /** One model call: its text as it comes, the rest gathered in `now`. A failure becomes the run's last event. */
   const modelCall = (
     input: RunInput,
+    models: Failover.ModelRun,
     specs: ReadonlyArray<ToolSpec>,
     messages: ReadonlyArray<Model.PromptMessage>,
     now: Step,
@@ -187,26 +209,36 @@ export const make = Effect.gen(function* () {
       code: "output" as const,
       message: `the answer grew beyond ${input.settings.max_output_chars} characters`
     }
-    return model
-      .stream({ model: input.model, messages: [...messages], tools: specs, params: input.params })
-      .pipe(
-        Stream.takeWhile(() => progress.written <= input.settings.max_output_chars),
-        Stream.filterMap((event) => toDelta(event, now, progress)),
-        Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
-        Stream.concat(
-          Stream.suspend(() => {
-            if (progress.written <= input.settings.max_output_chars) return Stream.empty
-            now.ended = false
-            return failed(tooLong, now.text, now.usage)
-          })
-        )
+    const writtenBefore = progress.written
+    const said = now.text
+    const watch: Failover.StepWatch = {
+      hasGiven: () => now.text.length > said.length,
+      restart: () => {
+        now.calls = []
+        now.repeated = said
+        now.again = ""
+        progress.written = writtenBefore
+      },
+      promptTokens: () => tokensOf(input, messages)
+    }
+    return models.stream({ messages: [...messages], tools: specs, params: input.params }, watch).pipe(
+      Stream.takeWhile(() => progress.written <= input.settings.max_output_chars),
+      Stream.filterMap((event) => toDelta(event, now, progress)),
+      Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
+      Stream.concat(
+        Stream.suspend(() => {
+          if (progress.written <= input.settings.max_output_chars) return Stream.empty
+          now.ended = false
+          return failed(tooLong, now.text, now.usage)
+        })
       )
+    )
   }
 
   return Agent.of({ run })
 })
 
-/** Needs `Model` and `Tools`; the composition decides which. */
+/** Needs `Failover` and `Tools`. */
 export const layer = Layer.effect(Agent, make)
 
 const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number; partial: string }) => {
@@ -422,7 +454,7 @@ const bounded = <A, E>(
 const withDeadline = (
   events: Stream.Stream<RunEvent>,
   seconds: number,
-  progress: { ended: boolean; partial: string }
+  progress: { ended: boolean; partial: string; startedAt: number }
 ): Stream.Stream<RunEvent> =>
   // Each pull races the deadline. `interruptWhen` would pull ahead, and so act before the last event was taken in.
   Stream.transformPull(
@@ -434,6 +466,7 @@ const withDeadline = (
     ),
     (pull, scope) =>
       Effect.gen(function* () {
+        progress.startedAt = yield* Clock.currentTimeMillis
         const over = yield* Deferred.make<void>()
         // Whoever started the run goes on first: an acknowledgement does not wait for a prompt.
         yield* Effect.yieldNow
@@ -453,19 +486,23 @@ const withDeadline = (
     )
   )
 
-const promptTokens = (input: RunInput, messages: ReadonlyArray<Model.PromptMessage>): number => {
-  let tokens = 0
-  for (const message of messages) tokens += input.estimateTokens(message.text)
-  return tokens
-}
-
 const estimateUsage = (
   input: RunInput,
   messages: ReadonlyArray<Model.PromptMessage>,
   now: Step
 ): Usage.Usage => {
-  const inputTokens = promptTokens(input, messages)
   let written = now.text
   for (const call of now.calls) written += call.name + call.arguments
-  return { inputTokens, outputTokens: input.estimateTokens(written), cachedTokens: 0, estimated: true }
+  return {
+    inputTokens: tokensOf(input, messages),
+    outputTokens: input.estimateTokens(written),
+    cachedTokens: 0,
+    estimated: true
+  }
+}
+
+const tokensOf = (input: RunInput, messages: ReadonlyArray<Model.PromptMessage>): number => {
+  let tokens = 0
+  for (const message of messages) tokens += input.estimateTokens(message.text)
+  return tokens
 }

@@ -7,7 +7,11 @@ import type { Setting } from "#src/setting/Setting.ts"
 export const AgentSettingsSchema = Schema.Struct({
   model: Schema.optionalKey(Schema.String).annotate({
     description:
-      "provider/model. Without it, dev answers with the built-in demo/demo and prod refuses to start"
+      "provider/model, or an alias. Without it, dev answers with the built-in demo/demo and prod refuses to start"
+  }),
+  fallbacks: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
+    description:
+      "Models that answer when this one cannot, in order: provider/model or an alias. Without any, its failure is told"
   }),
   system_prompt: withDefault(
     Schema.String,

@@ -60,6 +60,8 @@ export const MessageBody = Schema.Struct({
   /** The client's own system text: appended to the agent's, never replacing it. */
   system: Schema.optionalKey(Schema.String),
   params: Schema.optionalKey(ModelParams),
+  /** `provider/model` that its sender chose for this message. */
+  model: Schema.optionalKey(Schema.String),
   /** How the session's lane takes it, as settled when it was accepted. Not part of what makes it the same message. */
   queue: Schema.optionalKey(
     Schema.Struct({

@@ -13,6 +13,8 @@ import type { Usage } from "./Usage.ts"
 export type RunEvent =
   /** Text as it arrives. Provisional: the step's text is the truth. */
   | { readonly _tag: "Delta"; readonly text: string }
+  /** Another model than `from` answers; comes before the step's end that it made. `why` is safe in a chat. */
+  | { readonly _tag: "ModelChanged"; readonly from: string; readonly to: string; readonly why: string }
   /** A model call ended by asking for tools. */
   | {
       readonly _tag: "StepFinished"

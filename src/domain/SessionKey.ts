@@ -132,6 +132,16 @@ export const isReserved = (key: SessionKey, ownChannel?: string): boolean => {
   return isPeer && head !== ownChannel
 }
 
+/** Whose budget a session's runs count against: people's, helpers of an agent, or what runs without a person (schedules, hooks). */
+export type BudgetClass = "main" | "subagent" | "cron"
+
+export const budgetClassOf = (key: SessionKey): BudgetClass => {
+  const rest = restOf(key)
+  const head = rest.slice(0, Math.max(0, rest.indexOf(":")))
+  if (head === "subagent") return "subagent"
+  return head === "cron" || head === "hook" ? "cron" : "main"
+}
+
 /** Who writes, as a channel knows them, and how finely direct messages are told apart. */
 export interface Peer {
   readonly agentId: string

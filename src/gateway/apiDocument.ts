@@ -166,6 +166,13 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "Tokens and money of model calls, summed by day, session, sender, model or agent, of the last 30 days unless `since` and `until` say others (days in UTC, both included). Days newest first, all else the most expensive first. Needs an admin."
   ),
+  HttpApiEndpoint.get("models", "/api/v1/os/models", {
+    success: Schema.Struct({ models: Schema.Array(Api.Model), resting: Schema.Array(Api.Resting) }),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Models that agents and aliases name, and what is left alone after failures. Needs an admin."
+  ),
   HttpApiEndpoint.get("checks", "/api/v1/os/checks", {
     query: { offline: Schema.optionalKey(count) },
     success: Schema.Struct({ checks: Schema.Array(Api.Check) }),

@@ -158,6 +158,32 @@ export const Check = Schema.Struct({
   message: Schema.String
 }).annotate({ identifier: "Check" })
 
+/** A model that an agent or an alias names. */
+export const Model = Schema.Struct({
+  /** `provider/model`. */
+  model: Schema.String,
+  /** Agents that answer with it first. */
+  first_of: Schema.Array(Schema.String),
+  /** Agents that answer with it when others cannot. */
+  fallback_of: Schema.Array(Schema.String),
+  aliases: Schema.Array(Schema.String),
+  /** `resting`: it is not asked now, with none of its credentials. */
+  state: Schema.Literals(["ready", "resting"])
+}).annotate({ identifier: "Model" })
+
+/** A credential or a model that is left alone after failures. */
+export const Resting = Schema.Struct({
+  provider: Schema.String,
+  /** Absent when the credential rests for all models. */
+  model: Schema.optionalKey(Schema.String),
+  /** Absent for the provider's own key. */
+  profile: Schema.optionalKey(Schema.String),
+  /** `disabled`: its account is out of money. */
+  state: Schema.Literals(["cooling", "disabled"]),
+  reason: Schema.String,
+  until: Schema.String
+}).annotate({ identifier: "Resting" })
+
 export const Me = Schema.Struct({
   principal: Schema.Struct({
     id: Schema.String,

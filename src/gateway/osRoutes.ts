@@ -16,12 +16,15 @@ import { type LogError, MessageLog } from "#src/horizons/MessageLog.ts"
 import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { SessionModels } from "#src/lane/SessionModels.ts"
+import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
 import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
 import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
 import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
+import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { readStrict } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
@@ -69,6 +72,9 @@ export const make = Effect.gen(function* () {
   const inbound = yield* Inbound
   const lanes = yield* Lanes
   const log = yield* MessageLog
+  const models = yield* modelsNow
+  const sessionModels = yield* SessionModels
+  const sessionUsage = yield* SessionUsage
   const sessions = yield* Sessions
 
   const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
@@ -127,6 +133,8 @@ export const make = Effect.gen(function* () {
     const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
     yield* read(lanes.stop(key, principal.id))
     if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
+    sessionModels.forget(key)
+    sessionUsage.forget(key)
     return HttpServerResponse.empty()
   })
 
@@ -261,6 +269,11 @@ export const make = Effect.gen(function* () {
   })
 
   const os = "/api/v1/os"
+  const listModels = Effect.fnUntraced(function* ({ query }: Call) {
+    yield* Effect.fromResult(numbers(query, []))
+    return json(yield* models)
+  })
+
   const routes: ReadonlyArray<Route> = [
     { method: "GET", path: `${os}/sessions`, access: "principal", handle: listSessions },
     { method: "GET", path: `${os}/sessions/:key/messages`, access: "principal", handle: listMessages },
@@ -272,6 +285,7 @@ export const make = Effect.gen(function* () {
     { method: "GET", path: `${os}/lanes`, access: "admin", handle: listLanes },
     { method: "GET", path: `${os}/approvals`, access: "admin", handle: listApprovals },
     { method: "POST", path: `${os}/approvals/:id`, access: "admin", handle: decideApproval },
+    { method: "GET", path: `${os}/models`, access: "admin", handle: listModels },
     { method: "GET", path: `${os}/checks`, access: "admin", handle: runChecks },
     { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
     { method: "POST", path: "/auth/code", access: "open", handle: redeem },

@@ -1,13 +1,16 @@
 /** What operators and their tools ask: is it up, is it ready, how is it doing; and the page. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Checks } from "#src/check/Checks.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { ModelHealth } from "#src/model/ModelHealth.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import { notFound } from "./ApiError.ts"
 import * as ModelNames from "./modelNames.ts"
+import { restingOf } from "./modelsNow.ts"
 import { PageFiles } from "./PageFiles.ts"
 import type { Route } from "./Routing.ts"
 import { Shutdown } from "./Shutdown.ts"
@@ -28,17 +31,20 @@ export const make = Effect.gen(function* () {
   const checks = yield* Checks
   const lanes = yield* Lanes
   const shutdown = yield* Shutdown
+  const modelHealth = yield* ModelHealth
   // The route is open, so that asking often must cost nothing.
   const results = yield* Effect.cachedWithTTL(checks.run, "1 second")
 
   const ready = Effect.gen(function* () {
     const found = yield* results
     const failed = found.some((check) => check.status === "failed")
+    const resting = modelHealth.resting(yield* Clock.currentTimeMillis).map(restingOf)
     const status = shutdown.isStopping() ? "stopping" : failed ? "not_ready" : "ready"
     return HttpServerResponse.jsonUnsafe(
       {
         status,
         ...modelStatus(agents.get()),
+        ...(resting.length === 0 ? {} : { resting }),
         checks: found.map((check) => ({ name: check.name, status: check.status }))
       },
       { status: status === "ready" ? 200 : 503 }
@@ -56,6 +62,9 @@ export const make = Effect.gen(function* () {
       sum((lane) => lane.depth),
       sum((lane) => lane.fenced)
     )
+    const resting = modelHealth.resting(yield* Clock.currentTimeMillis)
+    const disabled = resting.filter(({ state }) => state === "disabled").length
+    Telemetry.modelsResting(resting.length - disabled, disabled)
     return HttpServerResponse.text(yield* PrometheusMetrics.format(), {
       contentType: "text/plain; version=0.0.4; charset=utf-8"
     })

@@ -22,7 +22,7 @@ import type { Failure, Outcome } from "#src/domain/Outcome.ts"
 import type { DropPolicy, QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
-import type { Usage, UsageMode } from "#src/domain/Usage.ts"
+import type { Usage } from "#src/domain/Usage.ts"
 
 /** The same identity came with another body. */
 export class IdReused extends Schema.TaggedError<IdReused>()("IdReused", { messageId: Schema.String }) {
@@ -273,11 +273,15 @@ export interface KeepQueue {
   readonly at: number
 }
 
-/** What a session's replies say of their usage; without a mode it is forgotten. Makes the session when there is none. */
-export interface KeepUsageMode {
-  readonly _tag: "KeepUsageMode"
+/**
+ * One word that a session keeps under a name, such as the model its people chose; `undefined` forgets it. Moves no time. Makes the
+ * session when there is none. A name is of lower-case letters and _.
+ */
+export interface KeepSetting {
+  readonly _tag: "KeepSetting"
   readonly place: Place
-  readonly mode?: UsageMode
+  readonly name: string
+  readonly value: string | undefined
   readonly at: number
 }
 
@@ -294,7 +298,7 @@ export type Unit =
   | DeleteSession
   | RenameSession
   | KeepQueue
-  | KeepUsageMode
+  | KeepSetting
 
 export interface Committed {
   Accept: {
@@ -345,7 +349,7 @@ export interface Committed {
   /** `existed`: there is such a session, and it has the title now. */
   RenameSession: { readonly existed: boolean }
   KeepQueue: Record<string, never>
-  KeepUsageMode: Record<string, never>
+  KeepSetting: Record<string, never>
 }
 
 /** An accepted message, as stored. */
@@ -548,6 +552,13 @@ export class MessageLog extends Context.Service<
       readonly tenant: Tenant
       readonly before: number
     }) => Effect.Effect<number, LogError>
+    /** The sessions that keep a word under this name, by key, after `after`. */
+    readonly settings: (query: {
+      readonly tenant: Tenant
+      readonly name: string
+      readonly after?: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<{ readonly session: SessionKey; readonly value: string }>, LogError>
     /** The sessions that keep queue settings of their own, by key, after `after`. */
     readonly queues: (query: {
       readonly tenant: Tenant
@@ -557,12 +568,6 @@ export class MessageLog extends Context.Service<
       ReadonlyArray<{ readonly session: SessionKey; readonly overrides: QueueOverrides }>,
       LogError
     >
-    /** The sessions that keep a usage mode, by key, after `after`. */
-    readonly usageModes: (query: {
-      readonly tenant: Tenant
-      readonly after?: SessionKey
-      readonly limit: number
-    }) => Effect.Effect<ReadonlyArray<{ readonly session: SessionKey; readonly mode: UsageMode }>, LogError>
     /**
      * What was spent, summed. Days newest first, all else the most expensive first; none for what was never spent. What a deleted or
      * purged session spent stays counted, without its name and its senders'. Its cost grows with the days that are asked for, not

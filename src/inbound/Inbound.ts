@@ -24,6 +24,7 @@ import * as Lanes from "#src/lane/Lanes.ts"
 import { windowOf } from "#src/lane/gather.ts"
 import { inlineQueue } from "#src/lane/queueCommand.ts"
 import { InboundWindow, Queue, queueConfig } from "#src/lane/QueueSettings.ts"
+import { SessionModels } from "#src/lane/SessionModels.ts"
 import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
@@ -95,6 +96,7 @@ export const make = Effect.gen(function* () {
   const channels = yield* Channels
   const commands = yield* Commands
   const queues = yield* SessionQueues
+  const models = yield* SessionModels
   const outbound = yield* Outbound
   const seen = new DedupeCache<true>(recent)
   let stopped = false
@@ -147,9 +149,11 @@ export const make = Effect.gen(function* () {
       const patience = windowOf(inboundWindow.get(), received.identity.channel)
       const window = isCommand || patience.waitMs <= 0 ? undefined : patience
       const taken = { mode, debounceMs, ...(window === undefined ? {} : { parts: window }) }
-      const queued = { ...received.body, text, queue: taken }
+      const agent = agentOf(received.session)
+      const model = reading._tag === "Directive" ? models.inline(received.body.text, agent) : undefined
+      const chosen = model === undefined ? {} : { model }
+      const queued = { ...received.body, text, ...chosen, queue: taken }
       const message = { ...received, body: isCommand ? { ...received.body, command: true } : queued }
-      const agent = agentOf(message.session)
       if (agents.get()[agent] === undefined) {
         return yield* new MessageRejected({ param: "session", detail: `there is no agent ${agent}` })
       }

@@ -4,6 +4,7 @@
  * Owns: the interpreter of `decide`, and the promise that each accepted message ends with exactly one outcome.
  * Does not own: what a lane decides (`decide`), how an answer is thought of (`agent`) or sent (`outbound`).
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -12,11 +13,10 @@ import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { ApprovalState, Decision } from "#src/domain/Approval.ts"
 import { type ApprovalId, type MessageId, runOf } from "#src/domain/Ids.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
@@ -24,18 +24,18 @@ import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
   decide,
   type Ending,
-  initial,
   isFree,
   isHeld,
   isIdle,
   type LaneCommand,
   type LaneEvent,
-  type LaneState,
   type Run,
   type Waiting
 } from "./decide.ts"
 import type { PartsWindow } from "#src/domain/Inbound.ts"
-import { Queue } from "./QueueSettings.ts"
+import { LaneTable, type Lane } from "./LaneTable.ts"
+import { Permits } from "./Permits.ts"
+import { budgetsOf, Queue } from "./QueueSettings.ts"
 import * as RunDriver from "./RunDriver.ts"
 
 /** Time an interrupted run gets to end before its lane goes on without it. */
@@ -90,35 +90,68 @@ export class Lanes extends Context.Service<
     readonly list: Effect.Effect<ReadonlyArray<LaneInfo>>
     /** The run that a session is in, for who looks on from now: its text so far and the tools at work. Undefined without one. */
     readonly current: (key: SessionKey) => RunDriver.Progress | undefined
-    /** Take up what an earlier process left open. To be done before anything is accepted. Returns how many sessions. */
+    /**
+     * Find what an earlier process left open. To be done before anything is accepted. Returns how many sessions. They are taken up by
+     * and by, beside what is new; one that is written to, at once.
+     */
     readonly recover: Effect.Effect<number, MessageLog.LogError>
     /** Start no run any more, wait for the running ones up to `graceMillis`, then leave the rest for the next start. */
     readonly drain: (graceMillis: number) => Effect.Effect<void>
   }
 >()("opencraw/lane/Lanes") {}
 
-interface Lane {
-  readonly key: SessionKey
-  state: LaneState
-  active: RunDriver.ActiveRun | undefined
-  fiber: Fiber.Fiber<void> | undefined
+const classes = ["main", "subagent", "cron"] as const satisfies ReadonlyArray<BudgetClass>
+
+/** What the runs of one class share. Waiting runs are served in the order they came; a lane has one at most. */
+interface Budget {
+  readonly permits: Permits
+  /** For sessions that are taken up after a restart: three quarters, so that who is new finds a permit. */
+  readonly recovery: Permits
+  size: number
+  running: number
 }
+const recoveringOf = (size: number) => Math.max(1, Math.floor((size * 3) / 4))
+const makeBudget = (size: number): Budget => ({
+  permits: new Permits(size),
+  recovery: new Permits(recoveringOf(size)),
+  size,
+  running: 0
+})
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const driver = yield* RunDriver.RunDriver
   const feed = yield* Feed.Feed
   const queue = yield* Queue
-  const lanes = new Map<SessionKey, Lane>()
-  const fibers = yield* FiberSet.make<void>()
+  const lanes = new LaneTable(() => queue.get().lane_buffer)
+  const fibers = yield* FiberSet.make<unknown>()
   const fork = yield* FiberSet.runtime(fibers)()
-  const permits = yield* Semaphore.make(queue.get().max_concurrency)
+  // Runs are held by their lanes.
+  const forkRun = Effect.runForkWith(yield* Effect.context<never>())
+  const budgets = {
+    main: makeBudget(budgetsOf(queue.get()).main),
+    subagent: makeBudget(budgetsOf(queue.get()).subagent),
+    cron: makeBudget(budgetsOf(queue.get()).cron)
+  }
   /** Ends on their way to the log. A lane's next run waits for them: after a crash what had ended must not come back behind it. */
   const endings = new Map<SessionKey, Set<Fiber.Fiber<void>>>()
+  /** Sessions that an earlier process left open and no lane has taken up yet; with a value, it is being done. */
+  const untaken = new Map<SessionKey, Deferred.Deferred<void> | undefined>()
+  /** What runs of those sessions wait for. */
+  let parked: ReadonlyMap<SessionKey, MessageLog.ApprovalRow> = new Map()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
 
   yield* queue.changes.pipe(
-    Stream.runForEach((settings) => Semaphore.resize(permits, settings.max_concurrency)),
+    Stream.runForEach((settings) =>
+      Effect.sync(() => {
+        for (const name of classes) {
+          const budget = budgets[name]
+          budget.size = budgetsOf(settings)[name]
+          budget.permits.resize(budget.size)
+          budget.recovery.resize(recoveringOf(budget.size))
+        }
+      })
+    ),
     Effect.forkScoped
   )
 
@@ -127,15 +160,17 @@ export const make = Effect.gen(function* () {
    * that a command causes comes later, by `post`; a lane has no fiber of its own, only its run has.
    */
   const post = (key: SessionKey, event: LaneEvent): void => {
-    let lane = lanes.get(key)
-    if (lane === undefined) {
-      lane = { key, state: initial(queue.get().lane_buffer), active: undefined, fiber: undefined }
-      lanes.set(key, lane)
-    }
+    const lane = lanes.wake(key)
     const decision = decide(lane.state, event)
     lane.state = decision.state
     for (const command of decision.commands) perform(lane, command)
-    if (isIdle(lane.state)) lanes.delete(key)
+    const isOver = isIdle(lane.state)
+    const { recovery } = lane
+    if (recovery !== undefined && (isOver || lane.state.phase._tag === "Parked")) {
+      lane.recovery = undefined
+      budgets[budgetClassOf(key)].recovery.giveBack(recovery)
+    }
+    if (isOver && isIdle(lane.state)) lanes.rest(lane)
   }
 
   const perform = (lane: Lane, command: LaneCommand): void => {
@@ -200,31 +235,38 @@ export const make = Effect.gen(function* () {
     const active = RunDriver.activate(run, (messageIds) =>
       post(lane.key, { _tag: "Steered", runId: run.runId, messageIds })
     )
+    const budget = budgets[budgetClassOf(lane.key)]
     lane.active = active
     idle.running++
-    let end: RunDriver.End = "finished"
-    const drive = Semaphore.withPermit(
-      permits,
-      Effect.suspend(() => (active.closed ? Effect.succeed(end) : driver.drive(active)))
-    )
+    budget.running++
+    const permit = budget.permits.ask()
     const ended = endings.get(lane.key)
-    lane.fiber = fork(
-      (ended === undefined ? drive : Effect.andThen(Fiber.awaitAll([...ended]), drive)).pipe(
-        Effect.map((value) => {
-          end = value
-        }),
-        Effect.onExit((exit) =>
-          Effect.sync(() => {
-            idle.running--
-            // A defect must not wedge the lane: the run begins again, and its attempts are counted.
-            if (exit._tag === "Failure" && !active.closed && !idle.draining) end = "retry"
-            if (!idle.draining) post(lane.key, endEvent(run, end))
-            if (idle.running === 0 && idle.draining) Deferred.doneUnsafe(idle.allEnded, Effect.void)
-          })
-        ),
-        Effect.catchCause((cause) => Effect.logError("a run died", cause))
-      )
+    const drive = driver.drive(active)
+    const fiber = forkRun(
+      ended === undefined && budget.permits.take(permit)
+        ? drive
+        : Effect.andThen(
+            ended === undefined
+              ? budget.permits.await(permit)
+              : Effect.andThen(Fiber.awaitAll([...ended]), budget.permits.await(permit)),
+            Effect.suspend(() => (active.closed ? Effect.succeed("finished" as const) : drive))
+          )
     )
+    lane.fiber = fiber
+    lane.fibers.push(fiber)
+    fiber.addObserver((exit) => {
+      lane.fibers.splice(lane.fibers.indexOf(fiber), 1)
+      idle.running--
+      budget.running--
+      budget.permits.giveBack(permit)
+      if (exit._tag === "Failure" && !Cause.hasInterruptsOnly(exit.cause)) {
+        fork(Effect.logError("a run died", exit.cause))
+      }
+      // A defect must not wedge the lane: the run begins again, and its attempts are counted.
+      const end = exit._tag === "Success" ? exit.value : active.closed ? "finished" : "retry"
+      if (!idle.draining) post(lane.key, endEvent(run, end))
+      else if (idle.running === 0) Deferred.doneUnsafe(idle.allEnded, Effect.void)
+    })
   }
 
   const interrupt = (lane: Lane, run: Run, ending: Ending): void => {
@@ -258,17 +300,19 @@ export const make = Effect.gen(function* () {
       const rows = yield* log
         .open({ tenant: local, session: key, afterSeq, limit: maxOpen })
         .pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("1 second") }))
-      for (const row of rows) {
-        if (row.seq > toSeq) return
-        if (but.includes(row.id)) continue
-        yield* driver.end(RunDriver.activate(runAlone(row)), ending)
+      const isMeant = (row: MessageRow) => row.seq <= toSeq && !but.includes(row.id)
+      // What a run of an earlier process has taken ends with it, or it would be left open behind an ended run.
+      for (const run of runsOf(rows)) {
+        if (run.messages.some(isMeant)) yield* driver.end(RunDriver.activate(run), ending)
       }
     }).pipe(
       Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
     )
 
-  const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: PartsWindow) =>
+  const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: PartsWindow) => {
+    if (untaken.has(key)) fork(takeUp(key))
     post(key, { _tag: "Arrived", message, begun, ...(window === undefined ? {} : { window }) })
+  }
 
   const command = (message: MessageRow): void => {
     fork(driver.command(RunDriver.activate(runAlone(message))))
@@ -280,15 +324,15 @@ export const make = Effect.gen(function* () {
     rows: ReadonlyArray<MessageRow>,
     limit: number,
     started: ReadonlyArray<MessageRow> = [],
-    parked: ReadonlyMap<SessionKey, Waiting> = nothingParked
+    waits?: Waiting
   ): void => {
-    const waits = parked.get(key)
     const page = rows.slice(0, limit)
     const messages = page.filter((row) => row.body.command !== true)
     post(key, {
       _tag: "Loaded",
       messages,
       more: rows.length > limit,
+      readUpTo: page.at(-1)?.seq ?? 0,
       started,
       newestSeq: rows.at(-1)?.seq ?? 0,
       ...(waits === undefined ? {} : { parked: waits })
@@ -296,25 +340,29 @@ export const make = Effect.gen(function* () {
   }
 
   const forget = (key: SessionKey, messageIds: ReadonlyArray<MessageId>) => {
-    if (lanes.has(key)) post(key, { _tag: "Dropped", messageIds })
+    if (lanes.get(key) !== undefined) post(key, { _tag: "Dropped", messageIds })
   }
 
   const isKeyFree = (key: SessionKey): boolean => {
     const lane = lanes.get(key)
+    const { running, size } = budgets[budgetClassOf(key)]
     // A run that would wait for a permit has not begun, and an attempt is counted when it has.
     return (
       !idle.draining &&
-      idle.running < queue.get().max_concurrency &&
+      running < size &&
       !endings.has(key) &&
+      !untaken.has(key) &&
       (lane === undefined || isFree(lane.state))
     )
   }
 
   const stop = Effect.fn("Lanes.stop")(function* (key: SessionKey, by: string) {
-    if (lanes.has(key)) post(key, { _tag: "Stop", by })
+    yield* takeUp(key)
+    if (lanes.get(key) !== undefined) post(key, { _tag: "Stop", by })
   })
 
   const cancel = Effect.fn("Lanes.cancel")(function* (key: SessionKey, message: MessageId, by: string) {
+    yield* takeUp(key)
     const found = yield* log.message({ tenant: local, id: message })
     if (found === undefined || found.message.outcome !== undefined) return false
     const lane = lanes.get(key)
@@ -330,6 +378,7 @@ export const make = Effect.gen(function* () {
     const [row] = yield* log.approvals({ tenant: local, id, limit: 1 })
     if (row === undefined || row.state !== "pending") return row?.state
     const { place } = row
+    yield* takeUp(place.session)
     const at = yield* Clock.currentTimeMillis
     const unit = { _tag: "Decide", place, approvalId: id, decision, at } as const
     // What is durable is also told: a caller that goes away must not leave the run waiting.
@@ -350,42 +399,92 @@ export const make = Effect.gen(function* () {
       Effect.catch((error) => Effect.logError("an approval could not expire", error.message))
     )
 
-  /** What runs wait for, by session. */
-  const waiting = Effect.fnUntraced(function* () {
-    const now = yield* Clock.currentTimeMillis
-    const rows = yield* log.approvals({ tenant: local, limit: maxOpen })
-    return new Map(
-      rows.map(({ place, runId, id, expiresAt }) => [
-        place.session,
-        { runId, approvalId: id, millis: Math.max(0, expiresAt - now) }
-      ])
-    )
+  const waitingFor = ({ runId, id, createdAt, expiresAt }: MessageLog.ApprovalRow, now: number): Waiting => ({
+    runId,
+    approvalId: id,
+    // A clock that was set back meanwhile does not make anybody wait longer than was promised.
+    millis: Math.min(expiresAt - createdAt, Math.max(0, expiresAt - now))
+  })
+
+  /** A session's open messages come to its lane, before anything that is sent to it from now on. Waits until they are there. */
+  const takeUp = (key: SessionKey): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (!untaken.has(key)) return Effect.void
+      const present = untaken.get(key)
+      if (present !== undefined) return Deferred.await(present)
+      const taken = Deferred.makeUnsafe<void>()
+      untaken.set(key, taken)
+      post(key, { _tag: "TakingUp" })
+      // Nobody who waits for it may break it off.
+      fork(
+        // All of them: a run may have taken messages far behind the first page, and is resumed whole.
+        Effect.zip(
+          log
+            .open({ tenant: local, session: key, limit: maxOpen })
+            .pipe(Effect.retry({ schedule: Schedule.spaced("1 second") })),
+          Clock.currentTimeMillis
+        ).pipe(
+          Effect.map(([rows, now]) => {
+            for (const row of rows) if (row.body.command === true) command(row)
+            const started = rows.filter((row) => row.runId !== undefined && row.body.command !== true)
+            const byRun = Map.groupBy(started, (row) => row.runId)
+            const approval = parked.get(key)
+            const waits = approval === undefined ? undefined : waitingFor(approval, now)
+            untaken.delete(key)
+            deliverPage(key, rows, queue.get().lane_buffer, [...byRun.values()].flat(), waits)
+            Deferred.doneUnsafe(taken, Effect.void)
+          }),
+          Effect.orDie
+        )
+      )
+      return Deferred.await(taken)
+    })
+
+  /** A session in every turn, and never so many that somebody new finds no permit. */
+  const takeUpAll = Effect.fnUntraced(function* (keys: ReadonlyArray<SessionKey>, { recovery }: Budget) {
+    for (const key of keys) {
+      const permit = recovery.ask()
+      yield* recovery.await(permit)
+      const isMine = untaken.has(key)
+      yield* takeUp(key)
+      const lane = lanes.get(key)
+      if (isMine && lane !== undefined && lane.state.phase._tag !== "Parked") lane.recovery = permit
+      else recovery.giveBack(permit)
+      yield* Effect.yieldNow
+    }
   })
 
   const recover = Effect.fn("Lanes.recover")(function* () {
-    const page = 500
-    const parked = yield* waiting()
-    let count = 0
+    const limit = 500
+    const approvals = yield* log.approvals({ tenant: local, limit: maxOpen })
+    parked = new Map(approvals.map((row) => [row.place.session, row]))
     let after: SessionKey | undefined
     while (true) {
       const places = yield* log.openSessions({
         tenant: local,
         ...(after === undefined ? {} : { after }),
-        limit: page
+        limit
       })
-      for (const place of places) {
-        // All of them: a run may have taken messages far behind the first page, and is resumed whole.
-        const rows = yield* log.open({ tenant: local, session: place.session, limit: maxOpen })
-        for (const row of rows) if (row.body.command === true) command(row)
-        const taken = rows.filter((row) => row.runId !== undefined && row.body.command !== true)
-        const byRun = Map.groupBy(taken, (row) => row.runId)
-        deliverPage(place.session, rows, queue.get().lane_buffer, [...byRun.values()].flat(), parked)
-      }
-      count += places.length
-      if (places.length < page) return count
+      for (const { session } of places) untaken.set(session, undefined)
+      if (places.length < limit) break
       after = places.at(-1)!.session
     }
+    const count = untaken.size
+    for (const [name, keys] of Map.groupBy(untaken.keys(), budgetClassOf)) {
+      fork(takeUpAll(keys, budgets[name]))
+    }
+    return count
   })
+
+  const interruptAll = Effect.suspend(() => {
+    // From here on nothing starts any more.
+    idle.draining = true
+    return Effect.andThen(
+      Fiber.interruptAll(Array.from(lanes.awake()).flatMap((lane) => lane.fibers)),
+      FiberSet.clear(fibers)
+    )
+  })
+  yield* Effect.addFinalizer(() => interruptAll)
 
   const drain = Effect.fn("Lanes.drain")(function* (graceMillis: number) {
     idle.draining = true
@@ -398,14 +497,14 @@ export const make = Effect.gen(function* () {
         )
       }
     }
-    for (const lane of lanes.values()) {
+    for (const lane of lanes.awake()) {
       if (lane.active !== undefined) lane.active.closed = true
     }
-    yield* FiberSet.clear(fibers)
+    yield* interruptAll
   })
 
   const list = Effect.sync(() =>
-    Array.from(lanes.values(), ({ key, state, active }): LaneInfo => {
+    Array.from(lanes.awake(), ({ key, state, active }): LaneInfo => {
       const mayCostMicros = active === undefined ? undefined : driver.mayCost(active)
       return {
         session: key,
@@ -436,8 +535,6 @@ export const make = Effect.gen(function* () {
     drain
   })
 })
-
-const nothingParked: ReadonlyMap<SessionKey, Waiting> = new Map()
 
 const endEvent = ({ runId }: Run, end: RunDriver.End): LaneEvent =>
   typeof end === "string"

@@ -2,15 +2,12 @@
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
 import { DropPolicy, type InboundDebounceConfig, type QueueConfig, QueueMode } from "#src/domain/Queue.ts"
+import type { BudgetClass } from "#src/domain/SessionKey.ts"
 import { wholeNumber, withDefault } from "#src/setting/schema.ts"
 import type { Setting } from "#src/setting/Setting.ts"
 
 export const QueueSettingsSchema = Schema.Struct({
-  mode: withDefault(
-    QueueMode,
-    "followup",
-    "What happens to a message that arrives while its session is busy"
-  ),
+  mode: withDefault(QueueMode, "collect", "What happens to a message that arrives while its session is busy"),
   by_channel: withDefault(
     Schema.Record(Schema.String, QueueMode),
     {},
@@ -25,10 +22,16 @@ export const QueueSettingsSchema = Schema.Struct({
   cap: withDefault(wholeNumber(1), 20, "Most open messages of one session"),
   drop: withDefault(
     DropPolicy,
-    "new",
+    "summarize",
     "What gives way when a session is full: the oldest, the newest (refused), or the oldest with a summary"
   ),
   max_concurrency: withDefault(wholeNumber(1), 256, "Most runs that go at once; a run is a waiting socket"),
+  max_concurrency_subagent: withDefault(wholeNumber(1), 64, "The same for sessions of an agent's helpers"),
+  max_concurrency_cron: withDefault(
+    wholeNumber(1),
+    16,
+    "The same for sessions of schedules and hooks, which so never crowd out people"
+  ),
   lane_buffer: withDefault(
     wholeNumber(1),
     64,
@@ -40,6 +43,13 @@ export type QueueSettings = typeof QueueSettingsSchema.Type
 export class Queue extends Context.Service<Queue, Setting<QueueSettings>>()(
   "opencraw/lane/QueueSettings/Queue"
 ) {}
+
+/** Most runs of each class that go at once. */
+export const budgetsOf = (settings: QueueSettings): Readonly<Record<BudgetClass, number>> => ({
+  main: settings.max_concurrency,
+  subagent: settings.max_concurrency_subagent,
+  cron: settings.max_concurrency_cron
+})
 
 /** The operator's wishes, for `resolve` of `domain/Queue`. */
 export const queueConfig = (settings: QueueSettings): QueueConfig => ({

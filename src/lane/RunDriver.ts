@@ -25,6 +25,7 @@ import { type ApprovalId, approvalId, deliveryId, Ids, type MessageId, type RunI
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
@@ -41,9 +42,13 @@ import * as Sessions from "#src/session/Sessions.ts"
 import { footer } from "#src/session/usageText.ts"
 import type { Ending, Run } from "./decide.ts"
 import * as LiveAnswer from "./LiveAnswer.ts"
+import { SessionModels, type Wish } from "./SessionModels.ts"
 
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
 const maxAttempts = 3
+
+/** Sessions of which it is remembered that another model answers. */
+const maxNoted = 10_000
 
 /** How long a unit that must not be lost waits while the store refuses it. */
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
@@ -64,12 +69,14 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
-  /** The model that is asked. */
-  model: string
   /** About how many tokens the prompt of the model call under way holds; undefined between calls. */
   asked: (() => number) | undefined
   /** What its channel shows before it has ended. */
   live: LiveAnswer.LiveAnswer | undefined
+  /** Which models it asks; undefined before it has begun. */
+  wish: Wish | undefined
+  /** Another model than wished for answers, and why. */
+  changed: Extract<RunEvent, { readonly _tag: "ModelChanged" }> | undefined
   /** Steering: offered by the lane, then read by the step under way, then committed with it. */
   inbox: ReadonlyArray<MessageLog.MessageRow>
   taken: ReadonlyArray<MessageLog.MessageRow>
@@ -116,9 +123,10 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
-  model: "",
   asked: undefined,
   live: undefined,
+  wish: undefined,
+  changed: undefined,
   inbox: [],
   taken: [],
   hasSteered: false,
@@ -150,6 +158,9 @@ export const make = Effect.gen(function* () {
   const feed = yield* Feed.Feed
   const ids = yield* Ids
   const agents = yield* Agents
+  const models = yield* SessionModels
+  /** By session, the model that answered last when it was not the wished-for one. */
+  const lastChange = new Map<SessionKey, string>()
   const contextWindow = yield* ContextWindow
   const streaming = yield* Streaming
   const usageRules = yield* UsageRules
@@ -174,8 +185,18 @@ export const make = Effect.gen(function* () {
       feed.publish(place.session, { _tag: "Typing", on: true })
       yield* goOn(active, started.streamed)
       const settings = agents.get()[place.agent]
-      if (settings?.model === undefined) {
+      const model = settings?.model
+      if (settings === undefined || model === undefined) {
         yield* fail(active, { code: "internal", message: `there is no agent ${place.agent} with a model` })
+        return "finished" as const
+      }
+      const wish = models.wishOf(place.session, { ...settings, model }, run.messages.at(-1)!.body.model)
+      active.wish = wish
+      if (wish.isRefused) {
+        yield* fail(active, {
+          code: "model",
+          message: `the model ${wish.model} is not allowed here any more`
+        })
         return "finished" as const
       }
       if (started.attemptsWithoutProgress > maxAttempts) {
@@ -183,9 +204,8 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      active.model = settings.model
       const said = started.streamed?.text ?? ""
-      const input = prepare(active, settings.model, settings, history, { decided: started.decided, said })
+      const input = prepare(active, wish, settings, history, { decided: started.decided, said })
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
       return active.parked ?? ("finished" as const)
     },
@@ -224,7 +244,7 @@ export const make = Effect.gen(function* () {
 
   const prepare = (
     active: ActiveRun,
-    model: string,
+    wish: Wish,
     settings: Agent.RunInput["settings"],
     history: ReadonlyArray<MessageLog.EntryRow>,
     { decided, said }: { readonly decided: Agent.RunInput["decided"]; readonly said: string }
@@ -243,7 +263,8 @@ export const make = Effect.gen(function* () {
       agent: place.agent,
       session: place.session,
       settings,
-      model,
+      model: wish.model,
+      fallbacks: wish.fallbacks,
       prompt: newest.body.prior === undefined ? shaped : withPrior(shaped, newest.body.prior),
       params: newest.body.params ?? {},
       pending: active.pending,
@@ -368,6 +389,10 @@ export const make = Effect.gen(function* () {
         failpoint("mid-stream")
         return active.live === undefined ? Effect.void : showText(active.live, event.text, active.partial)
       }
+      case "ModelChanged":
+        return Effect.sync(() => {
+          active.changed = event
+        })
       case "StepFinished":
         return append(
           active,
@@ -411,35 +436,36 @@ export const make = Effect.gen(function* () {
   /** What the model call that has just ended used, with its price. */
   const spent = (active: ActiveRun, usage: Usage.Usage): Usage.Usage => {
     active.asked = undefined
-    return catalogue.priced(usage, priceOf(active.model))
+    return catalogue.priced(usage, priceOf(modelOf(active)))
   }
 
   /** The same of a call that broke off: its provider has not said what it counted, so that is estimated. */
   const lost = (active: ActiveRun, usage: Usage.Usage, isOurs: boolean): Usage.Usage => {
     const { asked, partial } = active
     active.asked = undefined
-    if (usage.inputTokens + usage.outputTokens > 0) return catalogue.priced(usage, priceOf(active.model))
+    if (usage.inputTokens + usage.outputTokens > 0) return catalogue.priced(usage, priceOf(modelOf(active)))
     // A provider that failed before it said anything has taken nothing for it; one that we have left has read the prompt.
     if (asked === undefined || (partial === "" && !isOurs)) return Usage.none
     const outputTokens = window.estimateTokens(partial)
     const counts = { inputTokens: asked(), outputTokens, cachedTokens: 0, estimated: true }
-    return catalogue.priced(counts, priceOf(active.model))
+    return catalogue.priced(counts, priceOf(modelOf(active)))
   }
 
-  const mayCost = ({ asked, model, place, run }: ActiveRun): number | undefined => {
+  const mayCost = (active: ActiveRun): number | undefined => {
+    const { asked, place, run } = active
     const settings = agents.get()[place.agent]
     if (asked === undefined || settings === undefined) return undefined
     const wished = run.messages.at(-1)?.body.params?.maxOutputTokens
     // Four characters a token, as everywhere; fewer only make more tokens than a run may write.
     const longest = Math.min(wished ?? Infinity, Math.ceil(settings.max_output_chars / 4))
-    return catalogue.estimate(asked(), longest, priceOf(model))
+    return catalogue.estimate(asked(), longest, priceOf(modelOf(active)))
   }
 
   /** Whom a model call's usage is counted for; nobody when none was made. */
   const spendingOf = (active: ActiveRun, usage: Usage.Usage): { readonly spending?: MessageLog.Spending } =>
     usage.inputTokens + usage.outputTokens === 0
       ? {}
-      : { spending: { model: active.model, sender: active.run.messages.at(-1)!.sender } }
+      : { spending: { model: modelOf(active), sender: active.run.messages.at(-1)!.sender } }
 
   const publishTool = (
     active: ActiveRun,
@@ -554,11 +580,18 @@ export const make = Effect.gen(function* () {
     const newest = active.run.messages.at(-1)!
     const id = ids.next("ent")
     const isSilent = text.trim() === ""
+    const beside = isSilent ? undefined : modelNotice(active)
     const edits = yield* active.live?.settle ?? Effect.succeed(undefined)
     const closing = finish(active, {
       attempt: active.attempt,
       isAnswer: true,
-      entries: [{ id, entry: { v: 1, kind: "assistant", text } }],
+      entries: [
+        ...(beside === undefined
+          ? []
+          : [{ id: beside.entryId, entry: { v: 1 as const, kind: "notice" as const, text: beside.text } }]),
+        { id, entry: { v: 1, kind: "assistant", text } }
+      ],
+      ...(beside === undefined ? {} : { beside }),
       endings: active.run.messages.map((message) =>
         message === newest
           ? { messageId: message.id, outcome: isSilent ? ("silent" as const) : ("answered" as const) }
@@ -573,11 +606,26 @@ export const make = Effect.gen(function* () {
     yield* active.live === undefined ? closing : Semaphore.withPermit(active.writing, closing)
   })
 
+  /** One line when another model answers than the one before in this session, and when the wished-for one is back. */
+  const modelNotice = ({ place, changed }: ActiveRun) => {
+    const before = lastChange.get(place.session)
+    if (before === changed?.to) return undefined
+    lastChange.delete(place.session)
+    if (changed !== undefined) lastChange.set(place.session, changed.to)
+    if (lastChange.size > maxNoted) lastChange.delete(lastChange.keys().next().value!)
+    const text =
+      changed === undefined
+        ? "The usual model answers again."
+        : `${changed.to} answered, because ${changed.from} could not: ${changed.why}.`
+    return { entryId: ids.next("ent"), text }
+  }
+
   const fail = Effect.fnUntraced(function* (
     active: ActiveRun,
-    failure: Failure,
+    cause: Failure,
     usage: Usage.Usage = Usage.none
   ) {
+    const failure = withChoice(active, cause)
     const id = ids.next("ent")
     yield* Effect.logWarning("a run failed", failure.message).pipe(
       Effect.annotateLogs({ run: active.run.runId, session: active.place.session, code: failure.code })
@@ -696,6 +744,8 @@ export const make = Effect.gen(function* () {
           readonly edits?: string
         }
       | undefined
+    /** A line of the gateway's own that goes before it. */
+    readonly beside?: { readonly entryId: string; readonly text: string }
     readonly usage: Usage.Usage
     readonly failure?: Failure
   }
@@ -709,15 +759,12 @@ export const make = Effect.gen(function* () {
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
         const total = Usage.add(active.usage, closing.usage)
-        const { told } = closing
-        const deliveries =
-          told === undefined
-            ? []
-            : parcels(active, route, {
-                ...told,
-                isShown: told.isFailure,
-                ...(closing.isAnswer ? { took: { run: total, last: closing.usage } } : {})
-              })
+        const { beside, told } = closing
+        const took = closing.isAnswer ? { took: { run: total, last: closing.usage } } : {}
+        const deliveries = [
+          ...(beside === undefined ? [] : parcels(active, route, { ...beside, isShown: false })),
+          ...(told === undefined ? [] : parcels(active, route, { ...told, ...took, isShown: told.isFailure }))
+        ]
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
           _tag: "Finish",
@@ -741,6 +788,18 @@ export const make = Effect.gen(function* () {
             active,
             committed.endings.filter(({ outcome }) => outcome === "steered").map(({ messageId }) => messageId)
           )
+        }
+        if (beside !== undefined) {
+          feed.publish(place.session, {
+            _tag: "Message",
+            id: beside.entryId,
+            runId: run.runId,
+            seq: committed.seqs[0] ?? 0,
+            answers: [],
+            messageIds: [],
+            text: beside.text,
+            usage: Usage.none
+          })
         }
         if (closing.told !== undefined && !closing.told.isFailure) {
           feed.publish(place.session, {
@@ -818,13 +877,13 @@ export const make = Effect.gen(function* () {
 
   /** What the session wants its replies to say of their usage. Clients that show an answer by themselves show that too. */
   const footerOf = (
-    { place, model }: ActiveRun,
+    active: ActiveRun,
     channel: Channels.Channel,
     took: { readonly run: Usage.Usage; readonly last: Usage.Usage }
   ): string | undefined => {
-    const mode = channel.streams === true ? "off" : sessionUsage.modeOf(place.session, channel.name)
+    const mode = channel.streams === true ? "off" : sessionUsage.modeOf(active.place.session, channel.name)
     if (mode === "off") return undefined
-    const size = catalogue.known(model)?.window
+    const size = catalogue.known(modelOf(active))?.window
     return footer(mode, took.run, size === undefined ? undefined : took.last.inputTokens / size)
   }
 
@@ -880,6 +939,9 @@ const withLine = (
   return isApart ? [...texts, line] : [...texts.slice(0, -1), both]
 }
 
+/** The model that answers: the wished-for one, until another takes its place. */
+const modelOf = ({ changed, wish }: ActiveRun): string => changed?.to ?? wish?.model ?? ""
+
 const parcelsOf = (
   entryId: string,
   route: MessageLog.NewDelivery["route"],
@@ -892,6 +954,11 @@ const parcelsOf = (
     text,
     ...(part > 0 || edits === undefined ? {} : { edits })
   }))
+/** A chosen model has no other to answer for it: its person is told how to go back. */
+const withChoice = ({ wish }: ActiveRun, failure: Failure): Failure =>
+  failure.code === "model" && wish?.isChosen === true
+    ? { ...failure, message: `${failure.message} (${wish.model} was chosen; /model default goes back)` }
+    : failure
 
 const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
   const { channel, account, conversation, thread } = run.messages.at(-1)!.identity

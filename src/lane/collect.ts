@@ -12,7 +12,7 @@ export const routeKey = ({ identity }: MessageRow): string =>
 
 /**
  * True when two messages may share a run: the same route and thread, equal access, and nothing that holds for one of them only (its
- * caller's system text, sampling wishes or own history).
+ * caller's system text, model, sampling wishes or own history).
  */
 export const mayJoin = (a: MessageRow, b: MessageRow): boolean =>
   a.access === b.access &&
@@ -24,7 +24,7 @@ export const mayJoin = (a: MessageRow, b: MessageRow): boolean =>
 const wishesOf = ({ body }: MessageRow): string => {
   const params = body.params ?? {}
   const given = Object.entries(params).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  return JSON.stringify([body.system ?? "", given])
+  return JSON.stringify([body.system ?? "", body.model ?? "", given])
 }
 
 /** The next run of a lane that collects. */

@@ -98,11 +98,15 @@ export type LaneEvent =
     }
   /** A timer of gathered parts. */
   | { readonly _tag: "PartsDue"; readonly key: string; readonly generation: number }
+  /** After a restart: all that is open in the log is being read, and comes as `Loaded`. What arrives meanwhile stays behind it. */
+  | { readonly _tag: "TakingUp" }
   /** `started`: after a restart, those that a run had taken, wherever they stand; their runs are resumed before all else. */
   | {
       readonly _tag: "Loaded"
       readonly messages: ReadonlyArray<MessageRow>
       readonly more: boolean
+      /** Where the page ends, when that is not at the last of `messages`: commands in it are not the lane's. */
+      readonly readUpTo?: number
       readonly started?: ReadonlyArray<MessageRow>
       /** Highest seq that was open in the log, when that is not the last of `messages`: a stop ends up to there. */
       readonly newestSeq?: number
@@ -176,6 +180,8 @@ export interface Decision {
   readonly commands: ReadonlyArray<LaneCommand>
 }
 
+const noBatches: ReadonlyMap<MessageId, MessageId> = new Map()
+
 export const initial = (buffer: number): LaneState => ({
   phase: { _tag: "Idle" },
   queue: [],
@@ -187,7 +193,7 @@ export const initial = (buffer: number): LaneState => ({
   singlyUpTo: 0,
   generation: 0,
   parts: noParts,
-  batches: new Map(),
+  batches: noBatches,
   fenced: [],
   paused: false,
   buffer
@@ -216,6 +222,8 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
       return arrived(state, event)
     case "PartsDue":
       return gatherInto(state, { _tag: "Due", key: event.key, generation: event.generation })
+    case "TakingUp":
+      return keep({ ...state, loading: "yes" })
     case "Loaded":
       return loaded(state, event)
     case "RunEnded":
@@ -373,7 +381,14 @@ const armQuiet = (state: LaneState, millis: number): Decision => {
 
 const loaded = (
   state: LaneState,
-  { messages, more, started = [], newestSeq = 0, parked: waiting }: Extract<LaneEvent, { _tag: "Loaded" }>
+  {
+    messages,
+    more,
+    readUpTo = 0,
+    started = [],
+    newestSeq = 0,
+    parked: waiting
+  }: Extract<LaneEvent, { _tag: "Loaded" }>
 ): Decision => {
   // What was steered or resumed past the log's messages is in memory already.
   const known = new Set(started.map((row) => row.id))
@@ -382,7 +397,7 @@ const loaded = (
   )
   const groups = regroup(unknown)
   const fresh = [...started, ...groups.flat()]
-  const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0)
+  const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0, readUpTo)
   const now: LaneState = {
     ...state,
     batches: groups.reduce(
@@ -397,7 +412,11 @@ const loaded = (
   const newest = fresh
     .filter((message) => modeOf(message) === "interrupt")
     .toSorted((one, other) => other.seq - one.seq)[0]
-  const together = groups.find((rows) => rows.some((row) => row === newest)) ?? []
+  // Parts of the newest message came before it, and are not interrupted by it.
+  const together =
+    newest?.runId === undefined
+      ? (groups.find((rows) => rows.some((row) => row === newest)) ?? [])
+      : fresh.filter((row) => row.runId === newest.runId)
   const isLeft = (row: MessageRow) => newest !== undefined && row.seq < newest.seq && !together.includes(row)
   const left = fresh.filter(isLeft)
   if (newest === undefined || left.length === 0) return takeUp(now, [...state.queue, ...fresh], waiting)
@@ -467,7 +486,7 @@ const next = (state: LaneState): Decision => {
   if (now.phase._tag === "Idle" && !now.paused && now.quiet === undefined && now.queue.length > 0) {
     const { run, singlyUpTo } = firstRun(now)
     const queue = now.queue.slice(run.messages.length)
-    const batches = queue.length === 0 ? initial(0).batches : now.batches
+    const batches = queue.length === 0 ? noBatches : now.batches
     const begun = begin({ ...now, singlyUpTo, queue, batches }, run, 0)
     now = begun.state
     commands.push(...begun.commands)
@@ -490,12 +509,11 @@ const firstRun = ({
     const messages = takeWhile(queue, (row) => row.runId === head.runId)
     return { run: { runId: head.runId, messages, begun: false }, singlyUpTo }
   }
-  const alike = takeWhile(queue, (row) => row.runId === undefined && modeOf(row) === modeOf(head))
+  // Read only by the modes that join: what waits may be long, and is looked at for each run.
+  const alike = () => takeWhile(queue, (row) => row.runId === undefined && modeOf(row) === modeOf(head))
   const first = batches.get(head.id)
-  const together = takeWhile(
-    alike,
-    (row) => row === head || (first !== undefined && batches.get(row.id) === first)
-  )
+  const together = () =>
+    first === undefined ? [head] : takeWhile(alike(), (row) => batches.get(row.id) === first)
   const run = (messages: ReadonlyArray<MessageRow>): Run => ({
     runId: runOf(head.id),
     messages,
@@ -503,15 +521,15 @@ const firstRun = ({
   })
   switch (modeOf(head)) {
     case "collect": {
-      const next = nextRun(alike, singlyUpTo)
-      const messages = next === undefined || next.messages.length === 1 ? together : next.messages
+      const next = nextRun(alike(), singlyUpTo)
+      const messages = next === undefined || next.messages.length === 1 ? together() : next.messages
       return { run: run(messages), singlyUpTo: next?.singlyUpTo ?? singlyUpTo }
     }
     case "steer":
-      return { run: run(takeWhile(alike, (row) => mayJoin(head, row))), singlyUpTo }
+      return { run: run(takeWhile(alike(), (row) => mayJoin(head, row))), singlyUpTo }
     case "followup":
     case "interrupt":
-      return { run: run(together), singlyUpTo }
+      return { run: run(together()), singlyUpTo }
   }
 }
 
@@ -662,7 +680,7 @@ const endWaiting = (
       ...state,
       phase: phase._tag === "Running" ? { ...phase, steering: [] } : phase,
       queue: [],
-      batches: initial(0).batches,
+      batches: noBatches,
       // Timers of the parts that are gone must find nothing.
       parts: { ...noParts, generation: state.parts.generation },
       beyond: false,

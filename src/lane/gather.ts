@@ -173,13 +173,13 @@ const withdraw = (state: GatherState, ids: ReadonlySet<MessageRow["id"]>): Gathe
 export const regroup = (rows: ReadonlyArray<MessageRow>): ReadonlyArray<ReadonlyArray<MessageRow>> => {
   const groups: Array<ReadonlyArray<MessageRow>> = []
   let state = initial
-  let timers: ReadonlyArray<{ readonly at: number; readonly due: GatherEvent }> = []
+  let timers: Array<{ readonly at: number; readonly due: GatherEvent }> = []
   const post = (now: number, event: GatherEvent) => {
     const { state: next, commands } = gather(state, event)
     state = next
     for (const command of commands) {
       if (command._tag === "Flush") groups.push(command.rows)
-      else timers = [...timers, { at: now + command.ms, due: { ...command, _tag: "Due" } }]
+      else timers.push({ at: now + command.ms, due: { ...command, _tag: "Due" } })
     }
   }
   for (const row of rows) {

@@ -27,6 +27,8 @@ export type PromptMessage =
 export interface ModelRequest {
   /** `provider/model`, as configured. */
   readonly model: string
+  /** Which of the provider's profiles pays for it; absent for the provider's own key. */
+  readonly profile?: string
   readonly messages: ReadonlyArray<PromptMessage>
   readonly tools: ReadonlyArray<ToolSpec>
   readonly params: ModelParams
@@ -61,7 +63,8 @@ export class ModelUnknown extends Schema.TaggedError<ModelUnknown>()("ModelUnkno
 }
 /** The provider does not accept our key (401, 403). */
 export class ModelUnauthorized extends Schema.TaggedError<ModelUnauthorized>()("ModelUnauthorized", {
-  status: Schema.Number
+  status: Schema.Number,
+  detail: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     return `the provider refused the key (${this.status})`
@@ -70,7 +73,8 @@ export class ModelUnauthorized extends Schema.TaggedError<ModelUnauthorized>()("
 }
 /** Too many requests (429). `retryAfterMillis` is the provider's wish, when it said one. */
 export class ModelRateLimited extends Schema.TaggedError<ModelRateLimited>()("ModelRateLimited", {
-  retryAfterMillis: Schema.optionalKey(Schema.Number)
+  retryAfterMillis: Schema.optionalKey(Schema.Number),
+  detail: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     return "the provider is limiting our rate"
@@ -84,16 +88,19 @@ export class ModelRejected extends Schema.TaggedError<ModelRejected>()("ModelRej
   problem: Schema.optionalKey(Schema.Literal("prompt_too_long"))
 }) {
   override get message() {
-    return this.problem === undefined
-      ? `the provider rejected the request (${this.status})`
-      : "the conversation is too long for this model"
+    if (this.problem !== undefined) return "the conversation is too long for this model"
+    if (this.status === 402) return "the provider wants to be paid first (402)"
+    return this.status === 404
+      ? "the provider has no such model (404)"
+      : `the provider rejected the request (${this.status})`
   }
   readonly isRetryable = false
 }
 /** The provider failed (5xx) or could not be reached. */
 export class ModelUnavailable extends Schema.TaggedError<ModelUnavailable>()("ModelUnavailable", {
   status: Schema.optionalKey(Schema.Number),
-  detail: Schema.String
+  detail: Schema.String,
+  retryAfterMillis: Schema.optionalKey(Schema.Number)
 }) {
   override get message() {
     return this.status === undefined
@@ -127,6 +134,22 @@ export class ModelMalformed extends Schema.TaggedError<ModelMalformed>()("ModelM
   }
   readonly isRetryable = true
 }
+/** The model cannot do what the request needs. Known beforehand: nothing was sent. */
+export class ModelIncapable extends Schema.TaggedError<ModelIncapable>()("ModelIncapable", {
+  lacks: Schema.Literals(["tools", "images", "window"])
+}) {
+  override get message() {
+    switch (this.lacks) {
+      case "tools":
+        return "the model cannot use tools"
+      case "images":
+        return "the model cannot see images"
+      case "window":
+        return "the conversation is too long for the model"
+    }
+  }
+  readonly isRetryable = false
+}
 
 export class ModelError extends Schema.TaggedError<ModelError>()("ModelError", {
   model: Schema.String,
@@ -138,7 +161,8 @@ export class ModelError extends Schema.TaggedError<ModelError>()("ModelError", {
     ModelUnavailable,
     ModelCutOff,
     ModelStalled,
-    ModelMalformed
+    ModelMalformed,
+    ModelIncapable
   ])
 }) {
   override get message() {

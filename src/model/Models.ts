@@ -6,10 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Model, ModelError, ModelUnknown } from "./Model.ts"
 import { ModelKinds } from "./ModelKinds.ts"
+import type { Profile } from "./profiles.ts"
 import { Providers, type ProviderSettings } from "./ProviderSettings.ts"
 
 type ProviderMap = Readonly<Record<string, ProviderSettings>>
@@ -133,10 +135,55 @@ export const unusable = (
     if (settings.base_url === undefined) return told("no_address")
     if (!isWebAddress(settings.base_url)) return told("bad_address")
     const usual = Object.values<ProviderSettings>(builtIn).find((one) => one.base_url === settings.base_url)
-    return usual?.api_key_env !== undefined && settings.api_key === undefined
+    const hasKey = settings.api_key !== undefined || profilesOf(settings).some(({ hasSecret }) => hasSecret)
+    return usual?.api_key_env !== undefined && !hasKey
       ? told("no_key", settings.api_key_env ?? usual.api_key_env)
       : []
   })
+}
+
+/** The settings of a model's provider, built-in ones included. */
+export const settingsOf = (configured: ProviderMap, model: string): ProviderSettings | undefined => {
+  const provider = split(model)?.provider
+  if (provider === undefined) return undefined
+  if (Object.hasOwn(configured, provider)) return configured[provider]
+  return Object.hasOwn(builtIn, provider) ? builtIn[provider as keyof typeof builtIn] : undefined
+}
+
+/** A provider's credentials as their order looks at them. */
+export const profilesOf = ({ profiles = {} }: ProviderSettings): ReadonlyArray<Profile> =>
+  Object.entries(profiles).map(([name, { api_key }]) => ({
+    name,
+    type: "api_key",
+    hasSecret: api_key !== undefined && Redacted.value(api_key).trim() !== ""
+  }))
+
+/** The settings as each credential of a provider would be asked with; the provider's own key when it has no profiles. */
+export const credentialsOf = (
+  settings: ProviderSettings
+): ReadonlyArray<{ readonly profile: string | undefined; readonly settings: ProviderSettings }> =>
+  settings.profiles === undefined
+    ? [{ profile: undefined, settings }]
+    : Object.keys(settings.profiles).flatMap((profile) => {
+        const own = asProfile(settings, profile)
+        return own === undefined ? [] : [{ profile, settings: own }]
+      })
+
+/** Kept, because a kind keeps what it makes of its settings by their identity. */
+const withProfiles = new WeakMap<ProviderSettings, Map<string, ProviderSettings>>()
+
+/** The provider's settings with this profile's key; undefined when there is no such profile. */
+const asProfile = (settings: ProviderSettings, profile: string): ProviderSettings | undefined => {
+  let made = withProfiles.get(settings)
+  if (made === undefined) withProfiles.set(settings, (made = new Map()))
+  const known = made.get(profile)
+  if (known !== undefined) return known
+  const profiles = settings.profiles ?? {}
+  const key = Object.hasOwn(profiles, profile) ? profiles[profile]?.api_key : undefined
+  if (key === undefined) return undefined
+  const own = { ...settings, api_key: key }
+  made.set(profile, own)
+  return own
 }
 
 const isWebAddress = (text: string): boolean => {
@@ -160,8 +207,12 @@ export const make = Effect.gen(function* () {
       Stream.suspend(() => {
         const parts = split(request.model)
         const all = current()
-        const settings =
+        const provider =
           parts !== undefined && Object.hasOwn(all, parts.provider) ? all[parts.provider] : undefined
+        const settings =
+          provider === undefined || request.profile === undefined
+            ? provider
+            : asProfile(provider, request.profile)
         const speak = settings === undefined ? undefined : kinds.find(settings.kind)
         if (parts === undefined || settings === undefined || speak === undefined) {
           return Stream.fail(new ModelError({ model: request.model, reason: new ModelUnknown() }))

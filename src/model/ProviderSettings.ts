@@ -4,6 +4,13 @@ import * as Schema from "effect/Schema"
 import { secret, wholeNumber, withDefault } from "#src/setting/schema.ts"
 import type { Setting } from "#src/setting/Setting.ts"
 
+/** `[providers.<name>.profiles.<profile>]`: one credential of several. */
+export const ProfileSettingsSchema = Schema.Struct({
+  api_key: Schema.optionalKey(secret("api_key")),
+  api_key_env: Schema.optionalKey(Schema.String)
+})
+export type ProfileSettings = typeof ProfileSettingsSchema.Type
+
 export const ProviderSettingsSchema = Schema.Struct({
   kind: Schema.Literals(["openai-chat", "openai-responses", "anthropic", "demo"]).annotate({
     description: "The protocol it speaks"
@@ -16,6 +23,14 @@ export const ProviderSettingsSchema = Schema.Struct({
   }),
   api_key_env: Schema.optionalKey(Schema.String).annotate({
     description: "Name of the environment variable that holds its key"
+  }),
+  profiles: Schema.optionalKey(Schema.Record(Schema.String, ProfileSettingsSchema)).annotate({
+    description:
+      "Several credentials by name, each with api_key or api_key_env. They take turns; a session keeps the one that answered it"
+  }),
+  profile_order: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
+    description:
+      "Names of profiles in the order in which they are used, instead of turns; others are not used"
   }),
   idle_timeout_ms: withDefault(wholeNumber(100), 120_000, "Longest silence within an answer, ms")
 })

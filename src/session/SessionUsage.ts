@@ -21,10 +21,13 @@ export class SessionUsage extends Context.Service<
   {
     /** What replies in this session on this channel say: as the session keeps it, else as the operator set it. */
     readonly modeOf: (session: SessionKey, channel: string) => UsageMode
+    /** The session is deleted, and what it kept with it. */
+    readonly forget: (session: SessionKey) => void
   }
 >()("opencraw/session/SessionUsage") {}
 
 const pageSize = 1000
+const name = "usage"
 const usage = "/usage [off|tokens|full|reset|cost]"
 const modes: ReadonlyArray<string> = ["off", "tokens", "full"] satisfies ReadonlyArray<UsageMode>
 const isMode = (word: string): word is UsageMode => modes.includes(word)
@@ -43,12 +46,13 @@ export const make = Effect.gen(function* () {
 
   let after: SessionKey | undefined
   while (true) {
-    const page = yield* log.usageModes({
+    const page = yield* log.settings({
       tenant: local,
+      name,
       ...(after === undefined ? {} : { after }),
       limit: pageSize
     })
-    for (const { session, mode } of page) kept.set(session, mode)
+    for (const { session, value } of page) if (isMode(value)) kept.set(session, value)
     after = page.at(-1)?.session
     if (page.length < pageSize) break
   }
@@ -65,7 +69,7 @@ export const make = Effect.gen(function* () {
   ) {
     const place = { tenant: local, agent, session }
     const at = yield* Clock.currentTimeMillis
-    yield* log.commit({ _tag: "KeepUsageMode", place, ...(mode === undefined ? {} : { mode }), at })
+    yield* log.commit({ _tag: "KeepSetting", place, name, value: mode, at })
     if (mode === undefined) kept.delete(session)
     else kept.set(session, mode)
     const told = `${words[modeOf(session, route.channel)]}.`
@@ -106,7 +110,7 @@ export const make = Effect.gen(function* () {
     run
   })
 
-  return SessionUsage.of({ modeOf })
+  return SessionUsage.of({ modeOf, forget: (session) => void kept.delete(session) })
 })
 
 export const layer = Layer.effect(SessionUsage, make)

@@ -6,6 +6,7 @@
  */
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks"
 import { type Client, connect, newSessionName, sessionName, unsentSessions } from "./client.ts"
+import { Approvals } from "./Approvals.tsx"
 import { Composer } from "./Composer.tsx"
 import { Dialog } from "./Dialog.tsx"
 import type { Asks } from "./Lines.tsx"
@@ -254,6 +255,7 @@ export const Page = () => {
         <div class="unseen" aria-live="polite" data-testid="news">
           {state.news !== undefined && `Answer: ${state.news.text.slice(0, 2000)}`}
         </div>
+        <Approvals approvals={state.approvals} />
         {state.notice !== undefined && (
           <p class="notice" role="alert">
             {state.notice}{" "}

@@ -57,6 +57,13 @@ export type Frame =
       readonly summary: string
     }
   | {
+      readonly type: "approval"
+      readonly id: string
+      readonly tool: string
+      readonly arguments: string
+      readonly state: string
+    }
+  | {
       readonly type: "message"
       readonly id: string
       readonly seq: number
@@ -111,6 +118,14 @@ export interface AnswerLine {
 }
 export type Line = UserLine | AnswerLine
 
+/** A tool call that waits for a person. */
+export interface Approval {
+  readonly id: string
+  readonly tool: string
+  /** Raw JSON text, as the model wrote it. */
+  readonly arguments: string
+}
+
 /** The answer that is being written. */
 export interface Draft {
   readonly runId: string
@@ -153,6 +168,8 @@ export interface State {
   readonly typing: boolean
   /** Tools of the run under way. */
   readonly tools: ReadonlyArray<ToolUse>
+  /** Calls that wait for a decision, oldest first. */
+  readonly approvals: ReadonlyArray<Approval>
   /** The newest answer that came while this page was open: what a screen reader is told. */
   readonly news: { readonly id: string; readonly text: string } | undefined
   /** The last run that has ended: its late deltas are void. */
@@ -173,6 +190,7 @@ export const initial: State = {
   running: false,
   typing: false,
   tools: [],
+  approvals: [],
   news: undefined,
   endedRun: undefined,
   notice: undefined
@@ -350,7 +368,7 @@ const onDelta = (state: State, frame: Extract<Frame, { type: "delta" }>): State 
 }
 
 const onRun = (state: State, frame: Extract<Frame, { type: "run" }>): State => {
-  if (frame.state === "ended") {
+  if (frame.state !== "started") {
     return { ...state, running: false, typing: false }
   }
   const stands = state.draft?.runId === frame.run_id && state.draft.attempt >= frame.attempt
@@ -463,11 +481,23 @@ const onOutcome = (state: State, frame: Extract<Frame, { type: "outcome" }>): St
   }
 }
 
+const onApproval = (state: State, frame: Extract<Frame, { type: "approval" }>): State => {
+  const others = state.approvals.filter(({ id }) => id !== frame.id)
+  const { id, tool, arguments: given } = frame
+  return {
+    ...state,
+    approvals: frame.state === "pending" ? [...others, { id, tool, arguments: given }] : others
+  }
+}
+
 const onFrame = (state: State, frame: Frame): State => {
   switch (frame.type) {
     case "hello":
       // Whatever was being written goes on from here, or the history has it.
-      return { ...state, ...idle, connection: "online", notice: undefined }
+      // What still waits for a decision is told behind it.
+      return { ...state, ...idle, approvals: none, connection: "online", notice: undefined }
+    case "approval":
+      return onApproval(state, frame)
     case "ack":
       return {
         ...state,

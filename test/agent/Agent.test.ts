@@ -12,6 +12,7 @@ import type { RunEvent } from "#src/domain/RunEvent.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import { ModelRateLimited } from "#src/model/Model.ts"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
+import * as Test from "#layers/Test.ts"
 
 const settings: AgentSettings = {
   model: "test/model",
@@ -28,6 +29,7 @@ const input: Agent.RunInput = {
   session: "agent:main:main",
   settings,
   model: "test/model",
+  fallbacks: [],
   prompt: [{ role: "user", text: "hi" }],
   params: {},
   pending: [],
@@ -57,7 +59,9 @@ const tools = Tools.layerRegister([
 
 const layer = (script: Parameters<typeof ScriptedModel.layer>[0]) =>
   Layer.mergeAll(Agent.layer, tools).pipe(
-    Layer.provideMerge(Layer.merge(ScriptedModel.layer(script), Tools.layer))
+    Layer.provideMerge(
+      Layer.merge(Test.layerModels({ script, config: { models: { attempts: 1 } } }), Tools.layer)
+    )
   )
 
 const continuation = { thoughts: "signed" }

@@ -516,6 +516,31 @@ const accepting = (test: Test) => {
       assert.lengthOf(yield* log.queues({ tenant, limit: 10 }), 1)
     }))
 
+  test("a session keeps a word under a name until it is forgotten, and moves nowhere for it", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const { tenant } = place
+      const keep = (session: string, name: string, value: string | undefined) =>
+        commit({ _tag: "KeepSetting", place: placeAt(session), name, value, at: 1000 })
+      yield* keep("b", "model", "openai/gpt")
+      yield* keep("b", "thinking", "high")
+      yield* keep("a", "model", 'a/"quoted" {}')
+      yield* keep("c", "model", "x/y")
+      yield* keep("c", "model", undefined)
+      yield* keep("d", "thinking", "low")
+      yield* keep("b", "model", "openai/other")
+      const first = yield* log.settings({ tenant, name: "model", limit: 1 })
+      const rest = yield* log.settings({ tenant, name: "model", after: first[0]!.session, limit: 10 })
+
+      assert.deepStrictEqual(
+        [...first, ...rest].map(({ value }) => value),
+        ['a/"quoted" {}', "openai/other"]
+      )
+      assert.lengthOf(yield* log.settings({ tenant, name: "thinking", limit: 10 }), 2)
+      yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 2000 })
+      assert.lengthOf(yield* log.settings({ tenant, name: "model", limit: 10 }), 1)
+    }))
+
   test("a fenced step steers nobody", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog
@@ -1770,21 +1795,5 @@ const spending = (test: Test) => {
       assert.isUndefined(unknown?.run?.usage.costMicros)
       assert.strictEqual(unknown?.run?.usage.inputTokens, 70)
       assert.strictEqual(known?.run?.usage.costMicros, 540)
-    }))
-
-  test("a session keeps what its replies say of their usage, also before its first message", () =>
-    Effect.gen(function* () {
-      const log = yield* MessageLog
-      yield* commit({ _tag: "KeepUsageMode", place, mode: "full", at: 1 })
-      yield* commit({ _tag: "KeepUsageMode", place: placeAt("b"), mode: "off", at: 1 })
-      const kept = yield* log.usageModes({ tenant, limit: 10 })
-      yield* commit({ _tag: "KeepUsageMode", place, at: 2 })
-
-      assert.deepStrictEqual(kept, [
-        { session: place.session, mode: "full" },
-        { session: placeAt("b").session, mode: "off" }
-      ])
-      assert.deepStrictEqual(yield* log.usageModes({ tenant, limit: 10 }), kept.slice(1))
-      assert.deepStrictEqual(yield* log.usageModes({ tenant, after: placeAt("b").session, limit: 10 }), [])
     }))
 }

@@ -65,9 +65,20 @@ const listen = (key: SessionKey = ada) =>
   })
 const to = (channel: string, id: string) => message(id, { identity: { ...message(id).identity, channel } })
 const { settle } = TestSystem
+/** One answer for one message, and the newest refused when there are too many, unless a test says otherwise. */
+const inFollowup = (options: TestSystem.Options): TestSystem.Options => ({
+  ...options,
+  config: {
+    ...options.config,
+    queue: { mode: "followup", drop: "new", ...(options.config?.["queue"] as object | undefined) }
+  }
+})
+const oneByOne = (options: TestSystem.Options = {}) => TestSystem.layer(inFollowup(options))
+const oneByOneOn = (log: Layer.Layer<MessageLog.MessageLog>, options: TestSystem.Options) =>
+  TestSystem.layerOn(log, inFollowup(options))
 /** A new process on the log of an old one. */
 const on = (log: MessageLog.MessageLog["Service"], options: TestSystem.Options) =>
-  Effect.provide(TestSystem.layerOn(Layer.succeed(MessageLog.MessageLog, log), options))
+  Effect.provide(oneByOneOn(Layer.succeed(MessageLog.MessageLog, log), options))
 
 describe("Lanes", () => {
   it.effect("answers a session's messages one by one, in order", () =>
@@ -92,7 +103,7 @@ describe("Lanes", () => {
           .map((one) => one.text),
         ["say 1", "one", "say 2", "two", "say 3"]
       )
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["one", "two", "three"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["one", "two", "three"] })))
   )
 
   it.effect("does not let a slow session hold up another", () =>
@@ -103,7 +114,35 @@ describe("Lanes", () => {
       yield* settle
 
       assert.deepStrictEqual(yield* said(bob), ["user: say 2", "assistant: quick"])
-    }).pipe(Effect.provide(TestSystem.layer({ script: [[hang], "quick"] })))
+    }).pipe(Effect.provide(oneByOne({ script: [[hang], "quick"] })))
+  )
+
+  it.effect("what is new does not wait behind all that an earlier process left open", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog.MessageLog
+      const hanging = { script: () => [hang], config: { queue: { max_concurrency: 4 } } }
+      yield* Effect.gen(function* () {
+        for (let at = 0; at < 10; at++) {
+          const session = `agent:main:old-${at}` as SessionKey
+          yield* submit(`old ${at}`, { session })
+        }
+        yield* settle
+      }).pipe(on(log, hanging))
+
+      yield* Effect.gen(function* () {
+        const found = yield* (yield* Lanes.Lanes).recover
+        yield* settle
+        yield* submit("new")
+        yield* settle
+
+        assert.strictEqual(found, 10)
+        const { requests } = yield* ScriptedModel.ModelScript
+        assert.deepStrictEqual(
+          requests().map(({ messages }) => messages.at(-1)?.text),
+          ["say old 0", "say old 1", "say old 2", "say new"]
+        )
+      }).pipe(on(log, hanging))
+    }).pipe(Effect.provide(MemoryMessageLog.layer))
   )
 
   it.effect("runs at most as many at once as the budget allows", () =>
@@ -114,9 +153,7 @@ describe("Lanes", () => {
 
       const { requests } = yield* ScriptedModel.ModelScript
       assert.lengthOf(requests(), 1)
-    }).pipe(
-      Effect.provide(TestSystem.layer({ script: () => [hang], config: { queue: { max_concurrency: 1 } } }))
-    )
+    }).pipe(Effect.provide(oneByOne({ script: () => [hang], config: { queue: { max_concurrency: 1 } } })))
   )
 
   it.effect("refuses a message beyond the cap, typed, and stores nothing of it", () =>
@@ -128,7 +165,7 @@ describe("Lanes", () => {
       assert.deepInclude(refusal, { _tag: "LaneFull", cap: 2 })
       assert.isUndefined(yield* outcomeOf("3"))
       assert.lengthOf(yield* said(), 2)
-    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang], config: { queue: { cap: 2 } } })))
+    }).pipe(Effect.provide(oneByOne({ script: () => [hang], config: { queue: { cap: 2 } } })))
   )
 
   it.effect("answers all of a long queue although the lane remembers only two", () =>
@@ -142,7 +179,7 @@ describe("Lanes", () => {
       )
     }).pipe(
       Effect.provide(
-        TestSystem.layer({
+        oneByOne({
           script: (request) => `to ${request.messages.at(-1)!.text}`,
           config: { queue: { lane_buffer: 2 } }
         })
@@ -164,7 +201,7 @@ describe("Lanes", () => {
         outcome: "answered"
       })
       assert.deepStrictEqual(yield* said(), ["user: say 1", "assistant: once"])
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["once", "twice"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["once", "twice"] })))
   )
 
   it.effect("refuses an id that comes again with another text", () =>
@@ -173,7 +210,7 @@ describe("Lanes", () => {
       const refusal = yield* Effect.flip(submit("1", { body: { text: "something else" } }))
 
       assert.strictEqual(refusal._tag, "IdReused")
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["once"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["once"] })))
   )
 
   it.effect("keeps what was written when a run is cancelled, marked, and goes on with the next", () =>
@@ -196,7 +233,7 @@ describe("Lanes", () => {
       assert.strictEqual((yield* ScriptedModel.ModelScript).interrupted(), 1)
       const told = events.find((event) => event._tag === "Outcome" && event.clientId === "1")
       assert.deepInclude(told, { outcome: "cancelled", by: "ada", partial: "half of it" })
-    }).pipe(Effect.provide(TestSystem.layer({ script: [[...text("half of it"), hang], "two"] })))
+    }).pipe(Effect.provide(oneByOne({ script: [[...text("half of it"), hang], "two"] })))
   )
 
   it.effect("cancels a waiting message without touching the run", () =>
@@ -216,7 +253,7 @@ describe("Lanes", () => {
         "cancelled",
         "answered"
       ])
-    }).pipe(Effect.provide(TestSystem.layer()))
+    }).pipe(Effect.provide(oneByOne()))
   )
 
   it.effect("stops the waiting messages and the run", () =>
@@ -229,7 +266,7 @@ describe("Lanes", () => {
 
       assert.deepStrictEqual(yield* Effect.all([outcomeOf("1"), outcomeOf("2")]), ["cancelled", "cancelled"])
       assert.deepStrictEqual(yield* (yield* Lanes.Lanes).list, [])
-    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+    }).pipe(Effect.provide(oneByOne({ script: () => [hang] })))
   )
 
   it.effect(
@@ -260,7 +297,7 @@ describe("Lanes", () => {
         const entries = yield* log.entries({ tenant: local, session: ada, limit: 100 })
         const results = entries.flatMap(({ entry }) => (entry.kind === "tool" ? [entry.status] : []))
         assert.deepStrictEqual(results, ["interrupted"])
-      }).pipe(Effect.provide(TestSystem.layer({ script: [[call("time.now")], "two"] })))
+      }).pipe(Effect.provide(oneByOne({ script: [[call("time.now")], "two"] })))
   )
 
   it.effect("tells the sender when the model fails, and answers the next message", () =>
@@ -282,7 +319,7 @@ describe("Lanes", () => {
       assert.isFalse(requests()[1]!.messages.some((one) => one.text.includes("failed")))
     }).pipe(
       Effect.provide(
-        TestSystem.layer({ script: [[fail(new ModelUnavailable({ status: 500, detail: "" }))], "fine"] })
+        oneByOne({ script: [[fail(new ModelUnavailable({ status: 500, detail: "" }))], "fine"] })
       )
     )
   )
@@ -294,7 +331,7 @@ describe("Lanes", () => {
 
       assert.strictEqual(yield* outcomeOf("1"), "silent")
       assert.lengthOf((yield* RecordingChannel.Recorded).parcels(), 0)
-    }).pipe(Effect.provide(TestSystem.layer({ script: [""] })))
+    }).pipe(Effect.provide(oneByOne({ script: [""] })))
   )
 
   it.effect("refuses with a typed error while the disk is full, acknowledges nothing, and recovers", () =>
@@ -308,7 +345,7 @@ describe("Lanes", () => {
       yield* submit("1")
       yield* settle
       assert.deepStrictEqual(yield* said(), ["user: say 1", "assistant: after all"])
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["after all"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["after all"] })))
   )
 
   it.effect("begins a run again when the store refused its answer", () =>
@@ -325,7 +362,7 @@ describe("Lanes", () => {
 
       assert.deepStrictEqual(yield* said(), ["user: say 1", "assistant: second"])
       assert.strictEqual(yield* outcomeOf("1"), "answered")
-    }).pipe(Effect.provide(TestSystem.layer()))
+    }).pipe(Effect.provide(oneByOne()))
   )
 
   it.effect("leaves what does not end in time for the next process, which answers it", () =>
@@ -340,7 +377,7 @@ describe("Lanes", () => {
         assert.isDefined(draining.pollUnsafe())
         assert.isUndefined(yield* outcomeOf("1"))
         return yield* MessageLog.MessageLog
-      }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+      }).pipe(Effect.provide(oneByOne({ script: () => [hang] })))
 
       yield* Effect.gen(function* () {
         assert.strictEqual(yield* (yield* Lanes.Lanes).recover, 1)
@@ -356,7 +393,7 @@ describe("Lanes", () => {
         yield* submit("1")
         yield* settle
         return yield* MessageLog.MessageLog
-      }).pipe(Effect.provide(TestSystem.layer({ script: [[call("time.now", {}, "t1")], [hang]] })))
+      }).pipe(Effect.provide(oneByOne({ script: [[call("time.now", {}, "t1")], [hang]] })))
 
       yield* Effect.gen(function* () {
         yield* (yield* Lanes.Lanes).recover
@@ -388,7 +425,7 @@ describe("Lanes", () => {
           return yield* MessageLog.MessageLog
         })
         log = yield* log === undefined
-          ? Effect.provide(process, TestSystem.layer({ script: () => [hang] }))
+          ? Effect.provide(process, oneByOne({ script: () => [hang] }))
           : on(log, { script: () => [hang] })(process)
       }
     })
@@ -413,13 +450,13 @@ describe("Lanes", () => {
         events.map((event) => event._tag),
         ["User", "Run", "Typing", "Delta", "Message", "Outcome", "Typing", "Run"]
       )
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["hello"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["hello"] })))
   )
 })
 
 describe("Lanes, by queue mode", () => {
   const inMode = (mode: string, script: TestSystem.Options["script"] = []) =>
-    TestSystem.layer({ script, config: { queue: { mode, debounce_ms: 1000 } } })
+    oneByOne({ script, config: { queue: { mode, debounce_ms: 1000 } } })
   const trace = (id: string) =>
     Effect.gen(function* () {
       const log = yield* MessageLog.MessageLog
@@ -722,12 +759,12 @@ describe("a call that somebody has to be asked for", () => {
     ...changes
   })
   const system = (script: TestSystem.Options["script"], changes: Readonly<Record<string, unknown>> = {}) =>
-    Layer.provideMerge(door, TestSystem.layer({ script: script ?? [], config: config(changes) }))
+    Layer.provideMerge(door, oneByOne({ script: script ?? [], config: config(changes) }))
   const goesOn = (log: MessageLog.MessageLog["Service"], script: TestSystem.Options["script"]) =>
     Effect.provide(
       Layer.provideMerge(
         door,
-        TestSystem.layerOn(Layer.succeed(MessageLog.MessageLog, log), {
+        oneByOneOn(Layer.succeed(MessageLog.MessageLog, log), {
           script: script ?? [],
           config: config()
         })
@@ -975,7 +1012,7 @@ describe("a call that somebody has to be asked for", () => {
 
 describe("a full session", () => {
   const full = (drop: string, script: TestSystem.Options["script"] = []) =>
-    TestSystem.layer({ script, config: { queue: { drop, cap: 3 } } })
+    oneByOne({ script, config: { queue: { drop, cap: 3 } } })
   const busy = Effect.gen(function* () {
     const gate = yield* Deferred.make<void>()
     const { push } = yield* ScriptedModel.ModelScript
@@ -1083,7 +1120,7 @@ describe("/queue", () => {
       )
       const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
       assert.include(parcels[0], "interrupt")
-    }).pipe(Effect.provide(TestSystem.layer()))
+    }).pipe(Effect.provide(oneByOne()))
   )
 
   it.effect("holds for its session, over a restart, until it is reset", () =>
@@ -1092,7 +1129,7 @@ describe("/queue", () => {
         yield* typed("q", "/queue interrupt")
         yield* settle
         return yield* MessageLog.MessageLog
-      }).pipe(Effect.provide(TestSystem.layer()))
+      }).pipe(Effect.provide(oneByOne()))
 
       yield* Effect.gen(function* () {
         yield* submit("1")
@@ -1119,7 +1156,7 @@ describe("/queue", () => {
       assert.strictEqual(yield* outcomeOf("1"), "interrupted")
       const { requests } = yield* ScriptedModel.ModelScript
       assert.strictEqual(requests().at(-1)!.messages.at(-1)!.text, "no, the other one")
-    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+    }).pipe(Effect.provide(oneByOne({ script: () => [hang] })))
   )
 
   it.effect("is not for strangers", () =>
@@ -1133,7 +1170,7 @@ describe("/queue", () => {
       yield* submit("2")
       yield* settle
       assert.isUndefined(yield* outcomeOf("1"))
-    }).pipe(Effect.provide(TestSystem.layer({ script: () => [hang] })))
+    }).pipe(Effect.provide(oneByOne({ script: () => [hang] })))
   )
 
   it.effect("that a killed process left open is carried out by the next one, not answered by a model", () =>
@@ -1150,7 +1187,7 @@ describe("/queue", () => {
           yield* settle
         }).pipe(on(stuck, {}))
         return log
-      }).pipe(Effect.provide(TestSystem.layer()))
+      }).pipe(Effect.provide(oneByOne()))
 
       yield* Effect.gen(function* () {
         yield* (yield* Lanes.Lanes).recover
@@ -1182,7 +1219,7 @@ describe("Outbound", () => {
         recorded.parcels().map((parcel) => parcel.text),
         ["one", "two"]
       )
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["one", "two"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["one", "two"] })))
   )
 
   it.effect("buries a refused part and sends the rest", () =>
@@ -1203,7 +1240,7 @@ describe("Outbound", () => {
       )
       const trace = yield* (yield* Sessions.Sessions).trace(first.messageId)
       assert.strictEqual(trace?.deliveries[0]?.state, "dead")
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["one", "two"] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["one", "two"] })))
   )
 
   for (const [channel, arrives, expected] of [
@@ -1227,7 +1264,7 @@ describe("Outbound", () => {
 
         const trace = yield* (yield* Sessions.Sessions).trace(accepted.messageId)
         assert.deepStrictEqual([trace?.deliveries[0]?.state, recorded.parcels().length], [...expected])
-      }).pipe(Effect.provide(TestSystem.layer({ script: ["one"] })))
+      }).pipe(Effect.provide(oneByOne({ script: ["one"] })))
     )
   }
 
@@ -1243,7 +1280,7 @@ describe("Outbound", () => {
         yield* submit("1")
         yield* settle
         return yield* MessageLog.MessageLog
-      }).pipe(Effect.provide(TestSystem.layer({ script: ["one"] })))
+      }).pipe(Effect.provide(oneByOne({ script: ["one"] })))
 
       yield* Effect.gen(function* () {
         assert.strictEqual(yield* (yield* Outbound.Outbound).recover, 1)
@@ -1266,6 +1303,6 @@ describe("Outbound", () => {
       assert.isAbove(parcels.length, 2)
       assert.isTrue(parcels.every((parcel) => parcel.text.length <= 4000))
       assert.strictEqual(parcels.map((parcel) => parcel.text).join(" "), "word ".repeat(2000).trim())
-    }).pipe(Effect.provide(TestSystem.layer({ script: ["word ".repeat(2000).trim()] })))
+    }).pipe(Effect.provide(oneByOne({ script: ["word ".repeat(2000).trim()] })))
   )
 })

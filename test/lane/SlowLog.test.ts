@@ -111,6 +111,78 @@ describe("Lanes on a log that takes its time", () => {
     }).pipe(Effect.provide(MemoryMessageLog.layer))
   )
 
+  const single = { queue: { mode: "followup" } }
+  /** An earlier process has accepted these and begun the first; the next one reads slowly. */
+  const afterRestart = <A, E>(
+    script: ReadonlyArray<ScriptedModel.Answer>,
+    then: (
+      log: MessageLog["Service"]
+    ) => Effect.Effect<A, E, Inbound.Inbound | Lanes.Lanes | ScriptedModel.ModelScript>
+  ) =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* Effect.gen(function* () {
+        yield* submitAs("1")
+        yield* submitAs("2")
+        yield* settle
+      }).pipe(
+        Effect.provide(
+          TestSystem.layerOn(Layer.succeed(MessageLog, log), {
+            script: [[ScriptedModel.hang]],
+            config: single
+          })
+        )
+      )
+      const late = Layer.succeed(MessageLog, {
+        ...log,
+        open: (query) => Effect.delay(log.open(query), "10 millis")
+      })
+      return yield* Effect.gen(function* () {
+        yield* (yield* Lanes.Lanes).recover
+        return yield* then(log)
+      }).pipe(Effect.provide(TestSystem.layerOn(late, { script, config: single })))
+    }).pipe(Effect.provide(MemoryMessageLog.layer))
+  const passTime = Effect.repeat(Effect.andThen(settle, TestClock.adjust("100 millis")), { times: 20 })
+
+  it.effect("a message that comes while its session is being taken up is answered behind what was open", () =>
+    afterRestart(
+      ["one", "two", "three"],
+      Effect.fnUntraced(function* (log) {
+        yield* submitAs("3")
+        yield* passTime
+
+        const { requests } = yield* ScriptedModel.ModelScript
+        const prompts = requests().map(({ messages }) => messages.slice(1).map(({ text }) => text))
+        assert.deepStrictEqual(prompts, [["hi"], ["hi", "one", "hi"], ["hi", "one", "hi", "two", "hi"]])
+        assert.isEmpty(yield* log.open({ tenant: local, session: ada, limit: 10 }))
+      })
+    )
+  )
+
+  it.effect("a stop that comes while a session is being taken up ends all of it", () =>
+    afterRestart(
+      [],
+      Effect.fnUntraced(function* (log) {
+        const lanes = yield* Lanes.Lanes
+        yield* settle
+        yield* Effect.forkChild(lanes.stop(ada, "ada"))
+        yield* passTime
+
+        assert.isEmpty(yield* log.open({ tenant: local, session: ada, limit: 10 }))
+        const entries = yield* log.entries({ tenant: local, session: ada, limit: 10 })
+        const ends = yield* Effect.forEach(entries, ({ messageId }) =>
+          messageId === undefined
+            ? Effect.succeed(undefined)
+            : Effect.map(log.message({ tenant: local, id: messageId }), (trace) => trace?.message.outcome)
+        )
+        assert.deepStrictEqual(
+          ends.filter((outcome) => outcome !== undefined),
+          ["cancelled", "cancelled"]
+        )
+      })
+    )
+  )
+
   it.effect("the next run waits until the end of a cancelled one is in the log", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog

@@ -126,6 +126,13 @@ describe("decide", () => {
     assert.isTrue(after.state.beyond || after.commands.some((command) => command._tag === "Load"))
   })
 
+  it("reads on behind a page that held nothing for it", () => {
+    const busy = play([arrived(1), arrived(2), arrived(3), arrived(4), ended(1), ended(2)], 2)
+    const page: LaneEvent = { _tag: "Loaded", messages: [], readUpTo: 4, more: true }
+
+    assert.deepStrictEqual(decide(busy.state, page).commands.at(-1), { _tag: "Load", afterSeq: 4, limit: 2 })
+  })
+
   it("keeps the messages of a run that a restart cut off together", () => {
     const { commands } = play([
       { _tag: "Loaded", messages: [row(1, run(1)), row(2, run(1)), row(3)], more: false }
@@ -453,6 +460,23 @@ describe("decide, by mode", () => {
       commands.map((command) => (command._tag === "Start" ? command.run.messages.map(({ seq }) => seq) : [])),
       [[1, 2], [3], [4]]
     )
+  })
+
+  it("interrupt: after a restart the parts of one interrupting message stay together", () => {
+    const patience = { waitMs: 100, maxWaitMs: 1000, maxParts: 5, maxChars: 1000 }
+    const part = (seq: number, runId?: RunId) => row(seq, runId, "interrupt", false, patience)
+    const begun = [part(1, run(1)), part(2, run(1))]
+    const resumed = play([{ _tag: "Loaded", messages: begun, started: begun, more: false }])
+    const waiting = play([{ _tag: "Loaded", messages: [part(1), part(2)], more: false }])
+
+    for (const { commands } of [resumed, waiting]) {
+      assert.deepStrictEqual(
+        commands.map((command) =>
+          command._tag === "Start" ? command.run.messages.map(({ seq }) => seq) : command._tag
+        ),
+        [[1, 2]]
+      )
+    }
   })
 
   it("ends parts that wait when the lane is stopped, and a late timer finds nothing", () => {

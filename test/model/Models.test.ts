@@ -46,6 +46,51 @@ describe("Models", () => {
     })
   )
 
+  it.effect("pays with the profile that the request names, and knows no other", () =>
+    Effect.gen(function* () {
+      const keys: Array<string> = []
+      const identities = new Set<ProviderSettings>()
+      const end: ModelEvent = { _tag: "End", reason: "stop" }
+      const profiles = {
+        work: { api_key: Redacted.make("key-work") },
+        spare: { api_key: Redacted.make("key-spare") }
+      }
+      const mine = section({ base_url: "http://a.test/v1", api_key: Redacted.make("key-own"), profiles })
+      const layer = Models.layer.pipe(
+        Layer.provide(
+          ModelKinds.layerRegister("openai-chat", ({ settings }) => {
+            keys.push(settings.api_key === undefined ? "" : Redacted.value(settings.api_key))
+            identities.add(settings)
+            return Stream.make(end)
+          })
+        ),
+        Layer.provide(ModelKinds.layer),
+        Layer.provide(Layer.succeed(Providers, { get: () => ({ mine }), changes: Stream.empty }))
+      )
+      const ask = (profile?: string) =>
+        Effect.flatMap(Model, (model) =>
+          Stream.runDrain(
+            model.stream({
+              model: "mine/x",
+              ...(profile === undefined ? {} : { profile }),
+              messages: [],
+              tools: [],
+              params: {}
+            })
+          )
+        )
+
+      const unknown = yield* Effect.gen(function* () {
+        for (const profile of [undefined, "work", "spare", "work"]) yield* ask(profile)
+        return yield* Effect.flip(ask("constructor"))
+      }).pipe(Effect.provide(layer))
+
+      assert.deepStrictEqual(keys, ["key-own", "key-work", "key-spare", "key-work"])
+      assert.strictEqual(identities.size, 3)
+      assert.strictEqual(unknown.reason._tag, "ModelUnknown")
+    })
+  )
+
   it("knows five providers without a section, and completes a section for one of them", () => {
     const all = Models.withBuiltIn({ openai: section({ idle_timeout_ms: 7_000 }) })
 

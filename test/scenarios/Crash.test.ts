@@ -13,6 +13,9 @@ import {
   until
 } from "./gatewayProcess.ts"
 
+/** One answer for one message, so that each can be told by its text. */
+const oneByOne = `[queue]\nmode = "followup"\ndrop = "new"\n`
+
 const cleanups: Array<() => void> = []
 afterEach(() => {
   for (const cleanup of cleanups.splice(0)) cleanup()
@@ -67,7 +70,7 @@ describe("a gateway that is killed", () => {
     { timeout: 240_000 },
     async () => {
       const { url } = await provider()
-      const { config } = configure(url)
+      const { config } = configure(url, oneByOne)
       const random = lcg(Number(process.env["OPENCRAW_SEED"] ?? 7))
       const clients = Array.from(
         { length: 20 },
@@ -111,7 +114,7 @@ describe("a gateway that is killed", () => {
   ]) {
     it(`goes on after a kill at ${failpoint}`, { timeout: 60_000 }, async () => {
       const { url } = await provider()
-      const { config } = configure(url)
+      const { config } = configure(url, oneByOne)
       const client = new Client("point")
       cleanups.push(() => client.close())
 
@@ -212,7 +215,7 @@ describe("a gateway that is killed", () => {
 
   it("answers what it had acknowledged although nobody comes back for it", { timeout: 60_000 }, async () => {
     const { url } = await provider()
-    const { config } = configure(url)
+    const { config } = configure(url, oneByOne)
     const client = new Client("alone")
     const first = track(await startGateway(config, { OPENCRAW_FAILPOINT: "after-ack" }))
     client.connect(first)

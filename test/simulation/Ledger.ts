@@ -5,12 +5,13 @@
  * Owns: outcomes set once, runs that only their newest attempt commits to, order, access, the cap, one result per call, deliveries.
  * Does not own: what the log holds at the end (`rest`), nor what is told and sent (`Outside`).
  */
-import type { DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
+import type { ApprovalState } from "#src/domain/Approval.ts"
+import type { ApprovalId, DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { Access } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
 import type { Effects } from "#src/domain/Tool.ts"
-import type { Accept, Append, Block, Finish, NewDelivery, Start } from "#src/horizons/MessageLog.ts"
+import type { Accept, Append, Block, Finish, NewDelivery, Park, Start } from "#src/horizons/MessageLog.ts"
 import type { Journaled } from "./Disk.ts"
 import type { World } from "./World.ts"
 
@@ -20,6 +21,9 @@ export interface Known {
   readonly seq: number
   readonly clientId: string
   readonly mode: QueueMode
+  readonly isCommand: boolean
+  /** It waited for its sender's next part. */
+  readonly isPart: boolean
   readonly access: Access
   readonly route: string
   run: RunId | undefined
@@ -37,6 +41,16 @@ interface KnownRun {
   /** The process that began the newest attempt. */
   life: number
   ended: boolean
+}
+
+interface KnownApproval {
+  readonly id: ApprovalId
+  readonly session: string
+  readonly run: RunId
+  readonly callId: string
+  state: ApprovalState
+  /** The unit that decided it. */
+  decidedBy: number | undefined
 }
 
 interface KnownCall {
@@ -68,6 +82,9 @@ export class Ledger {
   readonly runs = new Map<RunId, KnownRun>()
   readonly calls = new Map<string, KnownCall>()
   readonly deliveries = new Map<DeliveryId, KnownDelivery>()
+  readonly approvals = new Map<ApprovalId, KnownApproval>()
+  /** A person is asked. */
+  onAsked: (approval: KnownApproval) => void = () => {}
   /** Entries of ids that were committed, and the unit that did. */
   readonly entries = new Map<string, number>()
   readonly #identities = new Map<string, MessageId>()
@@ -83,7 +100,8 @@ export class Ledger {
   }
 
   rebuild(journal: ReadonlyArray<Journaled>): void {
-    for (const map of [this.messages, this.runs, this.calls, this.deliveries, this.entries]) map.clear()
+    for (const map of [this.messages, this.runs, this.calls, this.deliveries, this.approvals, this.entries])
+      map.clear()
     for (const map of [this.#identities, this.#seqs, this.#newest]) map.clear()
     this.#isQuiet = true
     journal.forEach((journaled, index) => this.take(journaled, index + 1))
@@ -117,6 +135,21 @@ export class Ledger {
         return this.#finish(unit, journaled.result as never, by, journaled.life)
       case "Block":
         return this.#block(unit, by, journaled.life)
+      case "Park":
+        return this.#park(unit, by, journaled.life)
+      case "Decide": {
+        const { changed } = journaled.result as { readonly changed: boolean }
+        const approval = this.approvals.get(unit.approvalId)
+        if (!changed || approval === undefined) return
+        this.#check(
+          approval.state === "pending",
+          approval.session,
+          () => `${approval.id} is decided once, not ${approval.state} and ${unit.decision}`
+        )
+        approval.state = unit.decision
+        approval.decidedBy = by
+        return this.#note(approval.session, `${approval.id} is ${unit.decision}`)
+      }
       case "SendBegun":
       case "SendEnded": {
         const delivery = this.deliveries.get(unit.deliveryId)
@@ -139,7 +172,6 @@ export class Ledger {
       case "DeleteSession":
       case "RenameSession":
       case "KeepQueue":
-      case "KeepUsageMode":
         return
     }
   }
@@ -183,6 +215,8 @@ export class Ledger {
       seq: result.seq,
       clientId,
       mode: body.queue?.mode ?? "followup",
+      isCommand: body.command === true,
+      isPart: body.queue?.parts !== undefined,
       access,
       route: JSON.stringify(route),
       run: undefined,
@@ -271,8 +305,9 @@ export class Ledger {
       )
     }
     const isAlone = first.mode === "followup" || first.mode === "interrupt"
+    const isOne = messages.every((message) => message.isPart)
     this.#check(
-      !isAlone || messages.length === 1,
+      !isAlone || messages.length === 1 || isOne,
       session,
       () => `${id} answers one message in mode ${first.mode}`
     )
@@ -287,6 +322,9 @@ export class Ledger {
         other.session === session &&
         keepsOrder(other) &&
         other.seq < first.seq &&
+        // Parts wait for their own sender's next part only, so others may pass them.
+        ((!other.isPart && !first.isPart) ||
+          (other.route === first.route && other.access === first.access)) &&
         !this.#isToEnd(other, first)
       this.#check(
         !isEarlier || other.run !== undefined || other.outcome !== undefined,
@@ -386,6 +424,31 @@ export class Ledger {
     this.#note(session, `${unit.runId} block: ${JSON.stringify(unit.source)} ${unit.draft ?? ""}`)
   }
 
+  #park(unit: Park, by: number, life: number): void {
+    const { session } = unit.place
+    const { id, callId } = unit.approval
+    this.#checkUnfenced(unit.runId, unit.attempt, session, "park", life)
+    const call = this.calls.get(callId)
+    this.#check(
+      call?.run === unit.runId && call.results === 0,
+      session,
+      () => `${unit.runId} asks for a call of its own without a result`
+    )
+    const approval: KnownApproval = {
+      id,
+      session,
+      run: unit.runId,
+      callId,
+      state: "pending",
+      decidedBy: undefined
+    }
+    this.approvals.set(id, approval)
+    this.entries.set(unit.entryId, by)
+    for (const delivery of unit.deliveries) this.#send(delivery, session, by)
+    this.#note(session, `${unit.runId} parks: ${id} for ${callId}`)
+    if (!this.#isQuiet) this.onAsked(approval)
+  }
+
   #result(callId: string, runId: RunId, session: string, by: number): void {
     const call = this.calls.get(callId)
     this.#check(call?.run === runId, session, () => `${callId} is a call of ${runId}`)
@@ -427,6 +490,9 @@ export class Ledger {
     life: number
   ): void {
     const { session } = unit.place
+    for (const approval of this.approvals.values()) {
+      if (approval.run === unit.runId && approval.state === "pending") approval.state = "cancelled"
+    }
     const known = this.runs.get(unit.runId)
     const run =
       unit.attempt === undefined
@@ -507,6 +573,16 @@ export class Ledger {
     return this.#newest.get(session)?.run
   }
 
+  /** A call that a person is asked for begins. */
+  askedStarts(callId: string, durable: number): void {
+    const approval = [...this.approvals.values()].findLast((one) => one.callId === callId)
+    this.#check(
+      approval?.state === "approved" && (approval.decidedBy ?? Infinity) <= durable,
+      approval?.session ?? "tools",
+      () => `${callId} is approved, and durably so, before it starts (${approval?.state ?? "not asked"})`
+    )
+  }
+
   /** A tool begins to work for a call of this id. */
   toolStarts(callId: string, effects: Effects, durable: number): void {
     const call = this.calls.get(callId)
@@ -524,7 +600,8 @@ export class Ledger {
 
 const answered = new Set<Outcome | undefined>(["answered", "merged", "steered"])
 
-const keepsOrder = (message: Known) => message.mode === "followup" || message.mode === "collect"
+const keepsOrder = (message: Known) =>
+  !message.isCommand && (message.mode === "followup" || message.mode === "collect")
 
 const same = (a: ReadonlyArray<Known>, b: ReadonlyArray<Known>) =>
   a.length === b.length && a.every((message) => b.includes(message))

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Channels from "#src/channel/Channels.ts"
+import { type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import * as Model from "#src/model/Model.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import type { Disk } from "./Disk.ts"
@@ -25,7 +26,11 @@ export const channelNames = { keyed: "sim-keyed", probe: "sim-probe", blind: "si
 /** A route whose caller waits by itself: nothing is delivered on it. */
 export const waiterName = "sim-waiter"
 
-export const toolNames = ["sim.none", "sim.idempotent", "sim.once", "sim.deaf"] as const
+/** A person is asked before each call of this one. */
+export const askedTool = "sim.ask"
+export const toolNames = ["sim.none", "sim.idempotent", "sim.once", "sim.deaf", askedTool] as const
+
+const effectsOf = { "sim.none": "none", "sim.idempotent": "idempotent" } as const
 
 type Act =
   | { readonly _tag: "Pause"; readonly millis: number }
@@ -67,7 +72,7 @@ export class Outside {
   readonly #ledger: Ledger
   readonly #disk: Disk
   #moods: Moods
-  readonly #budget: number
+  readonly #budgets: Readonly<Record<BudgetClass, number>>
   readonly streaming = new Set<Streaming>()
   readonly #effects = new Map<string, number>()
   readonly arrivals = new Map<string, Arrival>()
@@ -83,12 +88,18 @@ export class Outside {
   /** A provider that answers nobody until so many ask at once. */
   gate: number | undefined
 
-  constructor(world: World, ledger: Ledger, disk: Disk, moods: Moods, budget: number) {
+  constructor(
+    world: World,
+    ledger: Ledger,
+    disk: Disk,
+    moods: Moods,
+    budgets: Readonly<Record<BudgetClass, number>>
+  ) {
     this.#world = world
     this.#ledger = ledger
     this.#disk = disk
     this.#moods = moods
-    this.#budget = budget
+    this.#budgets = budgets
   }
 
   /** From now on everything works. */
@@ -124,10 +135,12 @@ export class Outside {
       }
       if (life.alive) this.streaming.add(me)
       this.widest = Math.max(this.widest, this.streaming.size)
+      const budget = budgetClassOf(session as SessionKey)
+      const going = [...this.streaming].filter((one) => budgetClassOf(one.session as SessionKey) === budget)
       this.#world.check(
-        this.streaming.size <= this.#budget,
+        going.length <= this.#budgets[budget],
         session,
-        () => `at most ${this.#budget} runs go at once, deaf ones counted`
+        () => `at most ${this.#budgets[budget]} runs of ${budget} go at once, deaf ones counted`
       )
       return this.#play(acts, request.model, me).pipe(
         Stream.onExit((exit) =>
@@ -147,6 +160,11 @@ export class Outside {
     const shown = new Set<string>()
     for (const message of request.messages) {
       if (message.role !== "user") continue
+      this.#world.check(
+        !message.text.startsWith("/"),
+        session,
+        () => `no command is shown to the model: ${message.text}`
+      )
       for (const found of message.text.matchAll(marks)) {
         this.#world.check(
           session === "" || session === found[1],
@@ -288,15 +306,16 @@ export class Outside {
   }
 
   #tool(life: Life, name: (typeof toolNames)[number]): Tools.Tool {
-    const effects =
-      name === "sim.once" || name === "sim.deaf" ? "once" : name === "sim.none" ? "none" : "idempotent"
+    const effects = name === "sim.none" || name === "sim.idempotent" ? effectsOf[name] : "once"
     return {
       spec: { name, description: `changes the world: ${effects}`, parameters: { type: "object" } },
       effects,
       needsWorkspace: false,
       timeoutMillis: 5_000,
       run: (args) => {
-        const work = this.#work(life, String((args as { readonly id?: unknown }).id), effects)
+        const id = String((args as { readonly id?: unknown }).id)
+        if (life.alive && name === askedTool) this.#ledger.askedStarts(id, this.#disk.durable)
+        const work = this.#work(life, id, effects)
         return name === "sim.deaf" ? Effect.uninterruptible(work) : work
       }
     }

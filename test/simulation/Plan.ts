@@ -5,8 +5,8 @@
  */
 import type { Access, InboundMessage } from "#src/domain/Inbound.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { channelNames, marked, type Moods, waiterName } from "./Outside.ts"
+import type { BudgetClass, SessionKey } from "#src/domain/SessionKey.ts"
+import { askedTool, channelNames, marked, type Moods, toolNames, waiterName } from "./Outside.ts"
 import { Random } from "./Random.ts"
 
 /** The moment of a crash: at once, or at the so-many-th passing of a place after that. */
@@ -36,7 +36,7 @@ export type Act =
 
 export interface Plan {
   readonly config: Readonly<Record<string, unknown>>
-  readonly budget: number
+  readonly budgets: Readonly<Record<BudgetClass, number>>
   readonly moods: Moods
   readonly latency: { readonly apply: number; readonly sync: number; readonly read: number }
   readonly sessions: ReadonlyArray<SessionKey>
@@ -68,6 +68,15 @@ const streamOf = (random: Random) => ({
   typing: random.pick(["never", "instant", "thinking", "message"]),
   typing_interval_ms: 1_000
 })
+const commandOf = (random: Random): string =>
+  random.pick([
+    `/queue ${random.pick(modes)}`,
+    `/queue ${random.pick(modes)} cap:${random.between(2, 9)} drop:${random.pick(["old", "new", "summarize"])}`,
+    "/queue reset",
+    "/queue nonsense",
+    "/approve",
+    "/deny"
+  ])
 
 export const planOf = (seed: number): Plan => {
   const random = new Random(seed ^ 0x5eed_0000)
@@ -80,9 +89,10 @@ export const planOf = (seed: number): Plan => {
   const oneMode = random.chance(0.5) ? random.pick(modes) : undefined
   const sessions = Array.from(
     { length: random.between(1, 4) },
-    (_, index) => `agent:main:s${index + 1}` as SessionKey
+    (_, index) => `agent:main:${random.pick(["", "", "", "cron:", "subagent:"])}s${index + 1}` as SessionKey
   )
-  const budget = random.pick([1, 2, 3, 256])
+  const size = () => random.pick([1, 2, 3, 256])
+  const budgets = { main: size(), subagent: size(), cron: size() }
   const isMixed = random.chance(0.4)
 
   const messageAt = (number: number, text: string): InboundMessage => {
@@ -100,7 +110,7 @@ export const planOf = (seed: number): Plan => {
       ephemeral: false,
       sender: "ada",
       access: isMixed ? random.pick(accesses) : "owner",
-      body: { text: marked(session, text) }
+      body: { text: random.chance(0.08) ? commandOf(random) : marked(session, text) }
     }
   }
 
@@ -156,7 +166,10 @@ export const planOf = (seed: number): Plan => {
     config: {
       general: {
         model: "demo/demo",
-        tools: ["sim.none", "sim.idempotent", "sim.once", "sim.deaf"],
+        // By the seed, not by chance, which would change every plan that there was before.
+        fallbacks: seed % 3 === 0 ? ["demo/spare"] : [],
+        tools: toolNames,
+        ask_before: [askedTool],
         max_steps: random.pick([3, 6, 25]),
         run_timeout_s: 30
       },
@@ -165,12 +178,20 @@ export const planOf = (seed: number): Plan => {
         debounce_ms: random.pick([0, 300, 1_000]),
         cap: random.pick([3, 8, 50]),
         drop: random.pick(["old", "new", "summarize"]),
-        max_concurrency: budget,
+        max_concurrency: budgets.main,
+        max_concurrency_subagent: budgets.subagent,
+        max_concurrency_cron: budgets.cron,
         lane_buffer: random.pick([1, 2, 5, 64])
       },
-      stream: streamOf(random)
+      stream: streamOf(random),
+      inbound: {
+        debounce_ms: random.pick([0, 0, 200, 1_000]),
+        max_parts: random.pick([2, 12]),
+        max_wait_ms: 3_000
+      },
+      approval: { timeout_s: random.pick([2, 10, 30]) }
     },
-    budget,
+    budgets,
     moods: { model: level(), tools: level(), channels: level() },
     latency: random.pick([
       { apply: 0, sync: 0, read: 0 },

@@ -12,13 +12,13 @@ import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
-import * as Random from "effect/Random"
+import * as Chance from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Settings from "#layers/platform/Settings.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import { Ids, type MessageId } from "#src/domain/Ids.ts"
+import { type ApprovalId, Ids, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import { local } from "#src/domain/Tenant.ts"
 import { MessageLog, type MessageTrace } from "#src/horizons/MessageLog.ts"
@@ -27,11 +27,13 @@ import * as Lanes from "#src/lane/Lanes.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
 import { type StreamSettings, streamModeOf } from "#src/outbound/StreamSettings.ts"
+import { layerForgetful } from "#src/model/ModelHealth.ts"
 import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
 import { Ledger } from "./Ledger.ts"
 import { channelNames, marked, Outside, waiterName } from "./Outside.ts"
 import { type Act, type Place, type Plan, planOf } from "./Plan.ts"
+import { Random } from "./Random.ts"
 import { Life, World } from "./World.ts"
 
 export interface Verdict {
@@ -62,6 +64,8 @@ class Simulation {
   gateway: Gateway | undefined
   readonly acknowledged = new Map<string, MessageId>()
   readonly refused = new Map<string, number>()
+  /** For what the gateway leaves to chance; apart from the world's, so that it changes nothing there. */
+  readonly #chance: Chance.Random
   #lives = 0
   #ids = 0
   #trap:
@@ -72,10 +76,16 @@ class Simulation {
 
   constructor(seed: number, store: Store) {
     this.world = new World(seed)
+    const random = new Random(seed + 0x5bd1_e995)
+    this.#chance = {
+      nextDoubleUnsafe: () => random.next(),
+      nextIntUnsafe: () => random.between(0, Number.MAX_SAFE_INTEGER)
+    }
     this.plan = planOf(seed)
     this.ledger = new Ledger(this.world)
     this.disk = new Disk(this.world, this.ledger, store, this.plan.latency)
-    this.outside = new Outside(this.world, this.ledger, this.disk, this.plan.moods, this.plan.budget)
+    this.outside = new Outside(this.world, this.ledger, this.disk, this.plan.moods, this.plan.budgets)
+    this.ledger.onAsked = (approval) => this.#ask(approval.id, approval.session)
     this.disk.onPassing = (moment) => this.#pass(moment)
   }
 
@@ -87,11 +97,8 @@ class Simulation {
     const runtime = Context.empty().pipe(
       Context.add(Scheduler.Scheduler, life),
       Context.add(Clock.Clock, life.clock),
+      Context.add(Chance.Random, this.#chance),
       Context.add(Metric.FiberRuntimeMetrics, life.metrics),
-      Context.add(Random.Random, {
-        nextIntUnsafe: () => this.world.random.between(0, 1_000_000),
-        nextDoubleUnsafe: () => this.world.random.next()
-      }),
       Context.add(Failpoint, () => this.#pass("failpoint")),
       Context.add(Logger.CurrentLoggers, new Set())
     )
@@ -101,6 +108,7 @@ class Simulation {
         Layer.mergeAll(
           Layer.succeed(MessageLog, this.disk.logOf(life)),
           Layer.succeed(Ids, this.#idsOf()),
+          layerForgetful,
           this.outside.layer(life).pipe(Layer.provideMerge(System.registries)),
           Settings.layerFrom(this.plan.config).pipe(Layer.orDie)
         )
@@ -275,6 +283,27 @@ class Simulation {
     }
   }
 
+  /** A person who is asked decides some time later, or never. */
+  #ask(id: ApprovalId, session: string): void {
+    const { world } = this
+    const decision = world.random.weighted({ approved: 5, denied: 2, expired: 3 })
+    if (decision === "expired") return
+    const decide = (): void => {
+      const { gateway } = this
+      if (gateway === undefined) return world.after(1_000, decide)
+      world.note(session, `somebody says: ${id} is ${decision}`)
+      gateway
+        .run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.resolve(id, decision, "ada")))
+        .addObserver((exit) => {
+          if (!gateway.life.alive) return
+          // Lost power may have taken the question with it.
+          const state = exit._tag === "Success" ? exit.value : undefined
+          world.check(state !== "pending", session, () => `${id} is decided, not pending`)
+        })
+    }
+    world.after(world.random.between(0, 8_000), decide)
+  }
+
   #spoil(mood: "full" | "busy" | "broken", millis: number): void {
     this.world.note("disk", `is ${mood}`)
     this.disk.mood = mood
@@ -398,6 +427,8 @@ class Simulation {
       )
     }
     for (const delivery of ledger.deliveries.values()) this.#checkDelivery(delivery)
+    for (const { id, session, state } of ledger.approvals.values())
+      world.check(state !== "pending", session, () => `${id} is decided or given up in the end`)
     for (const session of this.plan.sessions) await this.#checkTranscript(session)
     const lanes = Effect.runSync(Context.get(gateway.doors, Lanes.Lanes).list)
     world.check(
@@ -444,9 +475,13 @@ class Simulation {
     )
     const bare = (parts: ReadonlyArray<string>) => parts.join("").replace(/\s/g, "")
     const said = bare(texts)
+    // The gateway's own words are no part of it: questions, notices, failures, and what a dropped message's sender is told.
+    const others = entries.flatMap(({ id, entry }) =>
+      entry.kind === "notice" || entry.kind === "failure" ? [`dlv_${id}_`] : []
+    )
     const words = deliveries
+      .filter(({ id }) => ![...others, "dlv_drop_"].some((prefix) => id.startsWith(prefix)))
       .map(({ text }) => text)
-      .filter((text) => !text.startsWith("I could not answer") && !text.startsWith("Your message"))
     const sent = bare(words)
     const isWhole = run.state === "ended" && run.failure === undefined && message.outcome === "answered"
     this.world.check(
@@ -495,7 +530,8 @@ class Simulation {
       world.check(times <= 1, session, () => `${message.clientId} is answered once, not ${times} times`)
       const isAnswered = mine.some((one) => one.run === message.run && one.outcome === "answered")
       const isJoined =
-        message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered"
+        !message.isCommand &&
+        (message.outcome === "answered" || message.outcome === "merged" || message.outcome === "steered")
       world.check(
         isJoined && isAnswered ? times === 1 : times === 0 || isJoined,
         session,
@@ -518,7 +554,7 @@ class Simulation {
   /** As many runs as the budget allows begin at once: every permit was given back. */
   async #checkPermits(gateway: Gateway): Promise<void> {
     const { world, outside } = this
-    const width = Math.min(this.plan.budget, 4)
+    const width = Math.min(this.plan.budgets.main, 4)
     outside.gate = width
     for (let number = 1; number <= width; number++) {
       const session = `agent:main:permit${number}` as Plan["sessions"][number]

@@ -294,6 +294,25 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     provider.stop()
   })
 
+  it("asks before a tool that needs it, over a reload too, and goes on as the person decides", async () => {
+    fs.writeFileSync(path.join(dataDir, "config.toml"), '[general]\nask_before = ["time.now"]\n')
+    await start()
+    await open()
+    const question = page.getByRole("region", { name: "Waiting for your decision" })
+
+    await write("What time is it?")
+    await question.getByText("May I use time.now?").waitFor()
+    await page.reload()
+    await question.getByRole("button", { name: "Approve" }).click()
+    await answer("time.now: 2").waitFor()
+    await question.waitFor({ state: "detached" })
+
+    await write("And what time is it now?")
+    await question.getByRole("button", { name: "Deny" }).click()
+    await answer("refused").waitFor()
+    await question.waitFor({ state: "detached" })
+  })
+
   it("begins, finds, names and deletes conversations, in every tab", async () => {
     const gateway = await start()
     await open()

@@ -83,6 +83,7 @@ class Talk {
 const chatHelp = `  /stop         stop the answer that is being written, and what waits
   /session KEY  go on in another session
   /trace        what became of the last message
+  /queue, /approve, /deny and the gateway's other commands work too
   /quit         leave (what was sent is answered all the same)
 `
 
@@ -154,7 +155,8 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
         case "/help":
           return print(chatHelp)
         default:
-          return print(`There is no command ${render.plain(name ?? "")}.\n${chatHelp}`)
+          // The gateway's own commands, such as /queue and /approve; what is none of them is a text.
+          return talk.write(newMessageId(), text)
       }
     }
     input.on("line", (text) => {

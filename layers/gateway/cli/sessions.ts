@@ -1,4 +1,4 @@
-/** `opencraw sessions ...`, `trace`, `lanes` and `open`: what the running gateway knows. */
+/** `opencraw sessions ...`, `models ...`, `trace`, `lanes`, `approvals` and `open`: what the running gateway knows. */
 import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline/promises"
 import * as Effect from "effect/Effect"
@@ -141,6 +141,29 @@ export const trace = Effect.fn("cli.trace")(function* (given: Given) {
   return exitCodes.ok
 })
 
+const ModelList = Schema.Struct({ models: Schema.Array(Api.Model), resting: Schema.Array(Api.Resting) })
+const findModels = (client: GatewayClient.GatewayClient) => client.call(ModelList, "GET", "/api/v1/os/models")
+
+export const models = Effect.fn("cli.models.list")(function* (given: Given) {
+  const { models } = yield* findModels(yield* connect(given))
+  if (given.values.has("json")) printJson({ models })
+  else print(render.models(models))
+  return exitCodes.ok
+})
+
+export const modelStatus = Effect.fn("cli.models.status")(function* (given: Given) {
+  const { models, resting } = yield* findModels(yield* connect(given))
+  if (given.values.has("json")) printJson({ resting })
+  else print(render.resting(resting))
+  const agents = new Set(models.flatMap(({ first_of }) => first_of))
+  const canAnswer = (agent: string) =>
+    models.some(
+      ({ state, first_of, fallback_of }) =>
+        state === "ready" && (first_of.includes(agent) || fallback_of.includes(agent))
+    )
+  return [...agents].every(canAnswer) ? exitCodes.ok : exitCodes.negative
+})
+
 const LaneList = Schema.Struct({ lanes: Schema.Array(Api.Lane) })
 
 export const lanes = Effect.fn("cli.lanes")(function* (given: Given) {
@@ -148,5 +171,26 @@ export const lanes = Effect.fn("cli.lanes")(function* (given: Given) {
   const found = yield* client.call(LaneList, "GET", "/api/v1/os/lanes")
   if (given.values.has("json")) printJson(found)
   else print(render.lanes(found.lanes))
+  return exitCodes.ok
+})
+
+const ApprovalList = Schema.Struct({ approvals: Schema.Array(Api.Approval) })
+
+export const approvals = Effect.fn("cli.approvals")(function* (given: Given) {
+  const client = yield* connect(given)
+  const found = yield* client.call(ApprovalList, "GET", "/api/v1/os/approvals?limit=1000")
+  if (given.values.has("json")) printJson(found)
+  else print(render.approvals(found.approvals))
+  return exitCodes.ok
+})
+
+/** `approve` and `deny`: the command's name is the decision. */
+export const decide = Effect.fn("cli.decide")(function* (given: Given) {
+  const client = yield* connect(given)
+  const id = wordOf(given, "APPROVAL")
+  const path = `/api/v1/os/approvals/${encodeURIComponent(id)}`
+  const found = yield* client.call(Api.DecidedApproval, "POST", path, { decision: given.command.name })
+  if (given.values.has("json")) printJson({ id, ...found })
+  else print(`${render.plain(id)} is ${found.state}.\n`)
   return exitCodes.ok
 })

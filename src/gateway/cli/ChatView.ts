@@ -21,6 +21,9 @@ const FrameShape = Schema.Struct({
   attempt: Schema.optionalKey(Schema.Finite),
   offset: Schema.optionalKey(Schema.Finite),
   name: Schema.optionalKey(Schema.String),
+  tool: Schema.optionalKey(Schema.String),
+  arguments: Schema.optionalKey(Schema.String),
+  state: Schema.optionalKey(Schema.String),
   phase: Schema.optionalKey(Schema.String),
   outcome: Schema.optionalKey(Schema.String),
   by: Schema.optionalKey(Schema.String),
@@ -148,6 +151,14 @@ export const received = (state: ChatState, frame: Frame): Step => {
     case "tool": {
       if (frame.phase !== "started") return step(state)
       const told = line(state, `  · ${plain(frame.name ?? "a tool")}`)
+      return step({ ...told.state, draft: undefined }, { print: told.print })
+    }
+    case "approval": {
+      if (frame.state !== "pending") return step(state)
+      const given =
+        frame.arguments === undefined || frame.arguments === "{}" ? "" : ` with ${frame.arguments}`
+      const asked = `? May I use ${frame.tool ?? "a tool"}${given}? Answer /approve ${frame.id} or /deny ${frame.id}`
+      const told = line(state, plain(asked))
       return step({ ...told.state, draft: undefined }, { print: told.print })
     }
     case "message":

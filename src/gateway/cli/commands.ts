@@ -88,7 +88,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "chat",
     about: "talk in the terminal",
     details:
-      "Answers stream. While it is away, it connects again and nothing is lost. In it: /stop, /session KEY, /trace, /help, /quit.",
+      "Answers stream. While it is away, it connects again and nothing is lost. In it: /stop, /session KEY, /trace, /help, /quit, and the gateway's own commands.",
     arguments: [],
     flags: [session, config],
     examples: [
@@ -240,6 +240,42 @@ export const commands: ReadonlyArray<Command> = [
       { line: "opencraw usage", about: "day by day" },
       { line: "opencraw usage --by sender --since 2026-11-01", about: "who spent what this month" }
     ]
+  },
+  {
+    name: "approvals",
+    about: "show the tool calls that wait for a decision",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw approvals", about: "what is asked, where, and until when" }]
+  },
+  {
+    name: "approve",
+    about: "let an agent make the call it asked for",
+    arguments: [one("APPROVAL", "its id, as `approvals` prints it")],
+    flags: [config, json],
+    examples: [{ line: "opencraw approve apr_01J8", about: "the run goes on with it" }]
+  },
+  {
+    name: "deny",
+    about: "refuse the call an agent asked for",
+    arguments: [one("APPROVAL", "its id, as `approvals` prints it")],
+    flags: [config, json],
+    examples: [{ line: "opencraw deny apr_01J8", about: "the run goes on without it" }]
+  },
+  {
+    name: "models list",
+    about: "list the models that agents and aliases name, and who answers with them",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw models list", about: "which agent answers with what, and with what else" }]
+  },
+  {
+    name: "models status",
+    about: "show which models and credentials are left alone after failures, and until when",
+    details: "Exit code 2 when an agent has no model left that may be asked now.",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw models status", about: "what rests, and why" }]
   },
   {
     name: "completions",

@@ -142,6 +142,37 @@ export const usage = ({ by, usage: rows, total }: typeof Api.UsageReport.Type): 
   const header = [keyWords[by], "MONEY", "IN", "OUT", "CACHED", "CALLS"]
   return table(header, [...lines, line("total", total)]) + unpriced + estimated
 }
+export const approvals = (list: ReadonlyArray<typeof Api.Approval.Type>): string =>
+  list.length === 0
+    ? "Nothing waits for a decision.\n"
+    : table(
+        ["APPROVAL", "SESSION", "UNTIL", "TOOL", "ARGUMENTS"],
+        list.map((one) => [
+          one.id,
+          one.session_key,
+          `${isoOf(one.expires_at).slice(0, 19).replace("T", " ")}Z`,
+          plain(one.tool),
+          plain(one.arguments).replaceAll("\n", " ")
+        ])
+      )
+
+export const models = (list: ReadonlyArray<typeof Api.Model.Type>): string =>
+  table(
+    ["MODEL", "FIRST OF", "FALLBACK OF", "ALSO CALLED", "STATE"],
+    list.map(({ model, first_of, fallback_of, aliases, state }) =>
+      [model, first_of.join(", "), fallback_of.join(", "), aliases.join(", "), state].map(plain)
+    )
+  )
+
+export const resting = (list: ReadonlyArray<typeof Api.Resting.Type>): string =>
+  list.length === 0
+    ? "Nothing rests: every model may be asked.\n"
+    : table(
+        ["PROVIDER", "MODEL", "CREDENTIAL", "STATE", "REASON", "UNTIL"],
+        list.map(({ provider, model = "all", profile = "", state, reason, until }) =>
+          [provider, model, profile, state, reason, until].map(plain)
+        )
+      )
 
 const marks = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const
 

@@ -2,6 +2,7 @@ import { createServer, request as rawRequest } from "node:http"
 import { connect as connectTcp } from "node:net"
 import { gzipSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
@@ -11,6 +12,7 @@ import * as OpenCrawApi from "#src/gateway/apiDocument.ts"
 import { Auth } from "#src/gateway/Auth.ts"
 import { GatewayApp } from "#src/gateway/GatewayApp.ts"
 import { Checks } from "#src/check/Checks.ts"
+import { ModelHealth } from "#src/model/ModelHealth.ts"
 import { ask, chat, connect, layer, post, refusedWith, says } from "./startGateway.ts"
 
 const messagesOf = (key: string) => ask(`/api/v1/os/sessions/${encodeURIComponent(key)}/messages`)
@@ -208,6 +210,85 @@ describe("readiness", () => {
       assert.deepInclude(JSON.parse(failing.body).checks, { name: "disk", status: "failed" })
       assert.notInclude(failing.body, "/secret/path")
     }).pipe(Effect.provide(layer()))
+  )
+})
+
+describe("a deleted session", () => {
+  it.effect("forgets the model that was chosen in it", () =>
+    Effect.gen(function* () {
+      const send = (content: string, id: string) =>
+        Effect.gen(function* () {
+          const { json } = yield* post("/api/v1/os/messages/send", { session_key: "notes", content, id })
+          const status = ask(`/api/v1/os/messages/${json.message_id}`)
+          while ((yield* status).json.state !== "ended") yield* Effect.yieldNow
+        })
+      yield* send("/model demo/other", "c1")
+      yield* send("hi", "m1")
+      yield* ask("/api/v1/os/sessions/notes", { method: "DELETE" })
+      yield* send("hi again", "m2")
+
+      const { requests } = yield* ScriptedModel.ModelScript
+      assert.deepStrictEqual(
+        requests().map(({ model }) => model),
+        ["demo/other", "demo/demo"]
+      )
+    }).pipe(Effect.provide(layer({ script: () => "fine" })))
+  )
+})
+
+describe("models at rest", () => {
+  const provider = { kind: "openai-chat", base_url: "http://a.test/v1" }
+  const config = {
+    general: { model: "a/first", fallbacks: ["b/second"] },
+    providers: { a: provider, b: { ...provider, profiles: { work: { api_key: "key-of-work" } } } },
+    models: { attempts: 1, aliases: { quick: "b/second" } }
+  }
+
+  it.effect("are told by readiness, the API and the metrics, without a key", () =>
+    Effect.gen(function* () {
+      const before = yield* ask("/api/v1/os/models")
+      const health = yield* ModelHealth
+      const now = yield* Clock.currentTimeMillis
+      health.failed({ model: "a/first", profile: undefined }, "rate_limit", now)
+      health.failed({ model: "b/second", profile: "work" }, "billing", now)
+      const after = yield* ask("/api/v1/os/models")
+      const ready = yield* stranger("/ready")
+      const metrics = yield* ask("/metrics")
+
+      assert.deepStrictEqual(before.json, {
+        models: [
+          { model: "a/first", first_of: ["main"], fallback_of: [], aliases: [], state: "ready" },
+          { model: "b/second", first_of: [], fallback_of: ["main"], aliases: ["quick"], state: "ready" }
+        ],
+        resting: []
+      })
+      const resting = [
+        {
+          provider: "a",
+          model: "a/first",
+          state: "cooling",
+          reason: "rate_limit",
+          until: "1970-01-01T00:01:00.000Z"
+        },
+        {
+          provider: "b",
+          profile: "work",
+          state: "disabled",
+          reason: "billing",
+          until: "1970-01-01T05:00:00.000Z"
+        }
+      ]
+      assert.deepStrictEqual(after.json.resting, resting)
+      assert.deepStrictEqual(
+        after.json.models.map((one: { readonly state: string }) => one.state),
+        ["resting", "resting"]
+      )
+      assert.strictEqual(ready.status, 200)
+      assert.deepStrictEqual(JSON.parse(ready.body).resting, resting)
+      assert.match(metrics.text, /opencraw_models_resting\{state="disabled"\} 1/)
+      assert.notInclude(JSON.stringify([after.json, ready.body]), "key-of-work")
+      assert.strictEqual((yield* stranger("/api/v1/os/models")).status, 401)
+    }).pipe(Effect.provide(layer({ config })))
   )
 })
 

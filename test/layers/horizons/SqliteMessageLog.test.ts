@@ -341,7 +341,6 @@ describe("SqliteMessageLog", () => {
           at: 1
         },
         { ...appendOf("r1", 2, "e1"), spending: { model: "demo/demo", sender: "ann" } },
-        { _tag: "KeepUsageMode", place: placeAt("a"), mode: "full", at: 1 },
         finishOf("r1", { m1: "answered" }, { attempt: 2, deliveries: ["d1"] }),
         { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
       ]
@@ -370,7 +369,6 @@ describe("SqliteMessageLog", () => {
       yield* log.message({ tenant, id: messageId("m1") })
       yield* log.purge({ tenant, before: 1 })
       yield* log.queues({ tenant, limit: 1 })
-      yield* log.usageModes({ tenant, limit: 1 })
       for (const by of ["total", "day", "agent", "session", "sender", "model"] as const)
         yield* log.usage({ tenant, by, fromDay: 1, toDay: 2, limit: 1 })
       yield* log.usage({ tenant, by: "total", session, limit: 1 })

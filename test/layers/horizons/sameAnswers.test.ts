@@ -31,7 +31,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(17),
+  kind: upTo(16),
   place: upTo(2),
   message: upTo(4),
   run: upTo(3),
@@ -45,7 +45,6 @@ const places = [placeAt("a"), placeAt("b"), placeAt("a", { org: "rival", project
 const outcomes: ReadonlyArray<Outcome> = ["answered", "merged", "cancelled", "interrupted"]
 const drops = ["new", "old", "summarize"] as const
 const decisions = ["approved", "denied", "expired"] as const
-const modes = ["off", "tokens", "full"] as const
 const sends = ["sent", "pending", "uncertain", "dead"] as const
 
 const unitOf = (
@@ -137,13 +136,6 @@ const unitOf = (
         ...(draw.pick === 1 ? { draft: `post ${index}` } : {}),
         at: time
       }
-    case 16:
-      return {
-        _tag: "KeepUsageMode",
-        place: at,
-        ...(draw.pick < 6 ? { mode: modes[draw.pick % 3]! } : {}),
-        at: time
-      }
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -173,7 +165,6 @@ const everything = (log: MessageLog["Service"]) =>
       log.sessions({ tenant, limit: 100 }),
       log.approvals({ tenant, limit: 100 }),
       log.approvals({ tenant, session, limit: 3 }),
-      log.usageModes({ tenant, limit: 100 }),
       Effect.forEach(["total", "day", "session", "sender", "model"] as const, (by) =>
         log.usage({ tenant, by, limit: 4 })
       ),

@@ -4,6 +4,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
+import * as Test from "#layers/Test.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import { Model, type ModelEvent, type ModelRequest } from "#src/model/Model.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
@@ -144,6 +145,7 @@ describe("Anthropic", () => {
             agent: "main",
             session: "agent:main:main",
             model: "fake/fake-model",
+            fallbacks: [],
             settings: {
               system_prompt: "",
               tools: ["time.now"],
@@ -165,6 +167,7 @@ describe("Anthropic", () => {
       ).pipe(
         Effect.provide(
           Layer.mergeAll(Agent.layer, Tools.layerRegister([timeNow])).pipe(
+            Layer.provideMerge(Test.layerFailover()),
             Layer.provideMerge(Layer.merge(layerModel(fake.url), Tools.layer))
           )
         )

@@ -280,4 +280,81 @@ describe("Settings", () => {
       assert.deepStrictEqual(bad.numbers, [2])
     })
   )
+
+  it.effect("resolves aliases and the keys of profiles", () =>
+    Effect.gen(function* () {
+      const home = yield* folder
+      const file = join(home, "opencraw.toml")
+      yield* write(
+        file,
+        `[general]
+model = "smart"
+fallbacks = ["FAST", "openrouter/x"]
+[models.aliases]
+smart = "openai/gpt-5"
+fast = "anthropic/claude-haiku"
+[providers.openai.profiles.work]
+api_key_env = "WORK_KEY"
+[providers.openai.profiles.spare]
+api_key = "key-spare"
+[providers.anthropic]
+api_key = "k"
+[providers.openrouter]
+api_key = "k"
+`
+      )
+      const { config } = yield* Settings.load({
+        argvConfig: file,
+        env: { WORK_KEY: "key-work" },
+        cwd: home,
+        home
+      })
+
+      const main = config.agents["main"]
+      assert.strictEqual(main?.model, "openai/gpt-5")
+      assert.deepStrictEqual(main?.fallbacks, ["anthropic/claude-haiku", "openrouter/x"])
+      const { work, spare } = config.providers["openai"]?.profiles ?? {}
+      assert.deepStrictEqual(
+        [work, spare].map((one) => one?.api_key && Redacted.value(one.api_key)),
+        ["key-work", "key-spare"]
+      )
+      assert.notInclude(JSON.stringify(config), "key-")
+    })
+  )
+
+  it.effect(
+    "names what is wrong with fallbacks, aliases and profiles, all at once and without a secret",
+    () =>
+      Effect.gen(function* () {
+        const { lines } = yield* problemsOf(`[general]
+model = "demo/demo"
+fallbacks = ["nothing", "nobody/x"]
+[models]
+allow = ["openai/*", "gpt"]
+[models.aliases]
+odd = "no reference"
+[providers.mine]
+kind = "openai-chat"
+base_url = "http://a.test/v1"
+profile_order = ["a", "zz"]
+[providers.mine.profiles.a]
+api_key = "key-secret"
+api_key_env = "NAME"
+[providers.mine.profiles.b]
+[providers.mine.profiles.c]
+api_key_env = "UNSET_NAME"
+`)
+
+        assert.deepStrictEqual(lines, [
+          "general.fallbacks[0]: must read provider/model",
+          "general.fallbacks[1]: no provider named nobody is built in or configured (add providers.nobody)",
+          "models.aliases.odd: must read provider/model",
+          "providers.mine.profiles.a.api_key: api_key_env is set as well (keep one of the two)",
+          "providers.mine.profiles.b.api_key: is missing (or set api_key_env)",
+          "providers.mine.profiles.c.api_key_env: the environment variable it names is not set",
+          "providers.mine.profile_order[1]: is no profile of it",
+          "models.allow[1]: must read provider/model"
+        ])
+      })
+  )
 })

@@ -1,0 +1,135 @@
+/**
+ * The model that a session's people chose, and the `/model` command that sets it.
+ *
+ * Owns: the choices in memory (few sessions have one) and in step with the log, and which models a run wishes for.
+ * Does not own: the command's words (`modelCommand`), nor what happens when a model fails (`model/Failover`).
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { type AgentSettings, Agents } from "#src/agent/AgentSettings.ts"
+import * as Commands from "#src/command/Commands.ts"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
+import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { chainOf, isAllowed } from "#src/model/modelRef.ts"
+import { ModelRules } from "#src/model/ModelSettings.ts"
+import { Providers } from "#src/model/ProviderSettings.ts"
+import { chooseModel, inlineModel, modelCommand, modelUsage } from "./modelCommand.ts"
+
+/** What a run asks, in order. */
+export interface Wish {
+  readonly model: string
+  readonly fallbacks: ReadonlyArray<string>
+  /** A person chose it, for the session or for the message: then no other model answers. */
+  readonly isChosen: boolean
+  /** The choice is not allowed any more. */
+  readonly isRefused: boolean
+}
+
+export class SessionModels extends Context.Service<
+  SessionModels,
+  {
+    /** `perMessage`: what the message's sender chose for it alone. */
+    readonly wishOf: (
+      session: SessionKey,
+      agent: AgentSettings & { readonly model: string },
+      perMessage: string | undefined
+    ) => Wish
+    /** A `/model` in front of a text: the model it means for the agent; undefined when it means none. */
+    readonly inline: (text: string, agent: string) => string | undefined
+    /** The session is deleted, and its choice with it. */
+    readonly forget: (session: SessionKey) => void
+  }
+>()("opencraw/lane/SessionModels") {}
+
+const pageSize = 1000
+const name = "model"
+const none: ReadonlyArray<string> = []
+
+export const make = Effect.gen(function* () {
+  const log = yield* MessageLog.MessageLog
+  const commands = yield* Commands.Commands
+  const agents = yield* Agents
+  const rules = yield* ModelRules
+  const providers = yield* Providers
+  const kept = new Map<SessionKey, string>()
+
+  let after: SessionKey | undefined
+  while (true) {
+    const page = yield* log.settings({
+      tenant: local,
+      name,
+      ...(after === undefined ? {} : { after }),
+      limit: pageSize
+    })
+    for (const { session, value } of page) kept.set(session, value)
+    after = page.at(-1)?.session
+    if (page.length < pageSize) break
+  }
+
+  const presentOf = (agent: string, chosen?: string) => {
+    const { model = "", fallbacks = none } = agents.get()[agent] ?? {}
+    return { model, fallbacks, chosen, rules: rules.get(), providers: providers.get() }
+  }
+
+  const inline = (text: string, agent: string): string | undefined => {
+    const written = inlineModel(text)
+    if (written === undefined) return undefined
+    const choice = chooseModel(written.raw, presentOf(agent))
+    // A guess would take the first word of a plain sentence for a model.
+    return "model" in choice && !choice.isGuess ? choice.model : undefined
+  }
+
+  const run = Effect.fn("SessionModels.run")(
+    function* (rest: string, { agent, session }: Commands.CommandContext) {
+      const before = kept.get(session)
+      const { chosen, answer } = modelCommand(rest, presentOf(agent, before))
+      if (chosen !== before) {
+        const at = yield* Clock.currentTimeMillis
+        const place = { tenant: local, agent, session }
+        yield* log.commit({ _tag: "KeepSetting", place, name, value: chosen, at })
+        if (chosen === undefined) kept.delete(session)
+        else kept.set(session, chosen)
+      }
+      return answer
+    },
+    Effect.catchTags({
+      LogError: ({ message }) =>
+        Effect.fail(new Commands.CommandError({ message: `Nothing was changed: ${message}.` }))
+    })
+  )
+
+  yield* commands.register({
+    name: "model",
+    aliases: [],
+    about: "Which model answers in this session, or one message",
+    usage: modelUsage,
+    access: "owner",
+    // Which agent is meant is not known here; a reference that none can use is told when the command runs.
+    inline: (text) => {
+      const written = inlineModel(text)
+      const isOne = Object.keys(agents.get()).some((agent) => inline(text, agent) !== undefined)
+      return isOne ? written?.text : undefined
+    },
+    run
+  })
+
+  return SessionModels.of({
+    wishOf: (session, { model, fallbacks = none }, perMessage) => {
+      const { allow } = rules.get()
+      const chosen = perMessage ?? kept.get(session)
+      if (chosen !== undefined) {
+        const isRefused = chosen !== model && !isAllowed(chosen, allow)
+        return { model: chosen, fallbacks: none, isChosen: true, isRefused }
+      }
+      const rest = fallbacks.length === 0 ? none : chainOf({ primary: model, fallbacks, allow }).slice(1)
+      return { model, fallbacks: rest, isChosen: false, isRefused: false }
+    },
+    inline,
+    forget: (session) => void kept.delete(session)
+  })
+})
+
+export const layer = Layer.effect(SessionModels, make)

@@ -1,0 +1,18 @@
+/** What a request needs that a model is known not to have. Pure: what is not known is taken to be there. */
+import type { ModelIncapable, ModelRequest } from "./Model.ts"
+import type { ModelFacts } from "./ModelSettings.ts"
+
+/** Undefined when the model can be asked. `promptTokens` is only counted for a model whose window is known. */
+export const lacking = (
+  facts: ModelFacts | undefined,
+  { tools, messages }: Pick<ModelRequest, "tools" | "messages">,
+  promptTokens: () => number
+): ModelIncapable["lacks"] | undefined => {
+  if (facts === undefined) return undefined
+  if (facts.tools === false && tools.length > 0) return "tools"
+  if (facts.images === false && messages.some(hasImage)) return "images"
+  return facts.context_tokens !== undefined && promptTokens() > facts.context_tokens ? "window" : undefined
+}
+
+const hasImage = (message: object): boolean =>
+  "images" in message && Array.isArray(message.images) && message.images.length > 0
