@@ -555,29 +555,12 @@ class Simulation {
   async #checkPermits(gateway: Gateway): Promise<void> {
     const { world, outside } = this
     const width = Math.min(this.plan.budgets.main, 4)
+    // A model that was left alone after a failure is asked by one run first, a day later at the most.
+    await world.run(world.now + 26 * 3_600_000)
+    this.#write(0)
+    await world.run(world.now + 60_000)
     outside.gate = width
-    for (let number = 1; number <= width; number++) {
-      const session = `agent:main:permit${number}` as Plan["sessions"][number]
-      this.#submit(
-        {
-          identity: {
-            channel: waiterName,
-            account: "a",
-            conversation: session,
-            thread: "",
-            externalId: `p${number}`,
-            revision: 1
-          },
-          session,
-          ephemeral: false,
-          sender: "ada",
-          access: "owner",
-          body: { text: marked(session, `p${number}`) }
-        },
-        0,
-        undefined
-      )
-    }
+    for (let number = 1; number <= width; number++) this.#write(number)
     await world.run(world.now + 5_000)
     world.check(
       outside.streaming.size === width,
@@ -593,6 +576,21 @@ class Simulation {
       "lanes",
       () => `no lane is in memory after a stop, not ${JSON.stringify(left)}`
     )
+  }
+
+  /** A message to a session of its own. */
+  #write(number: number): void {
+    const session = `agent:main:permit${number}` as Plan["sessions"][number]
+    const identity = {
+      channel: waiterName,
+      account: "a",
+      conversation: session,
+      thread: "",
+      externalId: `p${number}`,
+      revision: 1
+    }
+    const body = { text: marked(session, `p${number}`) }
+    this.#submit({ identity, session, ephemeral: false, sender: "ada", access: "owner", body }, 0, undefined)
   }
 
   async #checkLeaks(gateway: Gateway): Promise<void> {
