@@ -72,6 +72,8 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
           ? commands.check(given)
           : commands.keys(given)
     }
+    case "usage":
+      return (await import("#layers/gateway/cli/usage.ts")).usage(given)
     default:
       return gatewayProgram(given)
   }

@@ -17,7 +17,9 @@ import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSetti
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
 import { type ModelsSettings, ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
+import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
+import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
 import { format, nearest, pathOf, type Problem, tableKeysOf } from "#src/setting/Problem.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
@@ -59,7 +61,13 @@ export const ConfigSchema = Schema.Struct({
     {},
     "How a person is asked before a tool is used (see ask_before of an agent)"
   ),
-  context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given")
+  context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given"),
+  stream: withDefault(
+    StreamSettingsSchema,
+    {},
+    "How chat channels show an answer that is being written; WebChat and the API always stream"
+  ),
+  usage: withDefault(UsageSettingsSchema, {}, "What model calls cost, and what replies say of it")
 })
 
 /** A whole configuration: `general` has become `agents.main`, every agent has a model, keys are resolved. */

@@ -10,6 +10,8 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
+import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
@@ -63,7 +65,9 @@ const tables: Readonly<Record<Section, Table>> = {
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
   approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
   inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
-  context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context }
+  context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context },
+  stream: { title: "[stream]", ast: StreamSettingsSchema.ast, defaults: config.stream },
+  usage: { title: "[usage]", ast: UsageSettingsSchema.ast, defaults: config.usage }
 }
 
 const typeOf = (ast: SchemaAST.AST): string => {

@@ -17,6 +17,7 @@ import * as ModelHealth from "#src/model/ModelHealth.ts"
 import * as ModelKinds from "#src/model/ModelKinds.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import * as TimeTools from "#src/tool/TimeTools.ts"
 import * as Tools from "#src/tool/Tools.ts"
@@ -36,7 +37,7 @@ export const layer = Layer.merge(Inbound.layer, approvalCommands.layer).pipe(
   Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
   Layer.provideMerge(SessionModels.layer),
-  Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, Outbound.layer)),
+  Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, SessionUsage.layer, Outbound.layer)),
   Layer.provideMerge(Failover.layer),
   Layer.provideMerge(ModelHealth.layer),
   Layer.merge(TimeTools.layer)

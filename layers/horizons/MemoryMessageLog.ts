@@ -23,11 +23,13 @@ import { type Identity, userEntryOf } from "#src/domain/Inbound.ts"
 import type { QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
+import type { Usage } from "#src/domain/Usage.ts"
 import * as Usages from "#src/domain/Usage.ts"
 import {
   type Accept,
   type Append,
   type ApprovalRow,
+  type Block,
   type Committed,
   type Decide,
   type DeleteSession,
@@ -43,6 +45,7 @@ import {
   MessageLog,
   type MessageRow,
   type MessageTrace,
+  type NewDelivery,
   type Park,
   type Place,
   type RenameSession,
@@ -51,8 +54,10 @@ import {
   type SendEnded,
   SessionFull,
   type SessionRow,
+  type Spending,
   type Start,
-  type Unit
+  type Unit,
+  type UsageRow
 } from "#src/horizons/MessageLog.ts"
 import { storable, toJson } from "#layers/platform/storable.ts"
 import {
@@ -61,8 +66,10 @@ import {
   isAnswered,
   noteOf,
   noticeOf,
+  nothingStreamed,
   readEntry,
   type Refusal,
+  streamedWith,
   wholeLimit
 } from "./stored.ts"
 
@@ -93,7 +100,17 @@ interface Approval extends Open<ApprovalRow> {
   told: 0 | 1 | 2
 }
 
+/** Usage summed by place, sender, model and day. */
+interface Spent extends Open<Omit<UsageRow, "key">> {
+  readonly agent: string
+  session: string
+  sender: string
+  readonly model: string
+  readonly day: number
+}
+
 interface Rows {
+  readonly spending: Map<string, Spent>
   readonly sessions: Map<string, Session>
   readonly messages: Map<string, Message>
   readonly identities: Map<string, Message>
@@ -136,6 +153,7 @@ const compareText = (a: string, b: string): number =>
   a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
 
 const makeRows = (): Rows => ({
+  spending: new Map(),
   sessions: new Map(),
   messages: new Map(),
   identities: new Map(),
@@ -314,7 +332,13 @@ const start = (rows: Rows, unit: Start): Answer<"Start"> => {
     run.attempt += 1
     run.stalled += 1
     const decided = tellDecided(rows, name)
-    return Result.succeed({ attempt: run.attempt, attemptsWithoutProgress: run.stalled, decided })
+    const streamed = run.streamed === undefined ? {} : { streamed: run.streamed }
+    return Result.succeed({
+      attempt: run.attempt,
+      attemptsWithoutProgress: run.stalled,
+      decided,
+      ...streamed
+    })
   }
   rows.runs.set(name, {
     id: name,
@@ -395,6 +419,54 @@ const join = (
   return endings
 }
 
+const spentKey = ({ agent, session, sender, model, day }: Omit<Spent, keyof UsageRow>) =>
+  JSON.stringify([agent, session, sender, model, day])
+
+const addSpent = (rows: Rows, spent: Spent) => {
+  const before = rows.spending.get(spentKey(spent))
+  if (before === undefined) return void rows.spending.set(spentKey(spent), spent)
+  for (const name of sumNames) before[name] += spent[name]
+}
+const sumNames = [
+  "calls",
+  "estimatedCalls",
+  "inputTokens",
+  "outputTokens",
+  "cachedTokens",
+  "costMicros",
+  "unpricedCalls"
+] as const
+
+const countSpent = (rows: Rows, place: Place, spending: Spending | undefined, usage: Usage, at: number) => {
+  if (spending === undefined) return
+  addSpent(rows, {
+    agent: place.agent,
+    session: place.session,
+    sender: storable(spending.sender),
+    model: storable(spending.model),
+    day: Usages.dayOf(at),
+    calls: 1,
+    estimatedCalls: usage.estimated ? 1 : 0,
+    inputTokens: usage.inputTokens,
+    outputTokens: usage.outputTokens,
+    cachedTokens: usage.cachedTokens,
+    costMicros: usage.costMicros ?? 0,
+    unpricedCalls: usage.costMicros === undefined ? 1 : 0
+  })
+}
+
+const block = (rows: Rows, unit: Block): Answer<"Block"> => {
+  const place = placeOf(unit.place)
+  const run = rows.runs.get(id.run(unit.runId))
+  const session = rows.sessions.get(place.session)
+  if (run === undefined || session === undefined || run.session !== place.session) return fenced()
+  if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
+  const before = run.streamed ?? nothingStreamed
+  run.streamed = copied(streamedWith(before, unit))
+  deliver(rows, place, unit, unit.deliveries, session.seq, before.parts, session.updatedAt)
+  return Result.succeed({ seq: session.seq, part: before.parts })
+}
+
 const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   const place = placeOf(unit.place)
   const run = rows.runs.get(id.run(unit.runId))
@@ -419,6 +491,9 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
       if (row.callId === callId && row.state !== "pending") row.told = 2
     }
   }
+  if (run.streamed !== undefined) run.streamed = { ...run.streamed, text: "" }
+  countSpent(rows, place, unit.spending, usage, at)
+  if (unit.deliveries !== undefined) deliver(rows, place, unit, unit.deliveries, seq, 0, session.updatedAt)
   return Result.succeed({ seq, steered })
 }
 
@@ -461,7 +536,7 @@ const park = (rows: Rows, unit: Park): Answer<"Park"> => {
     decidedBy: undefined,
     decidedAt: undefined
   })
-  deliver(rows, place, unit, seq, session.updatedAt)
+  deliver(rows, place, unit, unit.deliveries, seq, 0, session.updatedAt)
   return Result.succeed({ seq })
 }
 
@@ -485,17 +560,26 @@ const withdraw = (rows: Rows, run: RunId, at: number): ReadonlyArray<ApprovalId>
     return [row.id]
   })
 
-const deliver = (rows: Rows, place: Place, unit: Finish | Park, seq: number, createdAt: number) =>
-  unit.deliveries.forEach((delivery, part) => {
+const deliver = (
+  rows: Rows,
+  place: Place,
+  unit: Pick<Finish, "runId">,
+  deliveries: ReadonlyArray<NewDelivery>,
+  seq: number,
+  firstPart: number,
+  createdAt: number
+) =>
+  deliveries.forEach((delivery, index) => {
     const name = id.delivery(delivery.id)
     rows.deliveries.set(name, {
       id: name,
       place,
       runId: id.run(unit.runId),
       seq,
-      part,
+      part: firstPart + index,
       route: routeOf(delivery.route),
       text: delivery.text.toWellFormed(),
+      ...(delivery.edits === undefined ? {} : { edits: storable(delivery.edits) }),
       state: "pending",
       attempts: 0,
       createdAt,
@@ -554,7 +638,8 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     message.endedAt = at
     message.runId ??= name
   }
-  deliver(rows, place, unit, seqs[answer] ?? session.seq, session.updatedAt)
+  deliver(rows, place, unit, unit.deliveries, seqs[answer] ?? session.seq, 0, session.updatedAt)
+  countSpent(rows, place, unit.spending, unit.usage, at)
   const withdrawn = withdraw(rows, name, at)
   rows.runs.set(name, {
     id: name,
@@ -613,6 +698,11 @@ const forget = (rows: Rows, session: SessionKey): boolean => {
     if (delivery.place.session === session) rows.deliveries.delete(name)
   for (const [name, approval] of rows.approvals)
     if (approval.place.session === session) rows.approvals.delete(name)
+  for (const [key, spent] of rows.spending) {
+    if (spent.session !== session || spent.session === "") continue
+    rows.spending.delete(key)
+    addSpent(rows, { ...spent, session: "", sender: "" })
+  }
   return rows.sessions.delete(session)
 }
 
@@ -626,6 +716,29 @@ const keepQueue = (rows: Rows, unit: KeepQueue): Answer<"KeepQueue"> => {
   const session = sessionOf(rows, placeOf(unit.place), false, unit.at)
   session.queue = Object.keys(unit.overrides).length === 0 ? undefined : copied(unit.overrides)
   return Result.succeed({})
+}
+
+const usage = (rows: Rows, query: Query<"usage">): ReadonlyArray<UsageRow> => {
+  const { by, fromDay = -Infinity, toDay = Infinity } = query
+  const names = ["agent", "session", "sender", "model"] as const
+  const sums = new Map<string, Open<UsageRow>>()
+  for (const spent of rows.spending.values()) {
+    if (spent.day < fromDay || spent.day > toDay) continue
+    if (names.some((name) => query[name] !== undefined && storable(query[name]) !== spent[name])) continue
+    const key = by === "total" ? "" : String(spent[by])
+    const sum = sums.get(key)
+    if (sum !== undefined) for (const name of sumNames) sum[name] += spent[name]
+    else
+      sums.set(key, { key, ...Object.fromEntries(sumNames.map((name) => [name, spent[name]])) } as UsageRow)
+  }
+  const size = (row: UsageRow) => row.inputTokens + row.outputTokens
+  return [...sums.values()]
+    .toSorted((a, b) =>
+      by === "day"
+        ? Number(b.key) - Number(a.key)
+        : b.costMicros - a.costMicros || size(b) - size(a) || compareText(a.key, b.key)
+    )
+    .slice(0, wholeLimit(query.limit))
 }
 
 const queues = (rows: Rows, { after = "" as SessionKey, limit }: Query<"queues">) =>
@@ -675,6 +788,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return park(rows, unit)
     case "Decide":
       return decide(rows, unit)
+    case "Block":
+      return block(rows, unit)
     case "Finish":
       return finish(rows, unit)
     case "SendBegun":
@@ -862,6 +977,7 @@ const make = () => {
     approvals: over(approvals),
     sessions: over(listed),
     queues: over(queues),
+    usage: over(usage),
     settings: over(settings),
     purge: over(purge),
     broken: Effect.never

@@ -102,6 +102,7 @@ export const make = Effect.gen(function* () {
     approvals: reading(Reads.approvals),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
+    usage: reading(Reads.usage),
     settings: reading(Reads.settings),
     purge,
     broken

@@ -18,7 +18,9 @@ import type {
   MessageTrace,
   Place,
   RunRow,
-  SessionRow
+  SessionRow,
+  UsageBy,
+  UsageRow
 } from "#src/horizons/MessageLog.ts"
 import type { Db } from "#layers/platform/SqliteClient.ts"
 import { readEntry, wholeLimit } from "./stored.ts"
@@ -112,6 +114,7 @@ interface RunColumns {
   readonly ended_at: number | null
   readonly usage: string
   readonly failure: string | null
+  readonly streamed: string | null
 }
 const runRow = (row: RunColumns): RunRow => ({
   id: runId(row.id),
@@ -121,7 +124,8 @@ const runRow = (row: RunColumns): RunRow => ({
   startedAt: row.started_at,
   endedAt: optional(row.ended_at),
   usage: JSON.parse(row.usage),
-  failure: parsed(row.failure)
+  failure: parsed(row.failure),
+  ...(row.streamed === null ? {} : { streamed: JSON.parse(row.streamed) })
 })
 
 interface DeliveryColumns extends Home {
@@ -134,6 +138,7 @@ interface DeliveryColumns extends Home {
   readonly conversation: string
   readonly thread: string
   readonly text: string
+  readonly edits: string | null
   readonly state: DeliveryRow["state"]
   readonly attempts: number
   readonly created_at: number
@@ -149,6 +154,7 @@ const deliveryRow = (row: DeliveryColumns): DeliveryRow => ({
   part: row.part,
   route: { channel: row.channel, account: row.account, conversation: row.conversation, thread: row.thread },
   text: JSON.parse(row.text),
+  ...(row.edits === null ? {} : { edits: row.edits }),
   state: row.state,
   attempts: row.attempts,
   createdAt: row.created_at,
@@ -313,6 +319,40 @@ export const queues = (db: Db, { tenant, after = "" as SessionKey, limit }: Quer
     ])
     .map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
 
+const keyOf: Readonly<Record<UsageBy, string>> = {
+  total: "''",
+  day: "day",
+  agent: "agent",
+  session: "session",
+  sender: "sender",
+  model: "model"
+}
+const sums = `sum(calls) AS calls, sum(estimated) AS "estimatedCalls", sum(input) AS "inputTokens",
+  sum(output) AS "outputTokens", sum(cached) AS "cachedTokens", sum(micros) AS "costMicros", sum(unpriced) AS "unpricedCalls"`
+
+/** The filters are part of the text, so that each gets the index that is made for it: a session, a sender, or days. */
+export const usage = (db: Db, query: Query<"usage">): ReadonlyArray<UsageRow> => {
+  const { tenant, by, agent, session, sender, model, fromDay, toDay, limit } = query
+  const where = ["org = ? AND project = ?"]
+  const params: Array<string | number> = [tenant.org, tenant.project]
+  const filter = (condition: string, value: string | number | undefined) => {
+    if (value === undefined) return
+    where.push(condition)
+    params.push(value)
+  }
+  filter("session = ?", session)
+  filter("sender = ?", sender)
+  filter("agent = ?", agent)
+  filter("model = ?", model)
+  filter("day >= ?", fromDay)
+  filter("day <= ?", toDay)
+  const order = by === "day" ? "day DESC" : `sum(micros) DESC, sum(input) + sum(output) DESC, key`
+  const sql = `SELECT ${keyOf[by]} AS key, ${sums} FROM spending WHERE ${where.join(" AND ")}
+    GROUP BY ${by === "total" ? "org" : keyOf[by]} ORDER BY ${order} LIMIT ?`
+  return db
+    .all<Omit<UsageRow, "key"> & { readonly key: string | number }>(sql, [...params, wholeLimit(limit)])
+    .map(({ key, ...sum }) => ({ key: String(key), ...sum }))
+}
 const keptSettings = `SELECT session, json_extract(settings, '$.' || ?1) AS value FROM sessions
   WHERE org = ?2 AND project = ?3 AND settings IS NOT NULL AND json_extract(settings, '$.' || ?1) IS NOT NULL
     AND session > ?4 ORDER BY session LIMIT ?5`

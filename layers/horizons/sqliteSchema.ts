@@ -134,6 +134,23 @@ const approvals = [
   `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`
 ]
 
+/** What a run has sent of the step under way (JSON), and the message that a delivery changes instead of sending one. */
+const blocks = [`ALTER TABLE runs ADD COLUMN streamed TEXT`, `ALTER TABLE outbox ADD COLUMN edits TEXT`]
+
+/** Usage summed as it is spent: a row for each day, session, sender and model, so that no sum reads entries. */
+const spending = [
+  `CREATE TABLE spending (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    sender TEXT NOT NULL, model TEXT NOT NULL, day INTEGER NOT NULL,
+    calls INTEGER NOT NULL, estimated INTEGER NOT NULL,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
+    micros INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session, day, sender, model, agent)
+  ) WITHOUT ROWID`,
+  `CREATE INDEX spending_day ON spending (org, project, day)`,
+  `CREATE INDEX spending_sender ON spending (org, project, sender, day)`
+]
+
 /** JSON of the words that a session keeps, by name; NULL for none. */
 const settings = [
   `ALTER TABLE sessions ADD COLUMN settings TEXT`,
@@ -146,7 +163,9 @@ const migrations = {
   "0003_overflow": statements(overflow),
   "0004_queues": statements(queues),
   "0005_approvals": statements(approvals),
-  "0006_settings": statements(settings)
+  "0006_settings": statements(settings),
+  "0007_blocks": statements(blocks),
+  "0008_spending": statements(spending)
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

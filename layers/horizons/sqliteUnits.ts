@@ -16,6 +16,7 @@ import * as Usages from "#src/domain/Usage.ts"
 import {
   type Accept,
   type Append,
+  type Block,
   type Committed,
   type Decide,
   type DeleteSession,
@@ -33,13 +34,24 @@ import {
   type SendBegun,
   type SendEnded,
   SessionFull,
+  type Spending,
   type Start,
+  type Streamed,
   type Steering,
   type Unit
 } from "#src/horizons/MessageLog.ts"
 import type { Db } from "#layers/platform/SqliteClient.ts"
 import { toJson } from "#layers/platform/storable.ts"
-import { answerIndex, canonical, isAnswered, noteOf, noticeOf, type Refusal } from "./stored.ts"
+import {
+  answerIndex,
+  canonical,
+  isAnswered,
+  noteOf,
+  noticeOf,
+  nothingStreamed,
+  type Refusal,
+  streamedWith
+} from "./stored.ts"
 
 type Answer<Tag extends Unit["_tag"]> = Result.Result<Committed[Tag], Refusal>
 
@@ -76,8 +88,8 @@ const moveCursor = `INSERT INTO cursors (org, project, agent, session, channel, 
 const endMessage = `UPDATE messages SET outcome = ?, outcome_by = ?, ended_at = ?, run_id = coalesce(run_id, ?)
   WHERE org = ? AND project = ? AND id = ?`
 const insertDelivery = `INSERT INTO outbox (org, project, agent, session, id, run_id, seq, part, channel, account, conversation, thread,
-    text, state, attempts, created_at)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?)`
+    text, state, attempts, created_at, edits)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?)`
 interface Counted {
   readonly seq: number
   readonly ord: number
@@ -107,7 +119,7 @@ const makeRoom = (db: Db, { place, messageId: by, cap, drop, dropNotice, at }: A
     if (dropNotice?.channels.includes(channel) !== true) continue
     const route = { channel, account, conversation, thread }
     const notice = noticeOf(place, messageId(id), seq, route, dropNotice.text, session?.updated_at ?? at)
-    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt]
+    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt, null]
     db.run(insertDelivery, [...home(place), notice.id, notice.runId, seq, 0, ...to])
     notices.push(notice)
   }
@@ -186,8 +198,9 @@ interface RunState {
   readonly usage: string
   /** Approvals it ever asked for. */
   readonly parks: number
+  readonly streamed: string | null
 }
-const findRun = `SELECT session = ?4 AS here, state, attempt, stalled, usage, parks FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
+const findRun = `SELECT session = ?4 AS here, state, attempt, stalled, usage, parks, streamed FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
 const runState = (db: Db, place: Place, runId: string) =>
   db.get<RunState>(findRun, [...named(place, runId), place.session])
 const findMessage = `SELECT seq, outcome, external_id FROM messages WHERE org = ? AND project = ? AND id = ? AND session = ?`
@@ -262,11 +275,12 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   const reserved = fresh ? waiting.filter(({ ord }) => ord === null).length : 0
   if (fresh) tellOverflow(db, place, runId, at)
   const last = db.get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])?.ord ?? 0
-  if (!fresh) {
+  if (run !== undefined) {
     const next = db.get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
     const decided = run.parks === 0 ? [] : tellDecided(db, place, runId)
     const { attempt = 1, stalled = 1 } = next ?? {}
-    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided })
+    const streamed = run.streamed === null ? {} : { streamed: JSON.parse(run.streamed) }
+    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided, ...streamed })
   }
   db.run(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
   let next = last - reserved
@@ -339,8 +353,63 @@ interface Counters {
   readonly ord: number
   readonly updated_at: number
 }
-const progressRun = `UPDATE runs SET stalled = 0, usage = ? WHERE org = ? AND project = ? AND id = ?`
+const progressRun = `UPDATE runs SET stalled = 0, usage = ?, streamed = ? WHERE org = ? AND project = ? AND id = ?`
 const addUsage = (before: string, more: Usage) => toJson(Usages.add(JSON.parse(before), more))
+
+const spend = `INSERT INTO spending (org, project, agent, session, sender, model, day,
+    calls, estimated, input, output, cached, micros, unpriced)
+  VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (org, project, session, day, sender, model, agent) DO UPDATE SET
+    calls = calls + 1, estimated = estimated + excluded.estimated,
+    input = input + excluded.input, output = output + excluded.output, cached = cached + excluded.cached,
+    micros = micros + excluded.micros, unpriced = unpriced + excluded.unpriced`
+
+const countSpent = (db: Db, place: Place, spending: Spending | undefined, usage: Usage, at: number) => {
+  if (spending === undefined) return
+  const { inputTokens, outputTokens, cachedTokens, estimated, costMicros } = usage
+  const under = [spending.sender, spending.model, Usages.dayOf(at)]
+  const money = [costMicros ?? 0, costMicros === undefined ? 1 : 0]
+  db.run(spend, [...home(place), ...under, estimated, inputTokens, outputTokens, cachedTokens, ...money])
+}
+
+const insertDeliveries = (
+  db: Db,
+  { place, runId }: Pick<Append, "place" | "runId">,
+  deliveries: ReadonlyArray<NewDelivery>,
+  seq: number,
+  firstPart: number,
+  createdAt: number
+) =>
+  deliveries.forEach(({ id, route, text, edits }, index) => {
+    const to = [route.channel, route.account, route.conversation, route.thread]
+    const part = firstPart + index
+    db.run(insertDelivery, [
+      ...home(place),
+      id,
+      runId,
+      seq,
+      part,
+      ...to,
+      toJson(text),
+      createdAt,
+      edits ?? null
+    ])
+  })
+
+const keepStreamed = `UPDATE runs SET streamed = ? WHERE org = ? AND project = ? AND id = ?`
+const nowOf = `SELECT seq, updated_at FROM sessions WHERE org = ? AND project = ? AND session = ?`
+
+const block = (db: Db, unit: Block): Answer<"Block"> => {
+  const { place, runId } = unit
+  const run = runState(db, place, runId)
+  if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
+  const session = db.get<Pick<Counters, "seq" | "updated_at">>(nowOf, scope(place))
+  if (run.here === 0 || session === undefined) return fenced()
+  const before: Streamed = run.streamed === null ? nothingStreamed : JSON.parse(run.streamed)
+  db.run(keepStreamed, [toJson(streamedWith(before, unit)), ...named(place, runId)])
+  insertDeliveries(db, unit, unit.deliveries, session.seq, before.parts, session.updated_at)
+  return Result.succeed({ seq: session.seq, part: before.parts })
+}
 
 const append = (db: Db, unit: Append): Answer<"Append"> => {
   const { place, runId, at } = unit
@@ -365,7 +434,10 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
     null,
     at
   ])
-  db.run(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
+  const streamed = run.streamed === null ? null : toJson({ ...JSON.parse(run.streamed), text: "" })
+  db.run(progressRun, [addUsage(run.usage, unit.usage), streamed, ...named(place, runId)])
+  countSpent(db, place, unit.spending, unit.usage, at)
+  if (unit.deliveries !== undefined) insertDeliveries(db, unit, unit.deliveries, seq, 0, next.updated_at)
   if (run.parks > 0 && unit.entry.kind === "tool") {
     db.run(settleDecision, [...named(place, runId), toJson(unit.entry.callId)])
   }
@@ -391,7 +463,7 @@ const park = (db: Db, unit: Park): Answer<"Park"> => {
   db.run(countPark, named(place, runId))
   const asked = [toJson(approval.callId), toJson(approval.tool), toJson(approval.arguments)]
   db.run(insertApproval, [...home(place), approval.id, runId, ...asked, at, approval.expiresAt])
-  post(db, place, runId, unit.deliveries, seq, next.updated_at)
+  insertDeliveries(db, unit, unit.deliveries, seq, 0, next.updated_at)
   return Result.succeed({ seq })
 }
 
@@ -414,21 +486,7 @@ const withdraw = (db: Db, place: Place, runId: RunId, at: number) =>
     .map(({ id }) => approvalId(id))
     .toSorted()
 
-/** Outbox rows for what a run tells, `seq` being the entry they carry. The session's own time never goes back: so the oldest delivery is also the first of its session. */
-const post = (
-  db: Db,
-  place: Place,
-  runId: RunId,
-  deliveries: ReadonlyArray<NewDelivery>,
-  seq: number | undefined,
-  createdAt: number
-) =>
-  deliveries.forEach(({ id, route, text }, part) => {
-    const to = [route.channel, route.account, route.conversation, route.thread]
-    db.run(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), createdAt])
-  })
-
-const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ? WHERE org = ? AND project = ? AND id = ?`
+const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ?, streamed = NULL WHERE org = ? AND project = ? AND id = ?`
 const endRun = `INSERT INTO runs
     (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
   VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)`
@@ -512,7 +570,9 @@ const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
   })
   for (const { ending: one } of ending)
     db.run(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
-  post(db, place, runId, unit.deliveries, seqs[answer] ?? last.seq, last.updated_at)
+  // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
+  insertDeliveries(db, unit, unit.deliveries, seqs[answer] ?? last.seq, 0, last.updated_at)
+  countSpent(db, place, unit.spending, unit.usage, at)
   const withdrawn = run === undefined || run.parks === 0 ? [] : withdraw(db, place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
@@ -549,6 +609,16 @@ const sendEnded = (db: Db, unit: SendEnded): Answer<"SendEnded"> => {
 const openIds = `SELECT id FROM messages WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL ORDER BY seq`
 // In this order: what a row is found by is deleted after it.
 const forget = [
+  // What was spent stays spent, without the names.
+  `INSERT INTO spending (org, project, agent, session, sender, model, day,
+      calls, estimated, input, output, cached, micros, unpriced)
+    SELECT org, project, agent, '', '', model, day, calls, estimated, input, output, cached, micros, unpriced
+    FROM spending WHERE org = ?1 AND project = ?2 AND session = ?3 AND session <> ''
+    ON CONFLICT (org, project, session, day, sender, model, agent) DO UPDATE SET
+      calls = calls + excluded.calls, estimated = estimated + excluded.estimated,
+      input = input + excluded.input, output = output + excluded.output, cached = cached + excluded.cached,
+      micros = micros + excluded.micros, unpriced = unpriced + excluded.unpriced`,
+  `DELETE FROM spending WHERE org = ?1 AND project = ?2 AND session = ?3 AND session <> ''`,
   `DELETE FROM outbox WHERE org = ?1 AND project = ?2 AND run_id IN
     (SELECT id FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3)`,
   // The word to a dropped message's sender belongs to a run that never was.
@@ -622,6 +692,8 @@ export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
       return park(db, unit)
     case "Decide":
       return decide(db, unit)
+    case "Block":
+      return block(db, unit)
     case "Finish":
       return finish(db, unit)
     case "SendBegun":

@@ -9,7 +9,7 @@ import { upcast } from "#src/domain/Entry.ts"
 import { deliveryId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import type { MessageBody, Route } from "#src/domain/Inbound.ts"
 import { overflowNote, summaryLine } from "#src/domain/Queue.ts"
-import type { DeliveryRow, Ending, LogError, Place } from "#src/horizons/MessageLog.ts"
+import type { Block, DeliveryRow, Ending, LogError, Place, Streamed } from "#src/horizons/MessageLog.ts"
 import { toJson } from "#layers/platform/storable.ts"
 
 export type Refusal = LogError["reason"]
@@ -38,6 +38,16 @@ export const answerIndex = (entries: ReadonlyArray<{ readonly entry: NewEntry }>
 /** A run answers these; whoever was interrupted, cancelled or dropped was not answered. */
 export const isAnswered = ({ outcome }: Ending): boolean =>
   outcome === "answered" || outcome === "merged" || outcome === "steered"
+
+export const nothingStreamed: Streamed = { text: "", parts: 0 }
+
+/** What a run has sent with one more block. */
+export const streamedWith = (before: Streamed, { source, deliveries, draft }: Block): Streamed => ({
+  ...before,
+  text: before.text + source,
+  parts: before.parts + deliveries.length,
+  ...(draft === undefined ? {} : { draft })
+})
 
 /** A limit that every database takes: a whole number, at least 0. */
 export const wholeLimit = (limit: number): number =>

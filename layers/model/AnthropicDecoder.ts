@@ -127,6 +127,7 @@ const speak = (
       inputTokens,
       outputTokens: counts.output,
       cachedTokens: counts.read,
+      ...(counts.written === 0 ? {} : { writtenTokens: counts.written }),
       estimated: false
     })
   }

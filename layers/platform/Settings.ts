@@ -19,11 +19,13 @@ import { dirname, join, resolve as absolute } from "node:path"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Config.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
+import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
 import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
+import { UsageRules } from "#src/model/UsageSettings.ts"
 import type { Problem } from "#src/setting/Problem.ts"
 import { Runtime } from "#src/setting/RuntimeSettings.ts"
 import type { Setting } from "#src/setting/Setting.ts"
@@ -182,7 +184,9 @@ export const fromConfig = (config: Config) => {
     Context.add(Queue, fixed(config.queue)),
     Context.add(InboundWindow, fixed(config.inbound)),
     Context.add(ApprovalTimes, fixed(config.approval)),
-    Context.add(ContextWindow, fixed(config.context))
+    Context.add(ContextWindow, fixed(config.context)),
+    Context.add(Streaming, fixed(config.stream)),
+    Context.add(UsageRules, fixed(config.usage))
   )
   return Layer.succeedContext(context)
 }

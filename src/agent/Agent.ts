@@ -42,6 +42,8 @@ export interface RunInput {
   readonly pending: ReadonlyArray<ToolCall>
   /** What was decided of those of them that waited for a person. */
   readonly decided: ReadonlyArray<DecidedCall>
+  /** What people have already of the step to be taken: an earlier attempt sent it. The step's text goes on behind it. */
+  readonly said?: string
   /** Steps that earlier attempts committed; they count against `max_steps`. */
   readonly stepsDone: number
   /** What people write meanwhile: looked at before each tool and taken before each model call. */
@@ -52,6 +54,8 @@ export interface RunInput {
   }
   /** Most characters of one tool result that go back to the model. */
   readonly cutToolText: (text: string) => string
+  /** A model call begins. Its prompt holds about as many tokens as the function says, which takes a while to count. */
+  readonly onCall?: (promptTokens: () => number) => void
   /** Tokens of a text, for providers that report no usage. */
   readonly estimateTokens: (text: string) => number
 }
@@ -72,7 +76,14 @@ interface Step {
   continuation: object | undefined
   ended: boolean
   withheld: boolean
+  /** What the model may repeat although it was told not to, and how much of it has come again; empty when it need not be watched. */
+  repeated: string
+  again: string
 }
+
+/** What the model is told of a text that has left, behind that text. */
+const goOn =
+  "[Your answer was cut off behind the text above, which has been delivered already. Go on exactly where it ends; repeat none of it.]"
 
 const failed = (failure: Failure, partial = "", usage = Usage.none): Stream.Stream<RunEvent> =>
   Stream.succeed({ _tag: "Failed", failure, partial, usage })
@@ -124,18 +135,26 @@ export const make = Effect.gen(function* () {
             message: `the agent stopped after ${input.settings.max_steps} steps`
           })
         }
+        const said = number === input.stepsDone + 1 ? (input.said ?? "") : ""
         messages.push(...input.steering.take())
         const now: Step = {
-          text: "",
+          text: said,
           calls: [],
           usage: undefined,
           continuation: undefined,
           ended: false,
-          withheld: false
+          withheld: false,
+          repeated: said,
+          again: ""
         }
-        progress.partial = ""
+        progress.partial = said
+        const asked: ReadonlyArray<Model.PromptMessage> =
+          said === ""
+            ? messages
+            : [...messages, { role: "assistant", text: said }, { role: "user", text: goOn }]
+        input.onCall?.(() => tokensOf(input, asked))
         return Stream.concat(
-          modelCall(input, models, specs, messages, now, progress),
+          modelCall(input, models, specs, asked, now, progress),
           Stream.suspend(() => Stream.concat(tellChange(), afterModel(number, now)))
         )
       }
@@ -191,10 +210,13 @@ export const make = Effect.gen(function* () {
       message: `the answer grew beyond ${input.settings.max_output_chars} characters`
     }
     const writtenBefore = progress.written
+    const said = now.text
     const watch: Failover.StepWatch = {
-      hasGiven: () => now.text !== "",
+      hasGiven: () => now.text.length > said.length,
       restart: () => {
         now.calls = []
+        now.repeated = said
+        now.again = ""
         progress.written = writtenBefore
       },
       promptTokens: () => tokensOf(input, messages)
@@ -221,11 +243,14 @@ export const layer = Layer.effect(Agent, make)
 
 const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number; partial: string }) => {
   switch (event._tag) {
-    case "Text":
-      now.text += event.text
-      progress.partial = now.text
+    case "Text": {
       progress.written += event.text.length
-      return Result.succeed<RunEvent>({ _tag: "Delta", text: event.text })
+      const text = now.repeated === "" ? event.text : unrepeated(now, event.text)
+      if (text === "") return Result.failVoid
+      now.text += text
+      progress.partial = now.text
+      return Result.succeed<RunEvent>({ _tag: "Delta", text })
+    }
     case "Call":
       now.calls.push(event.call)
       progress.written += event.call.arguments.length
@@ -235,10 +260,28 @@ const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number
       now.withheld = event.reason === "filtered"
       now.usage = event.usage
       now.continuation = event.continuation
-      return Result.failVoid
+      return lastWords(now, progress)
   }
 }
 
+/** What of a piece is new behind a text that people have. A model that begins that text again is heard from its end on. */
+const unrepeated = (now: Step, piece: string): string => {
+  const said = now.repeated
+  now.again += piece
+  if (now.again.length < said.length && said.startsWith(now.again)) return ""
+  now.repeated = ""
+  return now.again.startsWith(said) ? now.again.slice(said.length) : now.again
+}
+
+/** What was taken for the beginning of a repetition and was none. */
+const lastWords = (now: Step, progress: { partial: string }) => {
+  const text = now.repeated === "" || now.again.trimEnd() === now.repeated.trimEnd() ? "" : now.again
+  now.repeated = ""
+  if (text === "") return Result.failVoid
+  now.text += text
+  progress.partial = now.text
+  return Result.succeed<RunEvent>({ _tag: "Delta", text })
+}
 /** A call without a result, and what an earlier attempt may have left of it. */
 interface OpenCall {
   readonly call: ToolCall

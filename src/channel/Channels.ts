@@ -39,6 +39,14 @@ export interface Parcel {
  */
 export type DeliveryKind = "keyed" | "probe" | "blind"
 
+/** What a channel can do to a message that it has sent. */
+export interface Editing {
+  /** Send a text whose end is not known yet. Gives the far side's name for the message. */
+  readonly post: (route: Route, text: string) => Effect.Effect<string, SendError>
+  /** Make this the message's text. The same again changes nothing; `permanent` when there is no such message any more. */
+  readonly change: (route: Route, ref: string, text: string) => Effect.Effect<void, SendError>
+}
+
 export interface Channel {
   readonly name: string
   readonly delivery: DeliveryKind
@@ -48,11 +56,19 @@ export interface Channel {
   readonly showsOutcomes: boolean
   /** True when its people's clients confirm by themselves, and ask for what they missed when they come back. */
   readonly confirmsLater: boolean
+  /** True when its people's clients show text as it comes, by themselves: then nothing is sent before the answer. */
+  readonly streams?: boolean
   /**
    * Hand a parcel over. Succeeds with the far side's receipt, or with `undefined` when the receipt comes later
    * (the person's client confirms by itself).
    */
   readonly send: (parcel: Parcel) => Effect.Effect<string | undefined, SendError>
+  /** Show for some seconds that an answer is being written. May fail; nothing depends on it. Absent where a channel cannot. */
+  readonly typing?: (route: Route) => Effect.Effect<void, SendError>
+  /** Present when messages can be changed after they were sent. */
+  readonly editing?: Editing
+  /** Its people are better served by fewer messages: blocks under this size are joined first. */
+  readonly joinedChars?: number
 }
 
 export class Channels extends Context.Service<

@@ -12,6 +12,8 @@ export type FailpointName =
   | "after-ack"
   /** Part of the answer has been streamed. */
   | "mid-stream"
+  /** A block of the answer is durable; it has not left. */
+  | "after-block"
   /** The step that asks for tools is durable; none has started. */
   | "after-step"
   /** A tool has had its effect; its result is not durable. */

@@ -121,6 +121,7 @@ export const make = Effect.gen(function* () {
     maxChars: 0,
     showsOutcomes: true,
     confirmsLater: true,
+    streams: true,
     // The lane's events reach the sockets; the person's client confirms with `received`.
     send: () => Effect.succeed(undefined)
   })

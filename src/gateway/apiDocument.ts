@@ -149,6 +149,23 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "Approve or deny a call; its run then goes on. The first decision counts, another one is 409. Needs an admin."
   ),
+  HttpApiEndpoint.get("usage", "/api/v1/os/usage", {
+    query: {
+      by: Schema.optionalKey(Api.UsageReport.fields.by),
+      since: Schema.optionalKey(Schema.String),
+      until: Schema.optionalKey(Schema.String),
+      session_key: Schema.optionalKey(Schema.String),
+      sender: Schema.optionalKey(Schema.String),
+      agent: Schema.optionalKey(Schema.String),
+      model: Schema.optionalKey(Schema.String),
+      limit: Schema.optionalKey(count)
+    },
+    success: Api.UsageReport,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Tokens and money of model calls, summed by day, session, sender, model or agent, of the last 30 days unless `since` and `until` say others (days in UTC, both included). Days newest first, all else the most expensive first. Needs an admin."
+  ),
   HttpApiEndpoint.get("models", "/api/v1/os/models", {
     success: Schema.Struct({ models: Schema.Array(Api.Model), resting: Schema.Array(Api.Resting) }),
     error

@@ -60,8 +60,34 @@ export const Step = Schema.Struct({
   ms: Schema.Finite,
   name: Schema.optionalKey(Schema.String),
   status: Schema.optionalKey(Schema.String),
-  tokens: Schema.optionalKey(Schema.Struct({ input: Count, output: Count, estimated: Schema.Boolean }))
+  tokens: Schema.optionalKey(Schema.Struct({ input: Count, output: Count, estimated: Schema.Boolean })),
+  /** Millionths of a US dollar; absent when the model's price is not known. */
+  cost_usd_micros: Schema.optionalKey(Count)
 }).annotate({ identifier: "TimelineStep" })
+
+export const UsageSum = Schema.Struct({
+  /** A day (UTC), a name, or empty: what a deleted session or its senders spent, and the total. */
+  key: Schema.String,
+  calls: Count,
+  /** Calls whose provider did not say what it counted. */
+  estimated_calls: Count,
+  input_tokens: Count,
+  output_tokens: Count,
+  cached_tokens: Count,
+  /** Millionths of a US dollar, of the calls whose price is known; absent when there is none. */
+  cost_usd_micros: Schema.optionalKey(Count),
+  unpriced_calls: Count
+}).annotate({ identifier: "UsageSum" })
+
+export const UsageReport = Schema.Struct({
+  by: Schema.Literals(["total", "day", "agent", "session", "sender", "model"]),
+  since: Schema.String,
+  until: Schema.optionalKey(Schema.String),
+  usage: Schema.Array(UsageSum),
+  total: Schema.optionalKey(UsageSum),
+  /** The day of the built-in prices. */
+  priced_on: Schema.String
+}).annotate({ identifier: "UsageReport" })
 
 export const MessageStatus = Schema.Struct({
   id: Schema.String,
@@ -105,7 +131,9 @@ export const Lane = Schema.Struct({
   /** Messages that wait in memory. */
   depth: Count,
   /** Runs that were told to stop and have not. */
-  fenced: Count
+  fenced: Count,
+  /** What its model call under way may cost at most, in millionths of a US dollar; absent where that is not known. */
+  may_cost_usd_micros: Schema.optionalKey(Count)
 }).annotate({ identifier: "Lane" })
 
 export const Approval = Schema.Struct({

@@ -17,6 +17,7 @@ import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import { SessionModels } from "#src/lane/SessionModels.ts"
+import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
 import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
@@ -74,6 +75,7 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog
   const models = yield* modelsNow
   const sessionModels = yield* SessionModels
+  const sessionUsage = yield* SessionUsage
   const sessions = yield* Sessions
 
   const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
@@ -133,6 +135,7 @@ export const make = Effect.gen(function* () {
     yield* read(lanes.stop(key, principal.id))
     if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
     sessionModels.forget(key)
+    sessionUsage.forget(key)
     return HttpServerResponse.empty()
   })
 
@@ -193,7 +196,8 @@ export const make = Effect.gen(function* () {
       session_key: lane.session,
       phase: lane.phase,
       depth: lane.depth,
-      fenced: lane.fenced
+      fenced: lane.fenced,
+      ...(lane.mayCostMicros === undefined ? {} : { may_cost_usd_micros: lane.mayCostMicros })
     }))
     return json({ lanes: found })
   })

@@ -1,4 +1,5 @@
 /** A message's trace as people read it: when it was accepted, waited, was thought about, and left. Pure. */
+import type { Usage } from "#src/domain/Usage.ts"
 import type { MessageTrace } from "#src/horizons/MessageLog.ts"
 import type { MessageStatus, Step } from "./apiSchemas.ts"
 
@@ -24,6 +25,11 @@ export const statusOf = (trace: MessageTrace): typeof MessageStatus.Type => {
   }
 }
 
+const costOf = ({ inputTokens: input, outputTokens: output, estimated, costMicros }: Usage) => ({
+  tokens: { input, output, estimated },
+  ...(costMicros === undefined ? {} : { cost_usd_micros: costMicros })
+})
+
 const stepsOf = ({ message, run, entries, deliveries }: MessageTrace): ReadonlyArray<TimelineStep> => {
   const step = (name: TimelineStep["step"], at: number, more: Partial<TimelineStep> = {}): TimelineStep => ({
     step: name,
@@ -36,11 +42,8 @@ const stepsOf = ({ message, run, entries, deliveries }: MessageTrace): ReadonlyA
   for (const { entry, usage, at } of entries) {
     if (entry.kind === "tool") steps.push(step("tool", at, { name: entry.name, status: entry.status }))
     if (entry.kind === "assistant") {
-      const tokens =
-        usage === undefined
-          ? {}
-          : { tokens: { input: usage.inputTokens, output: usage.outputTokens, estimated: usage.estimated } }
-      steps.push(step("model", at, { status: entry.partial ?? "ok", ...tokens }))
+      const used = usage === undefined || usage.inputTokens + usage.outputTokens === 0 ? {} : costOf(usage)
+      steps.push(step("model", at, { status: entry.partial ?? "ok", ...used }))
     }
   }
   if (run?.endedAt !== undefined) steps.push(step("run_ended", run.endedAt))

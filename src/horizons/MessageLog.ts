@@ -123,6 +123,11 @@ export interface Steering {
   readonly messageIds: ReadonlyArray<MessageId>
   readonly by: MessageId
 }
+/** What a unit's `usage` is counted under, beside its place and day: the model that was called, and who asked. */
+export interface Spending {
+  readonly model: string
+  readonly sender: string
+}
 /** A model call that asked for tools (an assistant entry with calls), or one tool's result (a tool entry). */
 export interface Append {
   readonly _tag: "Append"
@@ -132,14 +137,44 @@ export interface Append {
   readonly entryId: string
   readonly entry: NewEntry
   readonly usage: Usage
+  /** Present when the unit ends a model call: then its usage is counted. */
+  readonly spending?: Spending
   readonly steering?: Steering
+  /** What is left to send of the step's text, where it is sent in blocks. */
+  readonly deliveries?: ReadonlyArray<NewDelivery>
   readonly at: number
+}
+/**
+ * A part of the step under way is sent before the step is whole: durable before it leaves, so that a later attempt goes on after it.
+ * Kept with the run until the step's own unit. Fenced as `Append`.
+ */
+export interface Block {
+  readonly _tag: "Block"
+  readonly place: Place
+  readonly runId: RunId
+  readonly attempt: number
+  /** The part of the step's text that the deliveries stand for. */
+  readonly source: string
+  readonly deliveries: ReadonlyArray<NewDelivery>
+  /** The channel's name for a message that shows the answer as it grows; kept until the run ends. */
+  readonly draft?: string
+  readonly at: number
+}
+/** What of a run was sent before its step was committed. */
+export interface Streamed {
+  /** The sources of the step's blocks. */
+  readonly text: string
+  /** How many blocks the run has sent in all. */
+  readonly parts: number
+  readonly draft?: string
 }
 /** One outbox row to create. */
 export interface NewDelivery {
   readonly id: DeliveryId
   readonly route: Route
   readonly text: string
+  /** The channel's name for the message that is to become this one. */
+  readonly edits?: string
 }
 /** How one message ended. `by` is the message or principal that caused it. */
 export interface Ending {
@@ -161,6 +196,7 @@ export interface Finish {
   readonly endings: ReadonlyArray<Ending>
   readonly deliveries: ReadonlyArray<NewDelivery>
   readonly usage: Usage
+  readonly spending?: Spending
   readonly failure?: Failure
   readonly steering?: Steering
   /** True when messages were steered into the run before: the answer answers them too. */
@@ -255,6 +291,7 @@ export type Unit =
   | Append
   | Park
   | Decide
+  | Block
   | Finish
   | SendBegun
   | SendEnded
@@ -284,9 +321,13 @@ export interface Committed {
     readonly attemptsWithoutProgress: number
     /** What was decided of the run's calls that have no result yet, by approval id. */
     readonly decided: ReadonlyArray<DecidedCall>
+    /** What earlier attempts sent of the step that this one takes again; absent when they sent nothing. */
+    readonly streamed?: Streamed
   }
   /** `steered` are those of `steering` that were still open. */
   Append: { readonly seq: number; readonly steered: ReadonlyArray<MessageId> }
+  /** Where its deliveries stand among the session's: `part` is that of the first. */
+  Block: { readonly seq: number; readonly part: number }
   Park: { readonly seq: number }
   /** What the approval is now; `changed` when this unit made it so. Undefined state: the session has no such approval. */
   Decide: { readonly state: ApprovalState | undefined; readonly changed: boolean }
@@ -359,6 +400,8 @@ export interface RunRow {
   readonly endedAt: number | undefined
   readonly usage: Usage
   readonly failure: Failure | undefined
+  /** What was sent of the step under way; absent when nothing was, and after the run's end. */
+  readonly streamed?: Streamed
 }
 
 export interface ApprovalRow {
@@ -379,11 +422,12 @@ export interface DeliveryRow {
   readonly id: DeliveryId
   readonly place: Place
   readonly runId: RunId
-  /** The seq of the answer it carries, and its place among that answer's parts, from 0. */
+  /** The seq of the answer it carries, and its place among that answer's parts, from 0. A block has the session's seq of its time. */
   readonly seq: number
   readonly part: number
   readonly route: Route
   readonly text: string
+  readonly edits?: string
   readonly state: "pending" | "sending" | "sent" | "uncertain" | "dead"
   readonly attempts: number
   /** Never before that of an earlier delivery of its session, even when the clock went back. */
@@ -403,6 +447,24 @@ export interface SessionRow {
   readonly createdAt: number
   /** When a message was last taken in or a run ended; never goes back. */
   readonly updatedAt: number
+}
+
+/** What usage is summed by. */
+export type UsageBy = "total" | "day" | "agent" | "session" | "sender" | "model"
+
+/** A sum of usage. `key` is what it is the sum for: a day's number as text, a name, or empty for the total. */
+export interface UsageRow {
+  readonly key: string
+  readonly calls: number
+  /** Of these, calls whose provider reported nothing. */
+  readonly estimatedCalls: number
+  readonly inputTokens: number
+  readonly outputTokens: number
+  readonly cachedTokens: number
+  /** Of the calls whose price is known, millionths of a US dollar. */
+  readonly costMicros: number
+  /** Calls whose price is not known; their tokens are counted, their money is not. */
+  readonly unpricedCalls: number
 }
 
 /** Everything known of one message. */
@@ -506,6 +568,23 @@ export class MessageLog extends Context.Service<
       ReadonlyArray<{ readonly session: SessionKey; readonly overrides: QueueOverrides }>,
       LogError
     >
+    /**
+     * What was spent, summed. Days newest first, all else the most expensive first; none for what was never spent. What a deleted or
+     * purged session spent stays counted, without its name and its senders'. Its cost grows with the days that are asked for, not
+     * with the log.
+     */
+    readonly usage: (query: {
+      readonly tenant: Tenant
+      readonly by: UsageBy
+      readonly agent?: string
+      readonly session?: SessionKey
+      readonly sender?: string
+      readonly model?: string
+      /** First and last day, as `dayOf` counts them. */
+      readonly fromDay?: number
+      readonly toDay?: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<UsageRow>, LogError>
     /** Completes with the reason once the store cannot be trusted any more: stop, and start again. Never completes otherwise. */
     readonly broken: Effect.Effect<string>
   }

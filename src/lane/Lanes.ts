@@ -51,6 +51,8 @@ export interface LaneInfo {
   readonly depth: number
   /** Runs that were told to stop and have not. */
   readonly fenced: number
+  /** What its model call under way may cost at most, millionths of a US dollar; absent between calls and where no price is known. */
+  readonly mayCostMicros?: number
 }
 
 export class Lanes extends Context.Service<
@@ -502,12 +504,16 @@ export const make = Effect.gen(function* () {
   })
 
   const list = Effect.sync(() =>
-    Array.from(lanes.awake(), ({ key, state }): LaneInfo => ({
-      session: key,
-      phase: phaseWord[state.phase._tag],
-      depth: state.queue.length,
-      fenced: state.fenced.length
-    }))
+    Array.from(lanes.awake(), ({ key, state, active }): LaneInfo => {
+      const mayCostMicros = active === undefined ? undefined : driver.mayCost(active)
+      return {
+        session: key,
+        phase: phaseWord[state.phase._tag],
+        depth: state.queue.length,
+        fenced: state.fenced.length,
+        ...(mayCostMicros === undefined ? {} : { mayCostMicros })
+      }
+    })
   )
 
   const current = (key: SessionKey) => {

@@ -39,12 +39,19 @@ import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import * as catalogue from "#src/model/catalogue.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
+import { UsageRules } from "#src/model/UsageSettings.ts"
+import type { Block } from "#src/outbound/blockChunker.ts"
 import { chunk } from "#src/outbound/chunk.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import { Streaming } from "#src/outbound/StreamSettings.ts"
+import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
+import { footer } from "#src/session/usageText.ts"
 import type { Ending, Run } from "./decide.ts"
+import * as LiveAnswer from "./LiveAnswer.ts"
 import { SessionModels, type Wish } from "./SessionModels.ts"
 
 /** Attempts a run gets to commit a new step before it is given up: no crash loop. */
@@ -72,6 +79,10 @@ export interface ActiveRun {
   /** Calls of the last committed step that have no result yet. */
   pending: ReadonlyArray<ToolCall>
   usage: Usage.Usage
+  /** About how many tokens the prompt of the model call under way holds; undefined between calls. */
+  asked: (() => number) | undefined
+  /** What its channel shows before it has ended. */
+  live: LiveAnswer.LiveAnswer | undefined
   /** Which models it asks; undefined before it has begun. */
   wish: Wish | undefined
   /** Another model than wished for answers, and why. */
@@ -122,6 +133,8 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   partial: "",
   pending: [],
   usage: Usage.none,
+  asked: undefined,
+  live: undefined,
   wish: undefined,
   changed: undefined,
   inbox: [],
@@ -138,6 +151,8 @@ export class RunDriver extends Context.Service<
     readonly drive: (active: ActiveRun) => Effect.Effect<End>
     /** Carry out the command that this message is, and answer it. Retries while the store refuses, as `end` does. */
     readonly command: (active: ActiveRun) => Effect.Effect<void>
+    /** What the run's model call under way may cost at most, in millionths of a US dollar, estimated from its prompt and the longest answer. */
+    readonly mayCost: (active: ActiveRun) => number | undefined
     /** End a run from outside, which fences it. Retries while the store refuses; gives up with a log line when it is broken. */
     readonly end: (active: ActiveRun, ending: Ending) => Effect.Effect<void>
   }
@@ -157,6 +172,9 @@ export const make = Effect.gen(function* () {
   /** By session, the model that answered last when it was not the wished-for one. */
   const lastChange = new Map<SessionKey, string>()
   const contextWindow = yield* ContextWindow
+  const streaming = yield* Streaming
+  const usageRules = yield* UsageRules
+  const sessionUsage = yield* SessionUsage.SessionUsage
   const failpoint = yield* Failpoint
   const approvalTimes = yield* ApprovalTimes
 
@@ -175,6 +193,7 @@ export const make = Effect.gen(function* () {
         messageIds
       })
       feed.publish(place.session, { _tag: "Typing", on: true })
+      yield* goOn(active, started.streamed)
       const settings = agents.get()[place.agent]
       const model = settings?.model
       if (settings === undefined || model === undefined) {
@@ -195,8 +214,12 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const history = yield* sessions.history(place.session, window.maxEntries)
-      const images = yield* imagesOf(active, history)
-      const input = prepare(active, wish, settings, history, started.decided, images)
+      const earlier = {
+        decided: started.decided,
+        said: started.streamed?.text ?? "",
+        images: yield* imagesOf(active, history)
+      }
+      const input = prepare(active, wish, settings, history, earlier)
       yield* Stream.runForEach(agent.run(input), (event) => handle(active, event))
       return active.parked ?? ("finished" as const)
     },
@@ -253,8 +276,15 @@ export const make = Effect.gen(function* () {
     wish: Wish,
     settings: Agent.RunInput["settings"],
     history: ReadonlyArray<MessageLog.EntryRow>,
-    decided: Agent.RunInput["decided"],
-    images: ReadonlyMap<string, ReadonlyArray<Image>>
+    {
+      decided,
+      said,
+      images
+    }: {
+      readonly decided: Agent.RunInput["decided"]
+      readonly said: string
+      readonly images: ReadonlyMap<string, ReadonlyArray<Image>>
+    }
   ): Agent.RunInput => {
     const { run, place } = active
     const newest = run.messages.at(-1)!
@@ -279,6 +309,7 @@ export const make = Effect.gen(function* () {
       },
       pending: active.pending,
       decided,
+      ...(said === "" ? {} : { said }),
       stepsDone: earlier.steps,
       steering: {
         isWaiting: () => active.inbox.length > 0,
@@ -290,26 +321,113 @@ export const make = Effect.gen(function* () {
           return messages.map((message) => saidBy(message.body))
         }
       },
+      onCall: (promptTokens) => {
+        active.asked = promptTokens
+      },
       cutToolText: (text) => window.cutToolText(text, limits.max_tool_chars),
       estimateTokens: window.estimateTokens
     }
   }
 
+  /** Open what the channel shows, and tell the onlookers what people have already of the step that is taken again. */
+  const goOn = (active: ActiveRun, streamed: MessageLog.Streamed | undefined): Effect.Effect<void> => {
+    const route = routeOf(active.run)
+    active.partial = streamed?.text ?? ""
+    if (active.partial !== "") publishDelta(active, 0, active.partial)
+    active.live = LiveAnswer.make({
+      channel: channels.find(route.channel),
+      route,
+      settings: streaming.get(),
+      draft: streamed?.draft,
+      mayShow: outbound.isIdle(route),
+      send: (take, giveBack) => sendBlocks(active, take, giveBack),
+      keep: (draft) => Effect.asVoid(commitBlock(active, { source: "", deliveries: [], draft }))
+    })
+    return active.live?.sign("began") ?? Effect.void
+  }
+
+  const commitBlock = (
+    active: ActiveRun,
+    part: Pick<MessageLog.Block, "source" | "deliveries"> & { readonly draft?: string }
+  ) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) =>
+      log.commit({
+        _tag: "Block",
+        place: active.place,
+        runId: active.run.runId,
+        attempt: active.attempt,
+        ...part,
+        at
+      })
+    )
+
+  /** What leaves before its step is whole is durable first. What is taken and what is committed go together, so that nothing overtakes. */
+  const sendBlocks = (
+    active: ActiveRun,
+    take: () => ReadonlyArray<Block>,
+    giveBack: (blocks: ReadonlyArray<Block>) => void
+  ): Effect.Effect<void, MessageLog.LogError> =>
+    Effect.uninterruptible(
+      Semaphore.withPermit(
+        active.writing,
+        Effect.suspend(() => {
+          const leaving = active.closed || active.ending ? [] : take()
+          if (leaving.length === 0) return Effect.void
+          const route = routeOf(active.run)
+          const source = leaving.map((block) => block.source).join("")
+          const deliveries = leaving.map((block) => ({
+            id: deliveryId(`dlv_${ids.next("blk")}`),
+            route,
+            text: LiveAnswer.sent(block)
+          }))
+          return commitBlock(active, { source, deliveries }).pipe(
+            Effect.tapError(() => Effect.sync(() => giveBack(leaving))),
+            Effect.map(({ seq, part }) => {
+              failpoint("after-block")
+              wake(active, deliveries, seq, part)
+            })
+          )
+        })
+      )
+    )
+
+  /** Committed deliveries may leave. */
+  const wake = (
+    { place, run }: ActiveRun,
+    deliveries: ReadonlyArray<MessageLog.NewDelivery>,
+    seq: number,
+    firstPart: number,
+    createdAt = 0
+  ) => {
+    if (deliveries.length === 0) return
+    outbound.wake(
+      deliveries.map((delivery, index) => ({
+        ...delivery,
+        place,
+        runId: run.runId,
+        seq,
+        part: firstPart + index,
+        state: "pending",
+        attempts: 0,
+        createdAt,
+        sentAt: undefined,
+        receipt: undefined,
+        detail: undefined
+      }))
+    )
+  }
+
+  const publishDelta = ({ run, place, attempt }: ActiveRun, offset: number, text: string) =>
+    feed.publish(place.session, { _tag: "Delta", runId: run.runId, attempt, offset, text })
+
   const handle = (active: ActiveRun, event: RunEvent): Effect.Effect<void, MessageLog.LogError> => {
     if (active.closed) return Effect.interrupt
     switch (event._tag) {
       case "Delta": {
-        const { run, place } = active
-        feed.publish(place.session, {
-          _tag: "Delta",
-          runId: run.runId,
-          attempt: active.attempt,
-          offset: active.partial.length,
-          text: event.text
-        })
+        publishDelta(active, active.partial.length, event.text)
         active.partial += event.text
         failpoint("mid-stream")
-        return Effect.void
+        return active.live === undefined ? Effect.void : showText(active.live, event.text, active.partial)
       }
       case "ModelChanged":
         return Effect.sync(() => {
@@ -319,7 +437,7 @@ export const make = Effect.gen(function* () {
         return append(
           active,
           { v: 1, kind: "assistant", text: event.text, calls: event.calls },
-          event.usage
+          spent(active, event.usage)
         ).pipe(
           Effect.map(() => {
             active.partial = ""
@@ -328,7 +446,8 @@ export const make = Effect.gen(function* () {
           })
         )
       case "ToolStarted":
-        return Effect.sync(() => publishTool(active, event.call, "started", ""))
+        publishTool(active, event.call, "started", "")
+        return active.live?.sign("alive") ?? Effect.void
       case "ToolFinished": {
         failpoint("after-tool")
         const { result } = event
@@ -342,12 +461,51 @@ export const make = Effect.gen(function* () {
       case "ApprovalNeeded":
         return park(active, event.call)
       case "Answered":
-        return answer(active, event.text, event.usage)
+        return answer(active, event.text, spent(active, event.usage))
       case "Failed":
         active.partial = event.partial
-        return fail(active, event.failure, event.usage)
+        return fail(active, event.failure, lost(active, event.usage, false))
     }
   }
+
+  const showText = (live: LiveAnswer.LiveAnswer, piece: string, soFar: string) =>
+    Effect.andThen(live.sign(soFar.trim() === "" ? "alive" : "text"), live.wrote(piece, soFar))
+
+  const priceOf = (model: string) => catalogue.priceOf(model, usageRules.get().prices)
+
+  /** What the model call that has just ended used, with its price. */
+  const spent = (active: ActiveRun, usage: Usage.Usage): Usage.Usage => {
+    active.asked = undefined
+    return catalogue.priced(usage, priceOf(modelOf(active)))
+  }
+
+  /** The same of a call that broke off: its provider has not said what it counted, so that is estimated. */
+  const lost = (active: ActiveRun, usage: Usage.Usage, isOurs: boolean): Usage.Usage => {
+    const { asked, partial } = active
+    active.asked = undefined
+    if (usage.inputTokens + usage.outputTokens > 0) return catalogue.priced(usage, priceOf(modelOf(active)))
+    // A provider that failed before it said anything has taken nothing for it; one that we have left has read the prompt.
+    if (asked === undefined || (partial === "" && !isOurs)) return Usage.none
+    const outputTokens = window.estimateTokens(partial)
+    const counts = { inputTokens: asked(), outputTokens, cachedTokens: 0, estimated: true }
+    return catalogue.priced(counts, priceOf(modelOf(active)))
+  }
+
+  const mayCost = (active: ActiveRun): number | undefined => {
+    const { asked, place, run } = active
+    const settings = agents.get()[place.agent]
+    if (asked === undefined || settings === undefined) return undefined
+    const wished = run.messages.at(-1)?.body.params?.maxOutputTokens
+    // Four characters a token, as everywhere; fewer only make more tokens than a run may write.
+    const longest = Math.min(wished ?? Infinity, Math.ceil(settings.max_output_chars / 4))
+    return catalogue.estimate(asked(), longest, priceOf(modelOf(active)))
+  }
+
+  /** Whom a model call's usage is counted for; nobody when none was made. */
+  const spendingOf = (active: ActiveRun, usage: Usage.Usage): { readonly spending?: MessageLog.Spending } =>
+    usage.inputTokens + usage.outputTokens === 0
+      ? {}
+      : { spending: { model: modelOf(active), sender: active.run.messages.at(-1)!.sender } }
 
   const publishTool = (
     active: ActiveRun,
@@ -367,21 +525,33 @@ export const make = Effect.gen(function* () {
   const append = (active: ActiveRun, entry: NewEntry, usage: Usage.Usage) =>
     Effect.flatMap(Clock.currentTimeMillis, (at) => {
       active.usage = Usage.add(active.usage, usage)
-      const unit = {
-        _tag: "Append",
-        place: active.place,
-        runId: active.run.runId,
-        attempt: active.attempt,
-        entryId: ids.next("ent"),
-        entry,
-        usage,
-        ...steeringOf(active),
-        at
-      } as const
+      const entryId = ids.next("ent")
       return Effect.uninterruptible(
         Semaphore.withPermit(
           active.writing,
-          Effect.map(log.commit(unit), ({ steered }) => tellSteered(active, steered))
+          Effect.suspend(() => {
+            const texts = entry.kind === "assistant" ? (active.live?.rest() ?? []) : []
+            const deliveries = parcelsOf(entryId, routeOf(active.run), texts)
+            return Effect.map(
+              log.commit({
+                _tag: "Append",
+                place: active.place,
+                runId: active.run.runId,
+                attempt: active.attempt,
+                entryId,
+                entry,
+                usage,
+                ...spendingOf(active, usage),
+                ...steeringOf(active),
+                ...(deliveries.length === 0 ? {} : { deliveries }),
+                at
+              }),
+              ({ seq, steered }) => {
+                tellSteered(active, steered)
+                wake(active, deliveries, seq, 0, at)
+              }
+            )
+          })
         )
       )
     })
@@ -398,7 +568,7 @@ export const make = Effect.gen(function* () {
           const id = approvalId(ids.next("apr"))
           const entryId = ids.next("ent")
           const text = question(id, call, seconds)
-          const deliveries = parcels(routeOf(run), { entryId, text, isShown: true })
+          const deliveries = parcels(active, routeOf(run), { entryId, text, isShown: true })
           const expiresAt = at + seconds * 1000
           const { seq } = yield* log.commit({
             _tag: "Park",
@@ -421,7 +591,7 @@ export const make = Effect.gen(function* () {
             state: "pending",
             expiresAt
           })
-          send(active, deliveries, seq, at)
+          wake(active, deliveries, seq, 0, at)
         })
       )
     )
@@ -451,7 +621,8 @@ export const make = Effect.gen(function* () {
     const id = ids.next("ent")
     const isSilent = text.trim() === ""
     const beside = isSilent ? undefined : modelNotice(active)
-    yield* finish(active, {
+    const edits = yield* active.live?.settle ?? Effect.succeed(undefined)
+    const closing = finish(active, {
       attempt: active.attempt,
       isAnswer: true,
       entries: [
@@ -466,9 +637,13 @@ export const make = Effect.gen(function* () {
           ? { messageId: message.id, outcome: isSilent ? ("silent" as const) : ("answered" as const) }
           : { messageId: message.id, outcome: "merged" as const, by: newest.id }
       ),
-      told: isSilent ? undefined : { entryId: id, text, isFailure: false },
+      told: isSilent
+        ? undefined
+        : { entryId: id, text, isFailure: false, ...(edits === undefined ? {} : { edits }) },
       usage
     })
+    // A block that leaves at this moment is part of the answer: it goes first.
+    yield* active.live === undefined ? closing : Semaphore.withPermit(active.writing, closing)
   })
 
   /** One line when another model answers than the one before in this session, and when the wished-for one is back. */
@@ -495,15 +670,21 @@ export const make = Effect.gen(function* () {
     yield* Effect.logWarning("a run failed", failure.message).pipe(
       Effect.annotateLogs({ run: active.run.runId, session: active.place.session, code: failure.code })
     )
+    const edits = yield* active.live?.settle ?? Effect.succeed(undefined)
     yield* finish(active, {
       attempt: active.attempt,
       isAnswer: false,
       entries: [
-        ...cutOff(active, yield* unanswered(active), "failed"),
+        ...cutOff(active, yield* leftOf(active), "failed"),
         { id, entry: { v: 1, kind: "failure", code: failure.code, text: failure.message } }
       ],
       endings: active.run.messages.map((message) => ({ messageId: message.id, outcome: "failed" as const })),
-      told: { entryId: id, text: `I could not answer: ${failure.message}.`, isFailure: true },
+      told: {
+        entryId: id,
+        text: `I could not answer: ${failure.message}.`,
+        isFailure: true,
+        ...(edits === undefined ? {} : { edits })
+      },
       usage,
       failure
     })
@@ -514,13 +695,13 @@ export const make = Effect.gen(function* () {
       active.closed = true
       yield* Semaphore.withPermit(
         active.writing,
-        Effect.flatMap(unanswered(active), (calls) =>
+        Effect.flatMap(leftOf(active), (left) =>
           finish(active, {
             isAnswer: false,
-            entries: cutOff(active, calls, ending.outcome),
+            entries: cutOff(active, left, ending.outcome),
             endings: active.run.messages.map((message) => ({ messageId: message.id, ...ending })),
             told: undefined,
-            usage: Usage.none
+            usage: lost(active, Usage.none, true)
           })
         )
       )
@@ -558,18 +739,16 @@ export const make = Effect.gen(function* () {
     (effect) => persistently(effect)
   )
 
-  /** The run's calls that have no result, as the log has them: an earlier attempt, or an earlier process, may have left some. */
-  const unanswered = ({ run, place }: ActiveRun) =>
-    Effect.map(log.message({ tenant: place.tenant, id: run.messages[0]!.id }), (trace) =>
-      trace === undefined ? [] : leftBehind(run.runId, trace.entries).pending
-    )
+  /** What the run leaves unfinished, as the log has it: an earlier attempt, or an earlier process, may have left it. */
+  const leftOf = ({ run, place }: ActiveRun) =>
+    Effect.map(log.message({ tenant: place.tenant, id: run.messages[0]!.id }), (trace): Left => ({
+      calls: trace === undefined ? [] : leftBehind(run.runId, trace.entries).pending,
+      said: trace?.run?.id === run.runId ? (trace.run.streamed?.text ?? "") : ""
+    }))
 
   /** What a run that is cut off leaves: its text so far, and a result for each call that has none. */
-  const cutOff = (
-    active: ActiveRun,
-    calls: ReadonlyArray<ToolCall>,
-    by: "interrupted" | "cancelled" | "failed"
-  ) => {
+  const cutOff = (active: ActiveRun, { calls, said }: Left, by: "interrupted" | "cancelled" | "failed") => {
+    if (active.partial === "") active.partial = said
     const entries: Array<{ readonly id: string; readonly entry: NewEntry }> = calls.map((call) => ({
       id: ids.next("ent"),
       entry: {
@@ -598,7 +777,12 @@ export const make = Effect.gen(function* () {
     readonly endings: ReadonlyArray<MessageLog.Ending>
     /** What the person is sent, and the entry it is the text of. */
     readonly told:
-      | { readonly entryId: string; readonly text: string; readonly isFailure: boolean }
+      | {
+          readonly entryId: string
+          readonly text: string
+          readonly isFailure: boolean
+          readonly edits?: string
+        }
       | undefined
     /** A line of the gateway's own that goes before it. */
     readonly beside?: { readonly entryId: string; readonly text: string }
@@ -614,12 +798,13 @@ export const make = Effect.gen(function* () {
         active.ending = true
         const at = yield* Clock.currentTimeMillis
         const route = routeOf(run)
-        const { beside, told } = closing
-        const deliveries = [
-          ...(beside === undefined ? [] : parcels(route, { ...beside, isShown: false })),
-          ...(told === undefined ? [] : parcels(route, { ...told, isShown: told.isFailure }))
-        ]
         const total = Usage.add(active.usage, closing.usage)
+        const { beside, told } = closing
+        const took = closing.isAnswer ? { took: { run: total, last: closing.usage } } : {}
+        const deliveries = [
+          ...(beside === undefined ? [] : parcels(active, route, { ...beside, isShown: false })),
+          ...(told === undefined ? [] : parcels(active, route, { ...told, ...took, isShown: told.isFailure }))
+        ]
         const steering = closing.isAnswer ? steeringOf(active) : {}
         const committed = yield* log.commit({
           _tag: "Finish",
@@ -632,6 +817,7 @@ export const make = Effect.gen(function* () {
           endings: closing.endings,
           deliveries,
           usage: closing.usage,
+          ...spendingOf(active, closing.usage),
           ...(closing.failure === undefined ? {} : { failure: closing.failure }),
           at
         })
@@ -669,7 +855,7 @@ export const make = Effect.gen(function* () {
         }
         tellOutcomes(active, committed.endings, closing.failure)
         if (committed.withdrawn.length > 0) yield* tellWithdrawn(place, committed.withdrawn)
-        send(active, deliveries, seq, at)
+        wake(active, deliveries, seq, 0, at)
       })
     )
 
@@ -682,30 +868,6 @@ export const make = Effect.gen(function* () {
       // Onlookers read the log when they come back; what matters is committed.
       Effect.catch((error) => Effect.logWarning("a withdrawn approval was not told", error.message))
     )
-
-  const send = (
-    active: ActiveRun,
-    deliveries: ReadonlyArray<MessageLog.NewDelivery>,
-    seq: number,
-    at: number
-  ) => {
-    if (deliveries.length === 0) return
-    outbound.wake(
-      deliveries.map((delivery, part) => ({
-        ...delivery,
-        place: active.place,
-        runId: active.run.runId,
-        seq,
-        part,
-        state: "pending",
-        attempts: 0,
-        createdAt: at,
-        sentAt: undefined,
-        receipt: undefined,
-        detail: undefined
-      }))
-    )
-  }
 
   const tellOutcomes = (
     active: ActiveRun,
@@ -731,21 +893,38 @@ export const make = Effect.gen(function* () {
 
   /** Parts of what is sent, cut for the channel. A route whose channel nobody registered (the HTTP API) has none: its caller waits. */
   const parcels = (
+    active: ActiveRun,
     route: MessageLog.NewDelivery["route"],
     told: {
       readonly entryId: string
       readonly text: string
       /** Clients that show outcomes show it by themselves. */
       readonly isShown: boolean
+      readonly edits?: string
+      /** What an answer took: all its run, and its last call. */
+      readonly took?: { readonly run: Usage.Usage; readonly last: Usage.Usage }
     }
   ): ReadonlyArray<MessageLog.NewDelivery> => {
     const channel = channels.find(route.channel)
     if (channel === undefined || (told.isShown && channel.showsOutcomes)) return []
-    return chunk(told.text, { limit: channel.maxChars, mode: "markdown" }).map((text, part) => ({
-      id: deliveryId(`dlv_${told.entryId}_${part}`),
-      route,
-      text
-    }))
+    const whole = () => chunk(told.text, { limit: channel.maxChars, mode: "markdown" })
+    if (told.took === undefined) return parcelsOf(told.entryId, route, whole(), told.edits)
+    // Parts of an answer may have left already.
+    const texts = active.live?.rest() ?? whole()
+    const line = footerOf(active, channel, told.took)
+    return parcelsOf(told.entryId, route, withLine(texts, line, channel.maxChars), told.edits)
+  }
+
+  /** What the session wants its replies to say of their usage. Clients that show an answer by themselves show that too. */
+  const footerOf = (
+    active: ActiveRun,
+    channel: Channels.Channel,
+    took: { readonly run: Usage.Usage; readonly last: Usage.Usage }
+  ): string | undefined => {
+    const mode = channel.streams === true ? "off" : sessionUsage.modeOf(active.place.session, channel.name)
+    if (mode === "off") return undefined
+    const size = catalogue.known(modelOf(active))?.window
+    return footer(mode, took.run, size === undefined ? undefined : took.last.inputTokens / size)
   }
 
   const quiet = (active: ActiveRun) => {
@@ -761,7 +940,7 @@ export const make = Effect.gen(function* () {
     active.attempt = 0
   }
 
-  return RunDriver.of({ drive, command, end })
+  return RunDriver.of({ drive, command, mayCost, end })
 })
 
 export const layer = Layer.effect(RunDriver, make)
@@ -787,6 +966,34 @@ const refused = (active: ActiveRun, error: MessageLog.LogError): Effect.Effect<E
         "retry"
       )
 
+/** The texts with a line below the last one, or behind it where both do not fit into one message. */
+const withLine = (
+  texts: ReadonlyArray<string>,
+  line: string | undefined,
+  limit: number
+): ReadonlyArray<string> => {
+  const last = texts.at(-1)
+  if (line === undefined) return texts
+  const both = `${last}\n\n${line}`
+  const isApart = last === undefined || (limit > 0 && both.length > limit)
+  return isApart ? [...texts, line] : [...texts.slice(0, -1), both]
+}
+
+/** The model that answers: the wished-for one, until another takes its place. */
+const modelOf = ({ changed, wish }: ActiveRun): string => changed?.to ?? wish?.model ?? ""
+
+const parcelsOf = (
+  entryId: string,
+  route: MessageLog.NewDelivery["route"],
+  texts: ReadonlyArray<string>,
+  edits?: string
+): ReadonlyArray<MessageLog.NewDelivery> =>
+  texts.map((text, part) => ({
+    id: deliveryId(`dlv_${entryId}_${part}`),
+    route,
+    text,
+    ...(part > 0 || edits === undefined ? {} : { edits })
+  }))
 /** A chosen model has no other to answer for it: its person is told how to go back. */
 const withChoice = ({ wish }: ActiveRun, failure: Failure): Failure =>
   failure.code === "model" && wish?.isChosen === true
@@ -826,7 +1033,13 @@ export const approvalEvent = (row: MessageLog.ApprovalRow): SessionEvent => ({
   expiresAt: row.expiresAt
 })
 
-const firstAttempt = { attempt: 1, attemptsWithoutProgress: 1, decided: [] }
+/** What an end from outside finds unfinished: calls without a result, and text that was sent before its step was committed. */
+interface Left {
+  readonly calls: ReadonlyArray<ToolCall>
+  readonly said: string
+}
+
+const firstAttempt: MessageLog.Committed["Start"] = { attempt: 1, attemptsWithoutProgress: 1, decided: [] }
 const nothingEarlier: Earlier = { steps: 0, pending: [] }
 
 const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Earlier => {

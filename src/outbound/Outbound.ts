@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Channels from "#src/channel/Channels.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
@@ -18,6 +19,7 @@ import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { DeliveryRow, LogError } from "#src/horizons/MessageLog.ts"
+import { humanDelayOf, Streaming } from "./StreamSettings.ts"
 
 export class Outbound extends Context.Service<
   Outbound,
@@ -28,6 +30,8 @@ export class Outbound extends Context.Service<
     readonly confirm: (session: SessionKey, entryId: string) => Effect.Effect<boolean, LogError>
     /** Rows of the session that were not confirmed yet, oldest first, none older than 7 days. */
     readonly waiting: (session: SessionKey) => Effect.Effect<ReadonlyArray<DeliveryRow>, LogError>
+    /** Nothing waits to be sent on this route. */
+    readonly isIdle: (route: Route) => boolean
     /** Take up what an earlier process left unsent. Returns how many rows. */
     readonly recover: Effect.Effect<number, LogError>
   }
@@ -35,6 +39,8 @@ export class Outbound extends Context.Service<
 
 /** A person who does not come back is not written to for ever. */
 const redeliveryMillis = 7 * 24 * 3600 * 1000
+/** Routes whose newest part is remembered for the pause before the next one. */
+const mostRemembered = 1000
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
 /** Waits between tries of one send: 1 s, doubling, at most a minute. */
 const sendDelay = (attempts: number) => Math.min(60_000, 1000 * 2 ** Math.min(10, attempts - 1))
@@ -43,10 +49,31 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const channels = yield* Channels.Channels
   const failpoint = yield* Failpoint
+  const streaming = yield* Streaming
   const fibers = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(fibers)()
   /** What waits on each route that is being served; a route without work has no entry. */
   const routes = new Map<string, Array<DeliveryRow>>()
+
+  /** When the newest part of an answer left on a route; kept only while there are pauses between parts. */
+  const left = new Map<string, { readonly runId: string; readonly at: number }>()
+
+  /** A person does not write several messages in the same moment. */
+  const pause = Effect.fnUntraced(function* (key: string, row: DeliveryRow) {
+    const delay = humanDelayOf(streaming.get())
+    const last = left.get(key)
+    if (delay === undefined || last?.runId !== row.runId) return
+    const millis = yield* Random.nextIntBetween(delay[0], delay[1])
+    const since = (yield* Clock.currentTimeMillis) - last.at
+    if (since < millis) yield* Effect.sleep(millis - Math.max(0, since))
+  })
+  const remember = Effect.fnUntraced(function* (key: string, { runId }: DeliveryRow) {
+    if (humanDelayOf(streaming.get()) === undefined) return left.clear()
+    left.delete(key)
+    left.set(key, { runId, at: yield* Clock.currentTimeMillis })
+    const oldest = left.size > mostRemembered ? left.keys().next().value : undefined
+    if (oldest !== undefined) left.delete(oldest)
+  })
 
   const enqueue = (rows: ReadonlyArray<DeliveryRow>): void => {
     for (const row of rows) {
@@ -71,23 +98,29 @@ export const make = Effect.gen(function* () {
           routes.delete(key)
           return
         }
+        yield* pause(key, row)
         yield* deliver(channel, row)
+        yield* remember(key, row)
         queue.shift()
       }
     })
 
   const deliver = (channel: Channels.Channel, row: DeliveryRow): Effect.Effect<void> =>
     Effect.gen(function* () {
-      if (row.state === "sending" && channel.delivery === "blind") {
+      // A change of a message that is there can be repeated.
+      if (row.state === "sending" && channel.delivery === "blind" && row.edits === undefined) {
         // A send had begun and nobody knows how it ended: a blind channel cannot be asked, and a second copy is worse than a gap.
         return yield* ended(row, "uncertain", undefined, "the gateway stopped while this was being sent")
       }
       let attempts = row.attempts
+      let edits = channel.editing === undefined ? undefined : row.edits
       while (true) {
         attempts++
         if (channel.delivery !== "keyed") yield* begun(row)
         const result = yield* Effect.result(
-          channel.send({ id: row.id, session: row.place.session, route: row.route, text: row.text })
+          edits === undefined || channel.editing === undefined
+            ? channel.send({ id: row.id, session: row.place.session, route: row.route, text: row.text })
+            : Effect.as(channel.editing.change(row.route, edits, row.text), edits)
         )
         failpoint("mid-send")
         if (result._tag === "Success") {
@@ -95,8 +128,13 @@ export const make = Effect.gen(function* () {
           return
         }
         const error = result.failure
+        if (error.kind === "permanent" && edits !== undefined) {
+          // The message is gone or may not be changed any more: its text is sent by itself.
+          edits = undefined
+          continue
+        }
         if (error.kind === "permanent") return yield* ended(row, "dead", undefined, error.detail)
-        if (error.kind === "uncertain" && channel.delivery === "blind") {
+        if (error.kind === "uncertain" && channel.delivery === "blind" && edits === undefined) {
           return yield* ended(row, "uncertain", undefined, error.detail)
         }
         yield* Effect.sleep(error.retryAfterMillis ?? sendDelay(attempts))
@@ -105,7 +143,8 @@ export const make = Effect.gen(function* () {
       Effect.catch((error: LogError) =>
         error.reason._tag === "Fenced"
           ? Effect.void
-          : Effect.logError("a delivery could not be recorded", error.message)
+          : // The store is broken, and the gateway about to end: what comes behind on this route must not overtake.
+            Effect.andThen(Effect.logError("a delivery could not be recorded", error.message), Effect.never)
       )
     )
 
@@ -179,6 +218,7 @@ export const make = Effect.gen(function* () {
     wake: enqueue,
     confirm,
     waiting,
+    isIdle: (route) => !routes.has(keyOf(route)),
     recover: recover()
   })
 })

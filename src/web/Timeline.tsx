@@ -13,6 +13,7 @@ interface Step {
   readonly name?: string
   readonly status?: string
   readonly tokens?: { readonly input: number; readonly output: number; readonly estimated: boolean }
+  readonly cost_usd_micros?: number
 }
 interface Status {
   readonly id: string
@@ -45,8 +46,32 @@ const words = ({ step, name, status }: Step): string => {
       return `Delivered to ${name ?? "its channel"}${how}`
   }
 }
-const tokensOf = ({ tokens }: Step): string =>
-  tokens === undefined ? "" : `${tokens.estimated ? "about " : ""}${tokens.input} in, ${tokens.output} out`
+/** At least cents, and two digits of a small amount. */
+const money = (micros: number): string => {
+  const dollars = micros / 1_000_000
+  const digits =
+    dollars >= 1 || micros === 0 ? 2 : Math.min(6, Math.max(2, 1 - Math.floor(Math.log10(dollars))))
+  return `$${dollars.toFixed(digits)}`
+}
+const tokensOf = ({ tokens, cost_usd_micros: micros }: Step): string => {
+  const counts =
+    tokens === undefined ? "" : `${tokens.estimated ? "about " : ""}${tokens.input} in, ${tokens.output} out`
+  return micros === undefined ? counts : `${counts}, ${money(micros)}`
+}
+/** What the message's run took in all. Money is told when that of every call is known. */
+const totalOf = ({ timeline }: Status): string | undefined => {
+  const calls = timeline.filter(({ tokens }) => tokens !== undefined)
+  if (calls.length < 2) return undefined
+  const sum = (of: (step: Step) => number) => calls.reduce((all, step) => all + of(step), 0)
+  const tokens = {
+    input: sum((step) => step.tokens?.input ?? 0),
+    output: sum((step) => step.tokens?.output ?? 0),
+    estimated: calls.some((step) => step.tokens?.estimated === true)
+  }
+  const isPriced = calls.every((step) => step.cost_usd_micros !== undefined)
+  const cost = isPriced ? { cost_usd_micros: sum((step) => step.cost_usd_micros ?? 0) } : {}
+  return tokensOf({ step: "model", ms: 0, tokens, ...cost })
+}
 
 const stateWords = { queued: "Queued: it waits for the message before it", running: "Being answered" }
 const summary = ({ state, outcome, by, failure, attempts }: Status): string => {
@@ -87,7 +112,7 @@ export const Timeline = ({ session, line, stage }: { session: string; line: User
           <tr>
             <th scope="col">After</th>
             <th scope="col">What</th>
-            <th scope="col">Tokens</th>
+            <th scope="col">Tokens and money</th>
           </tr>
         </thead>
         <tbody>
@@ -99,6 +124,15 @@ export const Timeline = ({ session, line, stage }: { session: string; line: User
             </tr>
           ))}
         </tbody>
+        {totalOf(status) === undefined ? undefined : (
+          <tfoot>
+            <tr>
+              <td class="ms" />
+              <td>In all</td>
+              <td class="tokens">{totalOf(status)}</td>
+            </tr>
+          </tfoot>
+        )}
       </table>
       <p class="id">{status.id}</p>
     </div>

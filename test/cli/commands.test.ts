@@ -237,6 +237,21 @@ describe("what the gateway knows", () => {
     assert.match(stdout, /agent:main:busy +running/)
   })
 
+  it("shows what was spent, and whose price it does not know", slow, async () => {
+    const { config } = await gatewayWith(echo)
+    assert.include((await run(["usage", "--config", config])).stdout, "Nothing was spent")
+    await run(["send", "--config", config, "--session", "work", "hello"])
+    const { code, stdout } = await run(["usage", "--by", "model", "--config", config])
+    assert.strictEqual(code, 0)
+    assert.match(stdout, /^MODEL +MONEY +IN +OUT +CACHED +CALLS\nfake\/fake-model +unknown +\d+ /)
+    assert.include(stdout, "The price of 1 of 1 calls is not known")
+    const json = JSON.parse((await run(["usage", "--session", "work", "--config", config, "--json"])).stdout)
+    assert.strictEqual(json.total.calls, 1)
+    const wrong = await run(["usage", "--since", "monday", "--config", config])
+    assert.strictEqual(wrong.code, 64)
+    assert.match(wrong.stderr, /since must be a day/)
+  })
+
   it("is not told with another token, and without a gateway it is said what to do", slow, async () => {
     const { config } = await gatewayWith(echo)
     const wrong = await run(["lanes", "--config", config], "", root, { OPENCRAW_GATEWAY_TOKEN: "another" })

@@ -12,10 +12,12 @@ import type { Outcome } from "#src/domain/Outcome.ts"
 import type { DropPolicy, QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
+import * as Usages from "#src/domain/Usage.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import {
   type Accept,
   type Append,
+  type Block,
   type Decide,
   type Finish,
   type LogError,
@@ -23,7 +25,8 @@ import {
   type Park,
   type Place,
   type Start,
-  type Unit
+  type Unit,
+  type UsageRow
 } from "#src/horizons/MessageLog.ts"
 
 export const acme: Tenant = { org: "acme", project: "shop" }
@@ -39,9 +42,9 @@ const place = placeAt("a")
 const tenant = acme
 const session = place.session
 
-const route: Route = { channel: "web", account: "main", conversation: "room", thread: "" }
+export const route: Route = { channel: "web", account: "main", conversation: "room", thread: "" }
 const usage: Usage = { inputTokens: 10, outputTokens: 2, cachedTokens: 1, estimated: false }
-const zero: Usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, estimated: false }
+const zero: Usage = { ...Usages.none }
 
 /** A message `m` whose client id is `client-m`. */
 export const acceptOf = (
@@ -242,6 +245,8 @@ export const messageLogContract = <E>(name: string, store: Layer.Layer<MessageLo
     forgetting(test)
     keeping(test)
     together(test)
+    streaming(test)
+    spending(test)
   })
 
 type Test = <A, E>(sentence: string, body: () => Effect.Effect<A, E, MessageLog>) => void
@@ -1595,5 +1600,229 @@ const together = (test: Test) => {
 
       assert.deepStrictEqual(texts(yield* entries()), ["text of m1", "text of m2"])
       assert.isTrue((yield* commit(acceptOf("m1"))).duplicate)
+    }))
+}
+
+const blockOf = (run: string, attempt: number, source: string, ids: ReadonlyArray<string>): Block => ({
+  _tag: "Block",
+  place,
+  runId: runId(run),
+  attempt,
+  source,
+  deliveries: ids.map((id) => ({ id: deliveryId(id), route, text: `text of ${id}` })),
+  at: 2500
+})
+
+const streaming = (test: Test) => {
+  test("blocks go out in the order they were committed, before the answer's own parts", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      const first = yield* commit(blockOf("r1", 1, "One. ", ["z"]))
+      const second = yield* commit(blockOf("r1", 1, "Two. ", ["y", "x"]))
+      yield* commit({
+        ...appendOf("r1", 1, "e1"),
+        deliveries: [{ id: deliveryId("w"), route, text: "text of w" }]
+      })
+      const third = yield* commit(blockOf("r1", 1, "Three. ", ["v"]))
+      yield* commit(
+        finishOf(
+          "r1",
+          { m1: "answered" },
+          { attempt: 1, entries: [{ id: "a1", entry: assistant("Three. Four.") }], deliveries: ["u"] }
+        )
+      )
+      const rows = yield* undelivered()
+
+      assert.deepStrictEqual(
+        [first, second, third],
+        [
+          { seq: 1, part: 0 },
+          { seq: 1, part: 1 },
+          { seq: 2, part: 3 }
+        ]
+      )
+      assert.deepStrictEqual(
+        rows.map((row) => [row.id, row.seq, row.part]),
+        [
+          ["z", 1, 0],
+          ["y", 1, 1],
+          ["x", 1, 2],
+          ["w", 2, 0],
+          ["v", 2, 3],
+          ["u", 3, 0]
+        ]
+      )
+    }))
+
+  test("a later attempt is told what was sent of the step it takes again, and only of that", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit({ ...blockOf("r1", 1, "Let me look.\n", ["b1"]), draft: "post-7" })
+      yield* commit(blockOf("r1", 1, "\u{1F600} really", ["b2"]))
+      const running = yield* log.message({ tenant, id: messageId("m1") })
+      const second = yield* commit(startOf("r1", ["m1"]))
+      yield* commit(appendOf("r1", 2, "e1"))
+      const third = yield* commit(startOf("r1", ["m1"]))
+      yield* commit(finishOf("r1", { m1: "answered" }, { attempt: 3 }))
+      const ended = yield* log.message({ tenant, id: messageId("m1") })
+
+      const streamed = { text: "Let me look.\n\u{1F600} really", parts: 2, draft: "post-7" }
+      assert.deepStrictEqual(running?.run?.streamed, streamed)
+      assert.deepStrictEqual(second, { attempt: 2, attemptsWithoutProgress: 2, decided: [], streamed })
+      assert.deepStrictEqual(third, {
+        attempt: 3,
+        attemptsWithoutProgress: 1,
+        decided: [],
+        streamed: { ...streamed, text: "" }
+      })
+      assert.isUndefined(ended?.run?.streamed)
+    }))
+
+  test("a block of an earlier attempt, of an ended run or of another session is fenced and not sent", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(startOf("r1", ["m1"]))
+      const late = yield* Effect.flip(commit(blockOf("r1", 1, "a", ["b1"])))
+      const elsewhere = yield* Effect.flip(
+        commit({ ...blockOf("r1", 2, "a", ["b2"]), place: placeAt("elsewhere") })
+      )
+      yield* commit(finishOf("r1", { m1: "answered" }, { attempt: 2 }))
+      const after = yield* Effect.flip(commit(blockOf("r1", 2, "a", ["b3"])))
+
+      for (const error of [late, elsewhere, after]) assert.strictEqual(error.reason._tag, "Fenced")
+      assert.deepStrictEqual(yield* undelivered(), [])
+    }))
+
+  test("a delivery may change a message that is there", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      const finish = finishOf("r1", { m1: "answered" }, { attempt: 1, deliveries: ["d1", "d2"] })
+      yield* commit({
+        ...finish,
+        deliveries: finish.deliveries.map((one, part) => (part === 0 ? { ...one, edits: "post-7" } : one))
+      })
+
+      assert.deepStrictEqual(
+        (yield* undelivered()).map(({ id, edits }) => [id, edits]),
+        [
+          ["d1", "post-7"],
+          ["d2", undefined]
+        ]
+      )
+    }))
+}
+
+const day = 86_400_000
+const used = (input: number, costMicros?: number): Usage => ({
+  inputTokens: input,
+  outputTokens: 1,
+  cachedTokens: 2,
+  estimated: costMicros === undefined,
+  ...(costMicros === undefined ? {} : { costMicros })
+})
+const sumOf = (query: Omit<Parameters<MessageLog["Service"]["usage"]>[0], "tenant" | "limit">) =>
+  MessageLog.use((log) => log.usage({ tenant, limit: 100, ...query }))
+
+/** Two sessions of two people on two days, one call without a price. */
+const spend = Effect.gen(function* () {
+  const other = placeAt("b")
+  yield* commit(acceptOf("m1", { start: "r1" }))
+  yield* commit(acceptOf("m2", { start: "r2", at: other }))
+  const call = (at: Place, run: string, id: string, sender: string, model: string) => ({
+    ...appendOf(run, 1, id),
+    place: at,
+    spending: { sender, model }
+  })
+  yield* commit({ ...call(place, "r1", "e1", "ann", "p/big"), usage: used(10, 500), at: 3 * day })
+  yield* commit({ ...call(place, "r1", "e2", "bob", "p/small"), usage: used(20, 40), at: 4 * day - 1 })
+  yield* commit({ ...call(other, "r2", "e3", "ann", "p/new"), usage: used(30), at: 4 * day })
+  // Not a model call: its usage is the run's, and counted for nobody.
+  yield* commit({ ...appendOf("r1", 1, "e4", toolResult("c1")), usage: zero, at: 4 * day })
+  yield* commit({
+    ...finishOf("r2", { m2: "answered" }, { attempt: 1, at: other, time: 4 * day + 5 }),
+    usage: used(40, 7),
+    spending: { sender: "ann", model: "p/small" }
+  })
+})
+const row = (
+  key: string,
+  calls: number,
+  inputTokens: number,
+  costMicros: number,
+  unpricedCalls = 0
+): UsageRow => ({
+  key,
+  calls,
+  estimatedCalls: unpricedCalls,
+  inputTokens,
+  outputTokens: calls,
+  cachedTokens: 2 * calls,
+  costMicros,
+  unpricedCalls
+})
+
+const spending = (test: Test) => {
+  test("usage is summed by day, agent, session, sender and model; what has no price is counted apart", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* sumOf({ by: "total" }), [])
+      yield* spend
+
+      const [a, b] = [place.session, placeAt("b").session]
+      assert.deepStrictEqual(yield* sumOf({ by: "total" }), [row("", 4, 100, 547, 1)])
+      assert.deepStrictEqual(yield* sumOf({ by: "day" }), [row("4", 2, 70, 7, 1), row("3", 2, 30, 540)])
+      assert.deepStrictEqual(yield* sumOf({ by: "agent" }), [row("main", 4, 100, 547, 1)])
+      assert.deepStrictEqual(yield* sumOf({ by: "session" }), [row(a, 2, 30, 540), row(b, 2, 70, 7, 1)])
+      assert.deepStrictEqual(yield* sumOf({ by: "sender" }), [
+        row("ann", 3, 80, 507, 1),
+        row("bob", 1, 20, 40)
+      ])
+      assert.deepStrictEqual(yield* sumOf({ by: "model" }), [
+        row("p/big", 1, 10, 500),
+        row("p/small", 2, 60, 47),
+        row("p/new", 1, 30, 0, 1)
+      ])
+    }))
+
+  test("sums are of what was asked for: a session, a sender, a model, days, a tenant", () =>
+    Effect.gen(function* () {
+      yield* spend
+      const log = yield* MessageLog
+
+      assert.deepStrictEqual(yield* sumOf({ by: "total", session: placeAt("b").session }), [
+        row("", 2, 70, 7, 1)
+      ])
+      assert.deepStrictEqual(yield* sumOf({ by: "day", sender: "ann", toDay: 3 }), [row("3", 1, 10, 500)])
+      assert.deepStrictEqual(yield* sumOf({ by: "total", fromDay: 4, toDay: 4, model: "p/small" }), [
+        row("", 1, 40, 7)
+      ])
+      assert.deepStrictEqual(yield* sumOf({ by: "total", agent: "nobody" }), [])
+      const rival = { org: "rival", project: "shop" }
+      assert.deepStrictEqual(yield* log.usage({ tenant: rival, by: "total", limit: 1 }), [])
+      assert.lengthOf(yield* log.usage({ tenant, by: "model", limit: 2 }), 2)
+    }))
+
+  test("what a deleted session spent stays counted, without its name and its senders'", () =>
+    Effect.gen(function* () {
+      yield* spend
+      yield* commit({ _tag: "DeleteSession", place, at: 5 * day })
+      yield* commit({ _tag: "DeleteSession", place: placeAt("b"), at: 5 * day })
+
+      assert.deepStrictEqual(yield* sumOf({ by: "total" }), [row("", 4, 100, 547, 1)])
+      assert.deepStrictEqual(yield* sumOf({ by: "session" }), [row("", 4, 100, 547, 1)])
+      assert.deepStrictEqual(yield* sumOf({ by: "sender" }), [row("", 4, 100, 547, 1)])
+      assert.lengthOf(yield* sumOf({ by: "day" }), 2)
+    }))
+
+  test("money of a run is known when that of all its calls is", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* spend
+      const known = yield* log.message({ tenant, id: messageId("m1") })
+      const unknown = yield* log.message({ tenant, id: messageId("m2") })
+
+      assert.isUndefined(unknown?.run?.usage.costMicros)
+      assert.strictEqual(unknown?.run?.usage.inputTokens, 70)
+      assert.strictEqual(known?.run?.usage.costMicros, 540)
     }))
 }

@@ -11,7 +11,7 @@ import type { Access } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
 import type { Effects } from "#src/domain/Tool.ts"
-import type { Accept, Append, Finish, Park, Start } from "#src/horizons/MessageLog.ts"
+import type { Accept, Append, Block, Finish, NewDelivery, Park, Start } from "#src/horizons/MessageLog.ts"
 import type { Journaled } from "./Disk.ts"
 import type { World } from "./World.ts"
 
@@ -68,6 +68,8 @@ export interface KnownDelivery {
   readonly channel: string
   readonly route: string
   readonly text: string
+  /** The message that it is to become part of. */
+  readonly edits: string | undefined
   readonly by: number
   state: "pending" | "sending" | "sent" | "uncertain" | "dead"
 }
@@ -131,6 +133,8 @@ export class Ledger {
         )
       case "Finish":
         return this.#finish(unit, journaled.result as never, by, journaled.life)
+      case "Block":
+        return this.#block(unit, by, journaled.life)
       case "Park":
         return this.#park(unit, by, journaled.life)
       case "Decide": {
@@ -393,6 +397,7 @@ export class Ledger {
     const run = this.#checkUnfenced(runId, unit.attempt, session, entry.kind, life)
     this.#steer(run, steered, by, session)
     this.entries.set(unit.entryId, by)
+    for (const delivery of unit.deliveries ?? []) this.#send(delivery, session, by)
     if (entry.kind === "assistant") {
       const open = [...this.calls.values()].filter((call) => call.run === runId && call.results === 0)
       this.#check(
@@ -410,6 +415,13 @@ export class Ledger {
       this.#note(session, `${runId} ${entry.name} ${entry.callId}: ${entry.status}`)
       this.#result(entry.callId, runId, session, by)
     }
+  }
+
+  #block(unit: Block, by: number, life: number): void {
+    const { session } = unit.place
+    this.#checkUnfenced(unit.runId, unit.attempt, session, "block", life)
+    for (const delivery of unit.deliveries) this.#send(delivery, session, by)
+    this.#note(session, `${unit.runId} block: ${JSON.stringify(unit.source)} ${unit.draft ?? ""}`)
   }
 
   #park(unit: Park, by: number, life: number): void {
@@ -513,11 +525,7 @@ export class Ledger {
   }
 
   #send(
-    delivery: {
-      readonly id: DeliveryId
-      readonly text: string
-      readonly route: { readonly channel: string }
-    },
+    delivery: Pick<NewDelivery, "id" | "text" | "edits"> & { readonly route: { readonly channel: string } },
     session: string,
     by: number
   ): void {
@@ -526,13 +534,14 @@ export class Ledger {
       session,
       () => `${delivery.id} is put into the outbox once`
     )
-    const { id, text } = delivery
+    const { id, text, edits } = delivery
     this.deliveries.set(id, {
       id,
       session,
       channel: delivery.route.channel,
       route: JSON.stringify(delivery.route),
       text,
+      edits,
       by,
       state: "pending"
     })

@@ -76,8 +76,13 @@ export class Outside {
   readonly streaming = new Set<Streaming>()
   readonly #effects = new Map<string, number>()
   readonly arrivals = new Map<string, Arrival>()
+  /** Deliveries that arrived as messages of their own. */
+  readonly sentApart = new Set<string>()
+  /** What messages that can be changed say now. */
+  readonly shown = new Map<string, string>()
   readonly #seen = new Set<string>()
   #calls = 0
+  #posts = 0
   /** Most model calls at once, ever. */
   widest = 0
   /** A provider that answers nobody until so many ask at once. */
@@ -364,11 +369,71 @@ export class Outside {
             maxChars: 60,
             showsOutcomes: kind === "keyed",
             confirmsLater: false,
-            send: (parcel) => this.#send(life, name, kind, parcel)
+            send: (parcel) => this.#send(life, name, kind, parcel),
+            typing: () => this.#far(life, name, () => Effect.void),
+            ...(kind === "keyed" ? {} : { editing: this.#editing(life, name, kind) })
           })
         }
       })
     )
+  }
+
+  #editing(life: Life, channel: string, kind: Channels.DeliveryKind): Channels.Editing {
+    return {
+      post: (_route, text) => {
+        const ref = `${channel}-${++this.#posts}`
+        const post = Effect.sync(() => {
+          this.shown.set(ref, text)
+          return ref
+        })
+        return this.#far(life, channel, () => post)
+      },
+      change: (_route, ref, text) =>
+        this.#far(life, channel, () =>
+          Effect.suspend(() => {
+            if (!this.shown.has(ref))
+              return Effect.fail(new Channels.SendError({ channel, kind: "permanent", detail: "gone" }))
+            this.shown.set(ref, text)
+            for (const { id, edits, session, text: final } of this.#ledger.deliveries.values()) {
+              if (edits !== ref || final !== text || this.arrivals.has(id)) continue
+              this.#arrive(channel, kind, { id, session: session as never, route: _route, text })
+            }
+            return Effect.void
+          })
+        )
+    }
+  }
+
+  /** Something on the far side, that takes its time and may not happen. */
+  #far<A>(
+    life: Life,
+    channel: string,
+    happen: () => Effect.Effect<A, Channels.SendError>
+  ): Effect.Effect<A, Channels.SendError> {
+    return Effect.suspend(() => {
+      if (!life.alive) return Effect.never
+      const { random } = this.#world
+      const end = random.chance(this.#moods.channels)
+        ? random.weighted({ transient: 3, uncertain: 2, permanent: 1 })
+        : "ok"
+      const there = random.chance(0.4) ? 0 : random.between(0, 300)
+      const back = random.chance(0.4) ? 0 : random.between(0, 300)
+      return Effect.sleep(there).pipe(
+        Effect.andThen(
+          Effect.suspend(() => {
+            if (!life.alive) return Effect.never
+            const failed =
+              end === "ok"
+                ? undefined
+                : Effect.fail(new Channels.SendError({ channel, kind: end, detail: end }))
+            if (end === "transient" || end === "permanent") return failed ?? Effect.never
+            return Effect.flatMap(happen(), (value) =>
+              Effect.andThen(Effect.sleep(back), failed ?? Effect.succeed(value))
+            )
+          })
+        )
+      )
+    })
   }
 
   #send(
@@ -414,7 +479,10 @@ export class Outside {
         Effect.andThen(
           Effect.suspend(() => {
             if (!life.alive) return Effect.never
-            if (arrives) this.#arrive(channel, kind, parcel)
+            if (arrives) {
+              this.sentApart.add(parcel.id)
+              this.#arrive(channel, kind, parcel)
+            }
             return Effect.sleep(back)
           })
         ),

@@ -53,6 +53,21 @@ const modes: readonly [QueueMode, QueueMode, QueueMode, QueueMode] = [
 ]
 const accesses: readonly [Access, Access, Access] = ["owner", "member", "guest"]
 
+/** How chat channels show answers while they are written. Blocks of a few words, so that there are some. */
+const streamOf = (random: Random) => ({
+  mode: random.pick(["off", "blocks", "preview"]),
+  by_channel: { [channelNames.blind]: random.pick(["blocks", "off"]) },
+  min_chars: random.pick([5, 15]),
+  max_chars: random.pick([20, 50]),
+  prefer: random.pick(["paragraph", "sentence"]),
+  tidy: random.chance(0.5),
+  coalesce_chars: random.pick([0, 0, 40]),
+  coalesce_idle_ms: 300,
+  human_delay: random.pick(["off", "off", "natural"]),
+  preview_interval_ms: 200,
+  typing: random.pick(["never", "instant", "thinking", "message"]),
+  typing_interval_ms: 1_000
+})
 const commandOf = (random: Random): string =>
   random.pick([
     `/queue ${random.pick(modes)}`,
@@ -168,6 +183,7 @@ export const planOf = (seed: number): Plan => {
         max_concurrency_cron: budgets.cron,
         lane_buffer: random.pick([1, 2, 5, 64])
       },
+      stream: streamOf(random),
       inbound: {
         debounce_ms: random.pick([0, 0, 200, 1_000]),
         max_parts: random.pick([2, 12]),

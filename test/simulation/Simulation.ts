@@ -21,11 +21,12 @@ import { Failpoint } from "#src/domain/Failpoint.ts"
 import { type ApprovalId, Ids, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import { local } from "#src/domain/Tenant.ts"
-import { MessageLog } from "#src/horizons/MessageLog.ts"
+import { MessageLog, type MessageTrace } from "#src/horizons/MessageLog.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
+import { type StreamSettings, streamModeOf } from "#src/outbound/StreamSettings.ts"
 import { layerForgetful } from "#src/model/ModelHealth.ts"
 import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
@@ -450,6 +451,44 @@ class Simulation {
       () => `${id} on ${channel} ends sent, dead or uncertain, not ${state}`
     )
     world.check(state !== "sent" || arrived !== undefined, session, () => `${id} is sent and has arrived`)
+    const { edits, text } = delivery
+    const isChanged = edits !== undefined && state === "sent" && this.outside.sentApart.has(id) === false
+    world.check(
+      !isChanged || this.outside.shown.get(edits) === text,
+      session,
+      () => `${edits} says the answer in the end (${text}), not ${this.outside.shown.get(edits ?? "")}`
+    )
+  }
+
+  /**
+   * What is sent of a run, joined, is its answer, each part once: with all it said before its tools where that was sent in blocks.
+   * Of a run that was cut off it is the beginning of what the transcript keeps.
+   */
+  #checkSent({ message, run, entries, deliveries }: MessageTrace): void {
+    const channel = deliveries[0]?.route.channel
+    if (run === undefined || channel === undefined) return
+    const { stream } = this.plan.config as { readonly stream: StreamSettings }
+    const mode = streamModeOf(stream, channel)
+    const isInBlocks = mode === "blocks" || (mode === "preview" && channel === channelNames.keyed)
+    const texts = entries.flatMap(({ entry }) =>
+      entry.kind === "assistant" && (isInBlocks || entry.calls === undefined) ? [entry.text] : []
+    )
+    const bare = (parts: ReadonlyArray<string>) => parts.join("").replace(/\s/g, "")
+    const said = bare(texts)
+    // The gateway's own words are no part of it: questions, notices, failures, and what a dropped message's sender is told.
+    const others = entries.flatMap(({ id, entry }) =>
+      entry.kind === "notice" || entry.kind === "failure" ? [`dlv_${id}_`] : []
+    )
+    const words = deliveries
+      .filter(({ id }) => ![...others, "dlv_drop_"].some((prefix) => id.startsWith(prefix)))
+      .map(({ text }) => text)
+    const sent = bare(words)
+    const isWhole = run.state === "ended" && run.failure === undefined && message.outcome === "answered"
+    this.world.check(
+      isWhole ? sent === said : said.startsWith(sent),
+      message.place.session,
+      () => `what is sent of ${run.id} is what it said, each part once: ${sent}, not ${said}`
+    )
   }
 
   async #checkTranscript(session: Plan["sessions"][number]): Promise<void> {
@@ -473,7 +512,9 @@ class Simulation {
     for (const [call, count] of results)
       world.check(count === 1, session, () => `${call} has one result in the transcript, not ${count}`)
     for (const message of mine) {
-      const row = (await Effect.runPromise(log.message({ tenant: local, id: message.id })))?.message
+      const trace = await Effect.runPromise(log.message({ tenant: local, id: message.id }))
+      const row = trace?.message
+      if (trace !== undefined) this.#checkSent(trace)
       world.check(
         row?.outcome === message.outcome,
         session,

@@ -233,6 +233,33 @@ export const commands: ReadonlyArray<Command> = [
     examples: [{ line: "opencraw lanes", about: "running, waiting, and how many messages wait" }]
   },
   {
+    name: "usage",
+    about: "show tokens and money that were spent",
+    details: "Of the last 30 days unless --since says another day. Days are those of UTC.",
+    arguments: [],
+    flags: [
+      {
+        name: "by",
+        value: "WHAT",
+        choices: ["total", "day", "agent", "session", "sender", "model"],
+        about: "what to sum by; day without"
+      },
+      { name: "since", value: "DAY", about: "the first day, such as 2026-11-01" },
+      { name: "until", value: "DAY", about: "the last day" },
+      { name: "session", value: "KEY", about: "only this session" },
+      { name: "sender", value: "ID", about: "only what this person asked for" },
+      { name: "agent", value: "NAME", about: "only this agent" },
+      { name: "model", value: "PROVIDER/MODEL", about: "only this model" },
+      { name: "limit", value: "N", about: "at most so many lines; 100 without" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw usage", about: "day by day" },
+      { line: "opencraw usage --by sender --since 2026-11-01", about: "who spent what this month" }
+    ]
+  },
+  {
     name: "approvals",
     about: "show the tool calls that wait for a decision",
     arguments: [],

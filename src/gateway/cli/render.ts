@@ -1,5 +1,6 @@
 /** What the command line shows people of the API's answers. Pure; `--json` shows the answers themselves. */
 import * as DateTime from "effect/DateTime"
+import { money } from "#src/session/usageText.ts"
 import type * as Api from "../apiSchemas.ts"
 
 /** Text of others must not steer the terminal: its control characters are shown as marks. */
@@ -85,10 +86,11 @@ export const trace = (status: typeof Api.MessageStatus.Type): string => {
       step.tokens === undefined
         ? ""
         : `${step.tokens.input} tokens in, ${step.tokens.output} out${step.tokens.estimated ? " (estimated)" : ""}`
+    const cost = step.cost_usd_micros === undefined ? "" : money(step.cost_usd_micros)
     return [
       `  +${Math.round(step.ms)} ms`,
       step.step.replace("_", " "),
-      [step.name ?? "", step.status ?? "", tokens].filter((word) => word !== "").join(", ")
+      [step.name ?? "", step.status ?? "", tokens, cost].filter((word) => word !== "").join(", ")
     ]
   })
   return head + failure + table(["  AFTER", "STEP", ""], steps)
@@ -98,10 +100,48 @@ export const lanes = (list: ReadonlyArray<typeof Api.Lane.Type>): string =>
   list.length === 0
     ? "No session is at work.\n"
     : table(
-        ["SESSION", "PHASE", "WAITING", "FENCED"],
-        list.map((lane) => [lane.session_key, lane.phase, String(lane.depth), String(lane.fenced)])
+        ["SESSION", "PHASE", "WAITING", "FENCED", "COSTS AT MOST"],
+        list.map((lane) => [
+          lane.session_key,
+          lane.phase,
+          String(lane.depth),
+          String(lane.fenced),
+          lane.may_cost_usd_micros === undefined ? "" : money(lane.may_cost_usd_micros)
+        ])
       )
 
+const keyWords = {
+  total: "",
+  day: "DAY (UTC)",
+  agent: "AGENT",
+  session: "SESSION",
+  sender: "SENDER",
+  model: "MODEL"
+} as const
+
+/** Sums of usage, their total below them. */
+export const usage = ({ by, usage: rows, total }: typeof Api.UsageReport.Type): string => {
+  if (total === undefined) return "Nothing was spent in these days.\n"
+  const line = (name: string, row: typeof Api.UsageSum.Type) => [
+    name,
+    row.cost_usd_micros === undefined ? "unknown" : money(row.cost_usd_micros),
+    String(row.input_tokens),
+    String(row.output_tokens),
+    String(row.cached_tokens),
+    String(row.calls)
+  ]
+  const lines = by === "total" ? [] : rows.map((row) => line(plain(row.key) || "(deleted)", row))
+  const unpriced =
+    total.unpriced_calls === 0
+      ? ""
+      : `The price of ${total.unpriced_calls} of ${total.calls} calls is not known: their money is not counted. Set it: usage.prices.\n`
+  const estimated =
+    total.estimated_calls === 0
+      ? ""
+      : `Of ${total.estimated_calls} of ${total.calls} calls the tokens are estimated: their provider told none.\n`
+  const header = [keyWords[by], "MONEY", "IN", "OUT", "CACHED", "CALLS"]
+  return table(header, [...lines, line("total", total)]) + unpriced + estimated
+}
 export const approvals = (list: ReadonlyArray<typeof Api.Approval.Type>): string =>
   list.length === 0
     ? "Nothing waits for a decision.\n"

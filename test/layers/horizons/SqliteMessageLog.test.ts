@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Checks from "#src/check/Checks.ts"
 import { LogError, MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
-import { messageId } from "#src/domain/Ids.ts"
+import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import { type Db, Sqlite } from "#layers/platform/SqliteClient.ts"
@@ -17,10 +17,12 @@ import type { Sync } from "#layers/platform/SqliteWriter.ts"
 import {
   acceptOf,
   acme,
+  appendOf,
   finishOf,
   parkOf,
   messageLogContract,
   placeAt,
+  route,
   startOf
 } from "../../contracts/MessageLog.contract.ts"
 
@@ -287,6 +289,7 @@ describe("SqliteMessageLog", () => {
       yield* commit(acceptOf("m1", { cursor: "7" }))
       yield* commit(startOf("r1", ["m1"]))
       yield* commit(parkOf("r1", 1, "p1"))
+      yield* commit({ ...appendOf("r1", 1, "e1"), spending: { model: "demo/demo", sender: "ann" } })
       yield* commit(finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }))
       yield* commit(startOf("idle", []))
       yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
@@ -296,7 +299,7 @@ describe("SqliteMessageLog", () => {
         )
       )
 
-      assert.strictEqual(tables.length, 7)
+      assert.strictEqual(tables.length, 8)
       for (const { name } of tables) {
         const [found] = yield* sqlite.read((db) =>
           db.all<{ count: number }>(
@@ -305,6 +308,10 @@ describe("SqliteMessageLog", () => {
         )
         assert.strictEqual(found?.count, 0, name)
       }
+      const senders = yield* sqlite.read((db) =>
+        db.all<{ sender: string }>("SELECT sender FROM spending WHERE sender <> ''")
+      )
+      assert.deepStrictEqual(senders, [])
     }).pipe(Effect.provide(inFolder))
   )
 
@@ -324,6 +331,16 @@ describe("SqliteMessageLog", () => {
         acceptOf("m1", { cursor: "1" }),
         startOf("r1", ["m1"]),
         startOf("r1", ["m1"]),
+        {
+          _tag: "Block",
+          place: placeAt("a"),
+          runId: runId("r1"),
+          attempt: 2,
+          source: "so far",
+          deliveries: [{ id: deliveryId("b1"), route, text: "so far" }],
+          at: 1
+        },
+        { ...appendOf("r1", 2, "e1"), spending: { model: "demo/demo", sender: "ann" } },
         finishOf("r1", { m1: "answered" }, { attempt: 2, deliveries: ["d1"] }),
         { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
       ]
@@ -351,6 +368,11 @@ describe("SqliteMessageLog", () => {
       yield* log.commit(finishOf("r1", { m1: "answered" }))
       yield* log.message({ tenant, id: messageId("m1") })
       yield* log.purge({ tenant, before: 1 })
+      yield* log.queues({ tenant, limit: 1 })
+      for (const by of ["total", "day", "agent", "session", "sender", "model"] as const)
+        yield* log.usage({ tenant, by, fromDay: 1, toDay: 2, limit: 1 })
+      yield* log.usage({ tenant, by: "total", session, limit: 1 })
+      yield* log.usage({ tenant, by: "day", sender: "ann", fromDay: 1, limit: 1 })
 
       assert.isAbove(statements.size, 30)
       for (const sql of statements) {
@@ -360,7 +382,9 @@ describe("SqliteMessageLog", () => {
           // Only what is small by its nature may be read for a whole tenant: open messages, waiting deliveries, cursors.
           if (!/messages_open|outbox_waiting |cursors/.test(detail))
             assert.notMatch(detail, /\(org=\? AND project=\?\)$/, sql)
-          if (!sql.startsWith("UPDATE cursors")) assert.notMatch(detail, /TEMP B-TREE/, sql)
+          // Sums are made of few rows: those of a session, a sender or some days.
+          const isSum = sql.startsWith("SELECT") && sql.includes("FROM spending")
+          if (!sql.startsWith("UPDATE cursors") && !isSum) assert.notMatch(detail, /TEMP B-TREE/, sql)
         }
       }
     }).pipe(Effect.provide(inFolder))

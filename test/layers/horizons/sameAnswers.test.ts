@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Checks from "#src/check/Checks.ts"
-import { deliveryId, messageId } from "#src/domain/Ids.ts"
+import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
@@ -22,6 +22,7 @@ import {
   finishOf,
   parkOf,
   placeAt,
+  route,
   startOf,
   toolResult
 } from "../../contracts/MessageLog.contract.ts"
@@ -30,7 +31,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(15),
+  kind: upTo(16),
   place: upTo(2),
   message: upTo(4),
   run: upTo(3),
@@ -86,8 +87,10 @@ const unitOf = (
           ? appendOf(run, draw.attempt, `e${index}`, toolResult(`c${draw.message}`))
           : appendOf(run, draw.attempt, `e${index}`)),
         place: at,
-        at: time,
-        ...steering
+        at: time * 20_000,
+        ...steering,
+        ...(draw.pick > 4 ? { spending: { model: `p/${draw.run}`, sender: `s${draw.message}` } } : {}),
+        ...(draw.pick === 4 ? { deliveries: [{ id: deliveryId(`s${index}`), route, text: "rest" }] } : {})
       }
     case 7:
     case 8: {
@@ -122,6 +125,17 @@ const unitOf = (
       })
     case 14:
       return decideOf(asked[draw.pick % (asked.length || 1)] ?? "none", decisions[draw.message % 3]!, at)
+    case 15:
+      return {
+        _tag: "Block",
+        place: at,
+        runId: runId(run),
+        attempt: draw.attempt,
+        source: `part ${index} `,
+        deliveries: [{ id: deliveryId(`b${index}`), route, text: `part ${index}` }],
+        ...(draw.pick === 1 ? { draft: `post ${index}` } : {}),
+        at: time
+      }
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -151,6 +165,10 @@ const everything = (log: MessageLog["Service"]) =>
       log.sessions({ tenant, limit: 100 }),
       log.approvals({ tenant, limit: 100 }),
       log.approvals({ tenant, session, limit: 3 }),
+      Effect.forEach(["total", "day", "session", "sender", "model"] as const, (by) =>
+        log.usage({ tenant, by, limit: 4 })
+      ),
+      log.usage({ tenant, by: "day", session, fromDay: 1, limit: 100 }),
       Effect.forEach([0, 1, 2, 3, 4], (n) => log.message({ tenant, id: messageId(`m${n}`) }))
     ])
   )

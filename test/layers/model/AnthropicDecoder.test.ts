@@ -71,7 +71,7 @@ describe("AnthropicDecoder", () => {
     assert.deepStrictEqual(end, {
       _tag: "End",
       reason: "calls",
-      usage: { inputTokens: 115, outputTokens: 42, cachedTokens: 100, estimated: false }
+      usage: { inputTokens: 115, outputTokens: 42, cachedTokens: 100, writtenTokens: 10, estimated: false }
     })
     assert.deepStrictEqual(
       continuation,
