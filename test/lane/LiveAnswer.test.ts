@@ -43,9 +43,13 @@ const said = Effect.flatMap(Sessions.Sessions, (sessions) =>
 )
 /** Blocks of about a sentence. */
 const blocks = { mode: "blocks", min_chars: 10, max_chars: 40, prefer: "sentence" }
+/** So that a message waits for nothing but the one before it. */
+const oneByOne = { queue: { mode: "followup" } }
 const preview = { mode: "preview", preview_interval_ms: 1000 }
 const system = (stream: Readonly<Record<string, unknown>>, script: ScriptedModel.Script = []) =>
-  Effect.provide(TestSystem.layer({ script, config: { stream: { typing: "never", ...stream } } }))
+  Effect.provide(
+    TestSystem.layer({ script, config: { ...oneByOne, stream: { typing: "never", ...stream } } })
+  )
 /** A process on a log that outlives it. */
 const on = (
   log: MessageLog.MessageLog["Service"],
@@ -55,7 +59,7 @@ const on = (
   Effect.provide(
     TestSystem.layerOn(Layer.succeed(MessageLog.MessageLog, log), {
       script,
-      config: { stream: { typing: "never", ...stream } }
+      config: { ...oneByOne, stream: { typing: "never", ...stream } }
     })
   )
 const recovered = Effect.gen(function* () {

@@ -85,6 +85,8 @@ export class Ledger {
   readonly approvals = new Map<ApprovalId, KnownApproval>()
   /** A person is asked. */
   onAsked: (approval: KnownApproval) => void = () => {}
+  /** Entries that are a run's answer. */
+  readonly answers = new Set<string>()
   /** Entries of ids that were committed, and the unit that did. */
   readonly entries = new Map<string, number>()
   readonly #identities = new Map<string, MessageId>()
@@ -510,6 +512,7 @@ export class Ledger {
     }
     for (const one of unit.entries) {
       this.entries.set(one.id, by)
+      if (one.entry.kind === "assistant" && one.entry.partial === undefined) this.answers.add(one.id)
       if (one.entry.kind === "tool") this.#result(one.entry.callId, unit.runId, session, by)
     }
     for (const delivery of unit.deliveries) this.#send(delivery, session, by)
