@@ -59,13 +59,13 @@ class Soak {
   }
 
   /** Each session one message after the other: how many a second are answered at most. */
-  async maximum(millis: number): Promise<number> {
+  async maximum(name: string, millis: number): Promise<number> {
     const end = performance.now() + millis
     let answered = 0
     await Promise.all(
       this.clients.map(async (client, at) => {
         for (let count = 0; performance.now() < end; count++) {
-          const id = `max-${at}-${count}`
+          const id = `${name}-${at}-${count}`
           client.send(id, "how fast")
           await until(id, () => client.outcomes.has(id))
           answered++
@@ -123,7 +123,9 @@ const run = async () => {
   let gateway = await start()
   try {
     soak.connect(gateway)
-    const maximum = await soak.maximum(5000)
+    // The code is compiled by use.
+    await soak.maximum("warm", 5000)
+    const maximum = await soak.maximum("max", 10_000)
     const rate = maximum / 2
     await soak.load(rate, millis / 4)
     gateway.child.kill("SIGKILL")
@@ -161,6 +163,7 @@ const run = async () => {
       JSON.parse(readFileSync(delayFile, "utf8"))
     return {
       minutes,
+      is_judged: minutes >= fullMinutes,
       max_per_s: Math.round(maximum),
       sent_per_s: Math.round(soak.sent / (minutes * 60)),
       messages: soak.sent,
@@ -188,7 +191,7 @@ describe("soak", () => {
 
       assert.strictEqual(figures.open_rows, 0)
       assert.strictEqual(figures.stopped_with, 0)
-      if (minutes >= fullMinutes) {
+      if (figures.is_judged) {
         assert.isBelow(figures.rss_slope_mb_per_hour, 1)
         assert.isBelow(figures.loop_delay_ms.p99, 20)
       }
