@@ -15,6 +15,7 @@ import * as Dev from "#layers/Dev.ts"
 import { NodeServer } from "#layers/gateway/NodeServer.ts"
 import * as RunningFile from "#layers/gateway/RunningFile.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
+import { growSlowly } from "#layers/platform/heap.ts"
 import * as Settings from "#layers/platform/Settings.ts"
 import { Auth } from "#src/gateway/Auth.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
@@ -122,7 +123,7 @@ const leave = Effect.gen(function* () {
 
 /** Start, run, stop; the result is the exit code. `onReady` runs once it listens. */
 export const serve = (options: Settings.LoadOptions, onReady: Effect.Effect<void> = Effect.void) =>
-  Effect.scoped(running(onReady)).pipe(
+  Effect.scoped(Effect.andThen(Effect.sync(growSlowly), running(onReady))).pipe(
     Effect.provide(Dev.layer.pipe(Layer.provideMerge(Settings.layer(options)))),
     Effect.exit,
     Effect.flatMap((exit) => (Exit.isSuccess(exit) ? Effect.succeed(exit.value) : explain(exit.cause))),

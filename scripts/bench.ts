@@ -7,6 +7,8 @@
 import { spawnSync } from "node:child_process"
 import { availableParallelism, cpus, loadavg } from "node:os"
 import process from "node:process"
+import { benchDurable } from "./bench/durable/measure.ts"
+import { benchGrowth } from "./bench/growth/measure.ts"
 import { benchLanes } from "./bench/lanes/measure.ts"
 import { buildBundle, Lab, type Provider, root } from "./bench/Lab.ts"
 import { measureLongSession, measureMemory } from "./bench/measureGrowth.ts"
@@ -38,10 +40,12 @@ const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openc
        bench stream [--quick]
        bench profile [--quick] [--sessions N]
        bench lanes [--quick]
+       bench durable [--quick]
+       bench growth [--quick]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
-const names = ["gateway", "start", "stream", "profile", "lanes"] as const
+const names = ["gateway", "start", "stream", "profile", "lanes", "durable", "growth"] as const
 
 interface Arguments {
   readonly name: (typeof names)[number]
@@ -130,6 +134,15 @@ const main = async (): Promise<number> => {
   }
   try {
     if (args.name === "lanes") return benchLanes(args.isQuick, aboutRun("lanes", args.isQuick))
+    if (args.name === "growth") return await benchGrowth(lab, args.isQuick, aboutRun("growth", args.isQuick))
+    if (args.name === "durable") {
+      return await benchDurable(
+        lab,
+        args.isQuick,
+        args.isQuick ? quick : full,
+        aboutRun("durable", args.isQuick)
+      )
+    }
     if (args.name === "start") {
       buildBundle()
       return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))

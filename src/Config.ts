@@ -19,6 +19,7 @@ import { type ModelsSettings, ModelsSettingsSchema } from "#src/model/ModelSetti
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
+import { RetentionSettingsSchema } from "#src/session/RetentionSettings.ts"
 import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { decodeStrict } from "#src/setting/decodeStrict.ts"
 import { format, nearest, pathOf, type Problem, tableKeysOf } from "#src/setting/Problem.ts"
@@ -61,6 +62,7 @@ export const ConfigSchema = Schema.Struct({
     {},
     "How a person is asked before a tool is used (see ask_before of an agent)"
   ),
+  retention: withDefault(RetentionSettingsSchema, {}, "How long what was said is kept"),
   context: withDefault(ContextSettingsSchema, {}, "How much of a session's past a model call is given"),
   stream: withDefault(
     StreamSettingsSchema,

@@ -14,6 +14,7 @@ import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { ProviderSettingsSchema } from "#src/model/ProviderSettings.ts"
+import { RetentionSettingsSchema } from "#src/session/RetentionSettings.ts"
 import { RuntimeSettingsSchema } from "#src/setting/RuntimeSettings.ts"
 import { ConfigSchema, resolve } from "./Config.ts"
 
@@ -65,6 +66,7 @@ const tables: Readonly<Record<Section, Table>> = {
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
   approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
   inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
+  retention: { title: "[retention]", ast: RetentionSettingsSchema.ast, defaults: config.retention },
   context: { title: "[context]", ast: ContextSettingsSchema.ast, defaults: config.context },
   stream: { title: "[stream]", ast: StreamSettingsSchema.ast, defaults: config.stream },
   usage: { title: "[usage]", ast: UsageSettingsSchema.ast, defaults: config.usage }

@@ -922,9 +922,9 @@ const lookup = (rows: Rows, { identity }: Query<"lookup">): MessageRow | undefin
   return message === undefined ? undefined : messageRow(message)
 }
 
-const purge = (rows: Rows, { before }: Query<"purge">): number => {
+const purge = (rows: Rows, { before, listed = false }: Query<"purge">): number => {
   const stale = [...rows.sessions.values()].filter(
-    ({ ephemeral, open: waiting, updatedAt }) => ephemeral && waiting === 0 && updatedAt < before
+    ({ ephemeral, open: waiting, updatedAt }) => ephemeral !== listed && waiting === 0 && updatedAt < before
   )
   for (const { place } of stale) forget(rows, place.session)
   return stale.length

@@ -48,6 +48,11 @@ const translated = (failure: SqliteFailure): Effect.Effect<never, LogError> => {
 
 /** Sessions that one purging unit forgets: few, since others wait for the writer meanwhile. */
 const purgedAtOnce = 50
+/** Pages given back to the disk at once, and those kept for what comes next: 2 MB. */
+const freedAtOnce = 200
+const keptFree = 1000
+const freePages = (db: Db): number =>
+  db.get<{ freelist_count: number }>("PRAGMA freelist_count")?.freelist_count ?? 0
 
 export const make = Effect.gen(function* () {
   const sqlite = yield* Sqlite
@@ -69,11 +74,10 @@ export const make = Effect.gen(function* () {
   const purge = Effect.fn("MessageLog.purge")(function* (
     query: Parameters<MessageLog["Service"]["purge"]>[0]
   ) {
-    const { tenant, before } = query
     const some = sqlite
       .unit((db) => {
-        const keys = Reads.stalest(db, tenant, before, purgedAtOnce)
-        for (const session of keys) forgetSession(db, { tenant, session })
+        const keys = Reads.stalest(db, query, purgedAtOnce)
+        for (const session of keys) forgetSession(db, { tenant: query.tenant, session })
         return Result.succeed(keys.length)
       })
       .pipe(Effect.catch(translated))
@@ -81,8 +85,25 @@ export const make = Effect.gen(function* () {
     while (true) {
       const purged = yield* some
       total += purged
-      if (purged < purgedAtOnce) return total
+      if (purged < purgedAtOnce) break
+      yield* Effect.yieldNow
     }
+    if (total > 0) yield* giveBack
+    return total
+  })
+
+  /** Free pages beyond a reserve go back to the disk, a few at a time: others wait for the writer meanwhile. */
+  const giveBack = Effect.gen(function* () {
+    const some = sqlite
+      .unit((db) => {
+        const pages = freePages(db) - keptFree
+        if (pages <= 0) return Result.succeed(false)
+        db.all(`PRAGMA incremental_vacuum(${Math.min(pages, freedAtOnce)})`)
+        // A file that was made without the pragma gives nothing back; its free pages are used again all the same.
+        return Result.succeed(freePages(db) < pages + keptFree)
+      })
+      .pipe(Effect.catch(translated))
+    while (yield* some) yield* Effect.yieldNow
   })
 
   const broken = Effect.sync(() => sqlite.broken()).pipe(

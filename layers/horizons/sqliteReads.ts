@@ -8,7 +8,6 @@ import { approvalId, deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Access, Identity } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
-import type { Tenant } from "#src/domain/Tenant.ts"
 import type {
   ApprovalRow,
   DeliveryRow,
@@ -389,9 +388,13 @@ export const sessions = (db: Db, { tenant, key, limit }: Query<"sessions">): Rea
   }))
 
 const stale = `SELECT session FROM sessions
-  WHERE org = ? AND project = ? AND ephemeral = 1 AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
-/** Ephemeral sessions that nobody needs any more, the oldest first. */
-export const stalest = (db: Db, tenant: Tenant, before: number, limit: number): ReadonlyArray<SessionKey> =>
+  WHERE org = ? AND project = ? AND ephemeral = ? AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
+/** Sessions, ephemeral or listed ones, that were not touched for long, the oldest first. */
+export const stalest = (
+  db: Db,
+  { tenant, before, listed = false }: Query<"purge">,
+  limit: number
+): ReadonlyArray<SessionKey> =>
   db
-    .all<{ readonly session: SessionKey }>(stale, [tenant.org, tenant.project, before, limit])
+    .all<{ readonly session: SessionKey }>(stale, [tenant.org, tenant.project, !listed, before, limit])
     .map(({ session }) => session)

@@ -128,7 +128,7 @@ const approvals = [
     decided_by TEXT, decided_at INTEGER,
     PRIMARY KEY (org, project, id)
   )`,
-  `CREATE INDEX approvals_run ON approvals (org, project, run_id)`,
+  `CREATE INDEX approvals_run ON approvals (org, project, run_id, id)`,
   `CREATE INDEX approvals_session ON approvals (org, project, session)`,
   `CREATE INDEX approvals_pending ON approvals (org, project, created_at, id) WHERE state = 'pending'`,
   `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`

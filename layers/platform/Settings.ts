@@ -22,6 +22,7 @@ import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
+import { Retention } from "#src/session/RetentionSettings.ts"
 import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
 import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
@@ -183,6 +184,7 @@ export const fromConfig = (config: Config) => {
     Context.add(Gateway, fixed(config.gateway)),
     Context.add(Queue, fixed(config.queue)),
     Context.add(InboundWindow, fixed(config.inbound)),
+    Context.add(Retention, fixed(config.retention)),
     Context.add(ApprovalTimes, fixed(config.approval)),
     Context.add(ContextWindow, fixed(config.context)),
     Context.add(Streaming, fixed(config.stream)),

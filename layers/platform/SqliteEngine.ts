@@ -96,9 +96,11 @@ const cacheSize = 300
  * The waiting for a lock blocks the event loop, so it is short: a caller that may try again does so later.
  * A NORMAL commit does not reach the disk by itself: `SqliteWriter` syncs the WAL before it tells anybody.
  * Small pages, since a unit changes a few bytes on many of them and each goes whole into the WAL; a checkpoint every 16 MB.
+ * Page size and vacuum mode are those of the day the file was made.
  */
 const writerPragmas = `
   PRAGMA page_size = 2048;
+  PRAGMA auto_vacuum = INCREMENTAL;
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = NORMAL;
   PRAGMA foreign_keys = ON;

@@ -116,6 +116,9 @@ const configText = (options: GatewayOptions, dataDir: string): string =>
     "[gateway]",
     `token = "${token}"`,
     "port = 0",
+    // A run for each message, so that a row means the same whatever the default is.
+    "[queue]",
+    'mode = "followup"',
     ...(options.maxPromptTokens === undefined
       ? []
       : ["[context]", `max_prompt_tokens = ${options.maxPromptTokens}`]),

@@ -111,7 +111,7 @@ export class Report {
     const [first = "", ...rest] = columns([head, ...rows])
     say(`\n${first}\n${"-".repeat(first.length)}\n${rest.join("\n")}`)
     for (const [id, { note }] of this.#figures) if (note !== undefined) say(`  ${targets[id].what}: ${note}`)
-    for (const [what, where] of Object.entries(coveredByTests)) say(`covered by tests: ${what} (${where})`)
+    for (const [what, where] of Object.entries(coveredByTests)) say(`elsewhere: ${what} (${where})`)
     for (const [what, why] of Object.entries(notBuilt)) say(`not built: ${what} (${why})`)
     for (const failure of this.#failures) say(`FAILED ${failure}`)
   }

@@ -547,10 +547,14 @@ export class MessageLog extends Context.Service<
       readonly key?: SessionKey
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<SessionRow>, LogError>
-    /** Remove ephemeral sessions untouched since `before`, without open messages. Returns how many. */
+    /**
+     * Remove sessions untouched since `before`, without open messages: the ephemeral ones, or with `listed` the others. Returns how
+     * many. What it frees the store may give back to the disk, without holding up others for long.
+     */
     readonly purge: (query: {
       readonly tenant: Tenant
       readonly before: number
+      readonly listed?: boolean
     }) => Effect.Effect<number, LogError>
     /** The sessions that keep a word under this name, by key, after `after`. */
     readonly settings: (query: {

@@ -24,7 +24,7 @@ const costOf = ({ entry }: EntryRow): number => {
 export class HistoryCache {
   readonly #maxCost: number
   // In order of last use, longest unused first.
-  readonly #kept = new Map<SessionKey, Kept>()
+  #kept = new Map<SessionKey, Kept>()
   #cost = 0
 
   /** `maxChars` bounds the characters of all texts kept, bookkeeping included. */
@@ -56,6 +56,12 @@ export class HistoryCache {
       this.#cost -= one.cost
     }
     return rows
+  }
+
+  /** For when sessions were removed and nobody says which. */
+  forgetAll(): void {
+    this.#kept = new Map()
+    this.#cost = 0
   }
 
   forget(key: SessionKey): void {

@@ -16,6 +16,7 @@ import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
+import { Retention } from "./RetentionSettings.ts"
 import { HistoryCache } from "./HistoryCache.ts"
 
 export interface ToolUse {
@@ -94,17 +95,27 @@ const maxOpenings = 5000
 const cachedChars = 8_000_000
 
 /** An ephemeral session lives this long after its last message. */
-const ephemeralMillis = 24 * 3600 * 1000
+const dayMillis = 24 * 3600 * 1000
+const ephemeralMillis = dayMillis
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+  const retention = yield* Retention
   const cache = new HistoryCache(cachedChars)
   // A session's first line never changes; one that was deleted and began anew was created at another time.
   const openings = new Map<SessionKey, { readonly createdAt: number; readonly text: string | undefined }>()
 
-  yield* Clock.currentTimeMillis.pipe(
-    Effect.flatMap((now) => log.purge({ tenant: local, before: now - ephemeralMillis })),
-    Effect.catch((error) => Effect.logWarning("ephemeral sessions could not be purged", error.message)),
+  const purge = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    yield* log.purge({ tenant: local, before: now - ephemeralMillis })
+    const { days } = retention.get()
+    if (days === undefined) return
+    const forgotten = yield* log.purge({ tenant: local, before: now - days * dayMillis, listed: true })
+    // One that begins anew counts from 1 again, and must not be given what an earlier one of its name had said.
+    if (forgotten > 0) cache.forgetAll()
+  })
+  yield* purge.pipe(
+    Effect.catch((error) => Effect.logWarning("old sessions could not be purged", error.message)),
     Effect.repeat(Schedule.spaced("1 hour")),
     Effect.forkScoped
   )

@@ -1374,6 +1374,30 @@ const forgetting = (test: Test) => {
       assert.strictEqual(yield* log.purge({ tenant, before: 3000 }), 0)
     }))
 
+  test("listed sessions are purged only when that is asked for, when old and without open messages", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const accept = (name: string, ephemeral = false) =>
+        acceptOf(`m-${name}`, { at: placeAt(name), ephemeral, time: 1000 })
+      const finish = (name: string, time: number) =>
+        finishOf(
+          `r-${name}`,
+          { [`m-${name}`]: "answered" },
+          { at: placeAt(name), time, deliveries: [`d-${name}`] }
+        )
+      yield* commitAll(accept("old"), accept("open"), accept("young"), accept("brief", true))
+      yield* commitAll(finish("old", 2000), finish("young", 3000), finish("brief", 2000))
+
+      assert.strictEqual(yield* log.purge({ tenant, before: 3000, listed: true }), 1)
+      assert.deepStrictEqual(yield* entries(10, 0, placeAt("old")), [])
+      assert.strictEqual(yield* message("m-old"), undefined)
+      assert.deepStrictEqual(
+        (yield* sessions()).map((row) => row.place.session).toSorted(),
+        [placeAt("open").session, placeAt("young").session].toSorted()
+      )
+      assert.strictEqual((yield* entries(10, 0, placeAt("brief"))).length, 2)
+    }))
+
   test("purging takes however many there are", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog

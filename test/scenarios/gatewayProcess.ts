@@ -195,6 +195,16 @@ export class Client {
     this.#write({ type: "message", id, content })
   }
 
+  /** Ends the session's run, and what waits. */
+  stop(): void {
+    this.#write({ type: "stop" })
+  }
+
+  /** As when a network fails: it connects again by itself. */
+  drop(): void {
+    this.#socket?.terminate()
+  }
+
   close(): void {
     this.#isClosed = true
     this.#socket?.close()

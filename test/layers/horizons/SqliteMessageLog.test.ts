@@ -37,7 +37,31 @@ const over = (filename: string, sync?: Sync) =>
   )
 const inFolder = Layer.unwrap(Effect.map(folder, (path) => over(join(path, "log.db"))))
 
-messageLogContract("SqliteMessageLog", inFolder)
+/** The same database, telling of each statement. */
+const recording = (sqlite: Sqlite["Service"], tell: (sql: string) => void): Sqlite["Service"] => {
+  const told = (db: Db): Db => ({
+    all: (sql, params) => (tell(sql), db.all(sql, params)),
+    get: (sql, params) => (tell(sql), db.get(sql, params)),
+    run: (sql, params) => (tell(sql), db.run(sql, params))
+  })
+  return {
+    ...sqlite,
+    unit: (body) => sqlite.unit((db) => body(told(db))),
+    read: (body) => sqlite.read((db) => body(told(db)))
+  }
+}
+
+/** Every statement that the contract made the adapter run. */
+const ofTheContract = new Set<string>()
+messageLogContract(
+  "SqliteMessageLog",
+  Layer.effect(
+    MessageLog,
+    Effect.updateService(SqliteMessageLog.make, Sqlite, (sqlite) =>
+      recording(sqlite, (sql) => ofTheContract.add(sql))
+    )
+  ).pipe(Layer.provideMerge(inFolder))
+)
 
 const commit = <U extends Unit>(unit: U) => MessageLog.use((log) => log.commit(unit))
 const outcomeOf = (unit: Unit) =>
@@ -59,20 +83,6 @@ const limitPages = (more: number) =>
     yield* sql.unsafe(`PRAGMA max_page_count = ${(size?.page_count ?? 0) + more}`)
   })
 const unlimited = SqlClient.SqlClient.use((sql) => sql.unsafe("PRAGMA max_page_count = 1073741823"))
-
-/** The same database, telling of each statement. */
-const recording = (sqlite: Sqlite["Service"], tell: (sql: string) => void): Sqlite["Service"] => {
-  const told = (db: Db): Db => ({
-    all: (sql, params) => (tell(sql), db.all(sql, params)),
-    get: (sql, params) => (tell(sql), db.get(sql, params)),
-    run: (sql, params) => (tell(sql), db.run(sql, params))
-  })
-  return {
-    ...sqlite,
-    unit: (body) => sqlite.unit((db) => body(told(db))),
-    read: (body) => sqlite.read((db) => body(told(db)))
-  }
-}
 
 describe("SqliteMessageLog", () => {
   it.effect("keeps everything when it is closed and opened again", () =>
@@ -373,20 +383,40 @@ describe("SqliteMessageLog", () => {
         yield* log.usage({ tenant, by, fromDay: 1, toDay: 2, limit: 1 })
       yield* log.usage({ tenant, by: "total", session, limit: 1 })
       yield* log.usage({ tenant, by: "day", sender: "ann", fromDay: 1, limit: 1 })
+      yield* log.purge({ tenant, before: 1, listed: true })
+      for (const sql of ofTheContract) statements.add(sql)
 
       assert.isAbove(statements.size, 30)
       for (const sql of statements) {
         const plan = yield* sqlite.read((db) => db.all<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`))
         for (const { detail } of plan) {
           assert.notMatch(detail, /^SCAN/, sql)
-          // Only what is small by its nature may be read for a whole tenant: open messages, waiting deliveries, cursors.
-          if (!/messages_open|outbox_waiting |cursors/.test(detail))
-            assert.notMatch(detail, /\(org=\? AND project=\?\)$/, sql)
+          // Only what is small by its nature may be read for a whole tenant: open messages, waiting deliveries, pending approvals, cursors.
+          if (!/messages_open|outbox_waiting |approvals_pending |cursors/.test(detail))
+            assert.notMatch(detail, /\(org=\? AND project=\?\)$/, `${detail}: ${sql}`)
           // Sums are made of few rows: those of a session, a sender or some days.
           const isSum = sql.startsWith("SELECT") && sql.includes("FROM spending")
-          if (!sql.startsWith("UPDATE cursors") && !isSum) assert.notMatch(detail, /TEMP B-TREE/, sql)
+          if (!sql.startsWith("UPDATE cursors") && !isSum)
+            assert.notMatch(detail, /TEMP B-TREE/, `${detail}: ${sql}`)
         }
       }
+    }).pipe(Effect.provide(inFolder))
+  )
+
+  it.effect("what is purged goes back to the disk, but for a reserve", () =>
+    Effect.gen(function* () {
+      const sqlite = yield* Sqlite
+      const log = yield* MessageLog
+      const pages = sqlite.read((db) => db.get<{ page_count: number }>("PRAGMA page_count")?.page_count ?? 0)
+      for (const [n, unit] of filled(120, 100_000).entries()) {
+        yield* log.commit(unit)
+        yield* log.commit(finishOf(`r${n}`, { [`big${n}`]: "answered" }, { at: placeAt(`s${n}`) }))
+      }
+      const before = yield* pages
+      assert.strictEqual(yield* log.purge({ tenant: acme, before: 1e9, listed: true }), 120)
+
+      assert.isAbove(before, 10_000)
+      assert.isBelow(yield* pages, 1200)
     }).pipe(Effect.provide(inFolder))
   )
 

@@ -1,0 +1,17 @@
+/** `[retention]`: how long what was said is kept. */
+import * as Context from "effect/Context"
+import * as Schema from "effect/Schema"
+import { wholeNumber } from "#src/setting/schema.ts"
+import type { Setting } from "#src/setting/Setting.ts"
+
+export const RetentionSettingsSchema = Schema.Struct({
+  days: Schema.optionalKey(wholeNumber(1)).annotate({
+    description:
+      "Forget a session, with all that was said in it, when nothing was for so many days; by default nothing is forgotten"
+  })
+})
+export type RetentionSettings = typeof RetentionSettingsSchema.Type
+
+export class Retention extends Context.Service<Retention, Setting<RetentionSettings>>()(
+  "opencraw/session/RetentionSettings/Retention"
+) {}

@@ -1,0 +1,201 @@
+/**
+ * A gateway under half of what it can do, for half an hour (OPENCRAW_SOAK_MINUTES): every queue mode at random, interrupts, stops, lost
+ * connections, a kill and a stop. Prints its figures. Nothing accepted may be left open, and every session must answer at the end; how
+ * memory and event loop did is judged in a run of full length only, on a machine of its own.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { type ChildProcess, spawn } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { DatabaseSync } from "node:sqlite"
+import { pathToFileURL } from "node:url"
+import { Client, configure, type Gateway, startGateway, until } from "../scenarios/gatewayProcess.ts"
+import { Random } from "../simulation/Random.ts"
+
+const fullMinutes = 30
+const minutes = Number(process.env["OPENCRAW_SOAK_MINUTES"] ?? fullMinutes)
+const sessions = 64
+const modes = ["", "/queue followup ", "/queue collect ", "/queue steer ", "/queue interrupt "] as const
+const scripts = join(import.meta.dirname, "../../scripts/bench")
+const pause = (millis: number) => new Promise((done) => setTimeout(done, millis))
+
+const startProvider = async (): Promise<{ readonly url: string; readonly child: ChildProcess }> => {
+  const child = spawn(process.execPath, [join(scripts, "fake-provider.mjs")], {
+    env: { ...process.env, PORT: "0", HOST: "127.0.0.1" },
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  const port = await new Promise<string>((resolve) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const found = /^fake provider on (\d+)/.exec(line)?.[1]
+      if (found !== undefined) resolve(found)
+    })
+  })
+  // Long enough that steering and interrupts find a run.
+  const url = `http://127.0.0.1:${port}`
+  await fetch(`${url}/config`, { method: "POST", body: JSON.stringify({ ttftMs: 20 }) })
+  return { url: `${url}/v1`, child }
+}
+
+const rssOf = (gateway: Gateway): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, "utf8"))?.[1]) / 1024
+
+/** MB per hour of a line through the samples, least squares. */
+const slopeOf = (samples: ReadonlyArray<{ readonly hours: number; readonly mb: number }>): number => {
+  const mean = (pick: (sample: (typeof samples)[number]) => number) =>
+    samples.reduce((sum, sample) => sum + pick(sample), 0) / samples.length
+  const [hours, mb] = [mean((one) => one.hours), mean((one) => one.mb)]
+  const over = samples.reduce((sum, one) => sum + (one.hours - hours) * (one.mb - mb), 0)
+  return over / samples.reduce((sum, one) => sum + (one.hours - hours) ** 2, 0)
+}
+
+class Soak {
+  readonly clients = Array.from({ length: sessions }, (_, at) => new Client(`soak-${at}`))
+  readonly #random = new Random(1)
+  sent = 0
+
+  connect(gateway: Gateway): void {
+    for (const client of this.clients) client.connect(gateway)
+  }
+
+  /** Each session one message after the other: how many a second are answered at most. */
+  async maximum(name: string, millis: number): Promise<number> {
+    const end = performance.now() + millis
+    let answered = 0
+    await Promise.all(
+      this.clients.map(async (client, at) => {
+        for (let count = 0; performance.now() < end; count++) {
+          const id = `${name}-${at}-${count}`
+          client.send(id, "how fast")
+          await until(id, () => client.outcomes.has(id))
+          answered++
+        }
+      })
+    )
+    return answered / (millis / 1000)
+  }
+
+  async load(rate: number, millis: number): Promise<void> {
+    const began = performance.now()
+    const first = this.sent
+    while (performance.now() - began < millis) {
+      const due = first + Math.floor(((performance.now() - began) / 1000) * rate)
+      while (this.sent < due) this.#one()
+      await pause(10)
+    }
+  }
+
+  #one(): void {
+    const client = this.clients[this.#random.between(0, sessions - 1)]!
+    const mode = this.#random.pick(modes)
+    client.send(`m-${this.sent}`, `${mode}say ${this.sent}`)
+    this.sent++
+    if (this.#random.chance(0.01)) client.stop()
+    if (this.#random.chance(0.01)) client.drop()
+  }
+
+  get acked(): number {
+    return this.clients.reduce((sum, client) => sum + client.acked.size, 0)
+  }
+}
+
+const openRows = (folder: string): number => {
+  const log = new DatabaseSync(join(folder, "data", "log.db"), { readOnly: true })
+  try {
+    const row = log.prepare("SELECT count(*) AS open FROM messages WHERE outcome IS NULL").get()
+    return Number(row?.["open"])
+  } finally {
+    log.close()
+  }
+}
+
+const run = async () => {
+  const provider = await startProvider()
+  const { folder, config } = configure(provider.url)
+  const delayFile = join(folder, "delay.json")
+  const start = () =>
+    startGateway(config, {
+      NODE_OPTIONS: `--max-semi-space-size=4 --import ${pathToFileURL(join(scripts, "loopDelay.mjs")).href}`,
+      OPENCRAW_BENCH_LOOP_DELAY: delayFile
+    })
+  const soak = new Soak()
+  const millis = minutes * 60_000
+  let gateway = await start()
+  try {
+    soak.connect(gateway)
+    // The code is compiled by use.
+    await soak.maximum("warm", 5000)
+    const maximum = await soak.maximum("max", 10_000)
+    const rate = maximum / 2
+    await soak.load(rate, millis / 4)
+    gateway.child.kill("SIGKILL")
+    await gateway.exited
+    gateway = await start()
+    soak.connect(gateway)
+    await soak.load(rate, millis / 4)
+    gateway.child.kill("SIGTERM")
+    const stopped = await gateway.exited
+    gateway = await start()
+    soak.connect(gateway)
+
+    const samples: Array<{ readonly hours: number; readonly mb: number }> = []
+    const began = performance.now()
+    const warm = millis / 6
+    const meter = setInterval(() => {
+      const passed = performance.now() - began
+      if (passed > warm) samples.push({ hours: passed / 3_600_000, mb: rssOf(gateway) })
+    }, 1000)
+    const loaded = soak.load(rate, millis / 2)
+    await pause(warm)
+    process.kill(gateway.child.pid ?? 0, "SIGUSR2")
+    await loaded
+    process.kill(gateway.child.pid ?? 0, "SIGUSR2")
+    clearInterval(meter)
+
+    const settled = performance.now()
+    const total = () => soak.clients.reduce((sum, client) => sum + client.outcomes.size, 0)
+    await until("every message is acknowledged", () => soak.acked >= soak.sent, 120_000)
+    await until("no row is open", () => openRows(folder) === 0, 120_000)
+    const settleSeconds = (performance.now() - settled) / 1000
+    for (const client of soak.clients) client.send("last", "are you there")
+    await until("every session answers", () => soak.clients.every((one) => one.answers.has("last")), 60_000)
+    const delay: { readonly ms: { readonly p50: number; readonly p99: number; readonly max: number } } =
+      JSON.parse(readFileSync(delayFile, "utf8"))
+    return {
+      minutes,
+      is_judged: minutes >= fullMinutes,
+      max_per_s: Math.round(maximum),
+      sent_per_s: Math.round(soak.sent / (minutes * 60)),
+      messages: soak.sent,
+      outcomes_told: total(),
+      stopped_with: stopped.code,
+      rss_mb: Math.round(samples.at(-1)?.mb ?? NaN),
+      rss_slope_mb_per_hour: Number(slopeOf(samples).toFixed(1)),
+      loop_delay_ms: delay.ms,
+      settle_s: Number(settleSeconds.toFixed(1)),
+      open_rows: openRows(folder)
+    }
+  } finally {
+    for (const client of soak.clients) client.close()
+    gateway.child.kill("SIGKILL")
+    provider.child.kill("SIGKILL")
+  }
+}
+
+describe("soak", () => {
+  it(
+    `${minutes} minutes at half of what it can do leave nothing open and every session answering`,
+    async () => {
+      const figures = await run()
+      process.stdout.write(`${JSON.stringify(figures)}\n`)
+
+      assert.strictEqual(figures.open_rows, 0)
+      assert.strictEqual(figures.stopped_with, 0)
+      if (figures.is_judged) {
+        assert.isBelow(figures.rss_slope_mb_per_hour, 1)
+        assert.isBelow(figures.loop_delay_ms.p99, 20)
+      }
+    },
+    (minutes + 10) * 60_000
+  )
+})
