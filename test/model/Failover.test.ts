@@ -231,6 +231,40 @@ describe("Failover", () => {
     }).pipe(Effect.provide(layer([[fail(down)], "fine"], { attempts: 1 })))
   )
 
+  it.effect("does not sit through a whole silence twice", () =>
+    Effect.gen(function* () {
+      yield* step(yield* open(["a/m", "c/m"]))
+
+      assert.deepStrictEqual(yield* asked, ["a/m", "c/m"])
+    }).pipe(Effect.provide(layer([[fail(new ModelStalled({ idleMillis: 120_000 }))], "fine"])))
+  )
+
+  it.effect("forgets what failed too long ago to count", () =>
+    Effect.gen(function* () {
+      let kept: HealthTable = {}
+      const store = Layer.succeed(HealthStore)({
+        load: Effect.succeed({}),
+        save: (table) => Effect.sync(() => void (kept = structuredClone(table)))
+      })
+      yield* Effect.gen(function* () {
+        const health = yield* ModelHealth
+        health.failed({ model: "a/m", profile: undefined }, "rate_limit", 0)
+        yield* TestClock.adjust("25 hours")
+        health.failed({ model: "c/m", profile: undefined }, "rate_limit", 90_000_000)
+        yield* TestClock.adjust("1 second")
+      }).pipe(
+        Effect.provide(
+          Layer.fresh(Health.layer).pipe(
+            Layer.provide(store),
+            Layer.provide(Settings.layerFrom({ providers }))
+          )
+        )
+      )
+
+      assert.deepStrictEqual(Object.keys(kept), ["c/m@"])
+    })
+  )
+
   it.effect("never begins a step again whose text a person has seen", () =>
     Effect.gen(function* () {
       const told: Told = { texts: [], restarts: 0 }
