@@ -168,7 +168,8 @@ export const make = Effect.gen(function* () {
       if (health?.reason === undefined) continue
       const restsUntil = isUsable(health, now) ? (probes.get(key) ?? 0) : (unusableUntil(health) ?? 0)
       if (restsUntil <= now || restsUntil <= (worst?.restsUntil ?? 0)) continue
-      const isLastResort = reach === "model" && (worst === undefined || worst.isLastResort)
+      // A limit is a wish to be left alone; anything else may have been mended meanwhile, and asking costs nothing.
+      const isLastResort = health.reason !== "rate_limit" && (worst === undefined || worst.isLastResort)
       worst = { restsUntil, reason: health.reason, isLastResort }
     }
     return worst

@@ -41,7 +41,7 @@ export interface Condition {
   /** It may not be asked before. */
   readonly restsUntil: number
   readonly reason: FailoverReason
-  /** Nobody said no: it only failed in passing, and may be asked when nobody else is left. */
+  /** Its provider did not ask to be left alone: it may be asked when nobody else is left. */
   readonly isLastResort: boolean
 }
 

@@ -221,6 +221,17 @@ describe("Failover", () => {
       }).pipe(Effect.provide(layer([[fail(limited())], [fail(limited())]], { attempts: 1 })))
   )
 
+  it.effect("still asks the only credential after it was refused or unpaid: it may be mended", () =>
+    Effect.gen(function* () {
+      yield* Effect.ignore(step(yield* open(["a/m"])))
+      yield* Effect.ignore(step(yield* open(["a/m"])))
+      yield* step(yield* open(["a/m"]))
+
+      assert.deepStrictEqual(yield* asked, ["a/m", "a/m", "a/m"])
+      assert.deepStrictEqual((yield* ModelHealth).resting(yield* Clock.currentTimeMillis), [])
+    }).pipe(Effect.provide(layer([[fail(refused)], [fail(unpaid)], "fine"])))
+  )
+
   it.effect("still asks the only model that merely failed in passing", () =>
     Effect.gen(function* () {
       yield* Effect.ignore(step(yield* open(["a/m"])))
