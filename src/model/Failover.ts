@@ -122,14 +122,20 @@ const retryAfterOf = ({ reason }: ModelError): number | undefined =>
 const restingDetail = (model: string): string =>
   `Provider ${split(model)?.provider ?? model} is in cooldown (all profiles unavailable)`
 
-const restingTold: Readonly<Record<Plan.Attempt["reason"], string>> = {
-  auth: "at rest because the provider refused the key",
-  billing: "at rest because its account is out of money",
-  rate_limit: "at rest because the provider limits our rate",
-  timeout: "at rest because it did not answer",
-  server_error: "at rest because it failed",
-  model_not_found: "at rest because the provider has no such model",
-  format: "at rest"
+const restingWhy: Readonly<Record<Plan.Attempt["reason"], string>> = {
+  auth: "the provider refused the key",
+  billing: "its account is out of money",
+  rate_limit: "the provider limits our rate",
+  timeout: "it did not answer",
+  server_error: "it failed",
+  model_not_found: "the provider has no such model",
+  format: "it rejected the request"
+}
+
+/** About how long, for a person. */
+const spanOf = (millis: number): string => {
+  const minutes = Math.ceil(millis / 60_000)
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`
 }
 
 export const make = Effect.gen(function* () {
@@ -165,6 +171,7 @@ export const make = Effect.gen(function* () {
       : names.map((profile) => ({ model: reference, profile }))
   }
 
+  /** One long closure: the calls of a run share its plan, and an object of that would only move every line. */
   const open = ({ session, chain, deadlineAt }: RunModels): ModelRun => {
     let plan: Plan.Plan | undefined
     let change: Change | undefined
@@ -285,7 +292,8 @@ export const make = Effect.gen(function* () {
           maxDelayMs: settings.retry_max_ms,
           jitter: 0.1
         })
-        const failure = { reason, calls, retryAfterMs, hasGiven: step.hasGiven() }
+        const wasSilent = error.reason._tag === "ModelStalled"
+        const failure = { reason, calls, retryAfterMs, wasSilent, hasGiven: step.hasGiven() }
         const verdict = Plan.judge(failure, ladder, random, { now, deadlineAt: deadlineAt() })
         if (verdict._tag === "Surface" || reason === undefined) return Stream.fail(error)
         if (verdict._tag === "Retry") {
@@ -339,7 +347,7 @@ export const make = Effect.gen(function* () {
         kind: "resting",
         reason: condition.reason,
         detail: restingDetail(candidate.model),
-        told: restingTold[condition.reason],
+        told: `left alone for ${spanOf(condition.restsUntil - now)}, since ${restingWhy[condition.reason]}`,
         restsUntil: condition.restsUntil
       })
     }

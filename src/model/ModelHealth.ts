@@ -4,6 +4,7 @@
  * Owns: the memory, and that each change reaches the store soon. A change that a crash takes away costs one more failed call.
  * Does not own: what a failure does (`cooldown`), where it is kept (`layers/model`), nor which candidate is asked (`plan`).
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -115,9 +116,19 @@ export const make = Effect.gen(function* () {
   let isSaved = true
   let isSaving = false
 
-  const save = Effect.suspend(() => {
+  /** What failed too long ago to count would only pile up. */
+  const prune = (now: number) => {
+    const { failureWindowMs } = ladderOf(rules.get())
+    for (const [key, health] of table) {
+      const isOld = now - (health.lastFailureAt ?? now) > failureWindowMs
+      if (isOld && isUsable(health, now) && health.lastUsedAt === undefined) table.delete(key)
+    }
+  }
+
+  const save = Effect.flatMap(Clock.currentTimeMillis, (now) => {
     if (isSaved) return Effect.void
     isSaved = true
+    prune(now)
     return store.save(Object.fromEntries(table))
   }).pipe(
     Effect.catchTags({ HealthStoreError: (error) => Effect.logWarning(error.message) }),
@@ -127,7 +138,7 @@ export const make = Effect.gen(function* () {
   yield* Effect.addFinalizer(() => save)
   const fork = yield* FiberSet.makeRuntime<never>()
   // Each turn looks once more after it has counted itself out, so that no change falls between.
-  const saveAll: Effect.Effect<void> = Effect.suspend(() => save).pipe(
+  const saveAll: Effect.Effect<void> = save.pipe(
     Effect.onExit(() =>
       Effect.sync(() => {
         isSaving = false
@@ -157,7 +168,8 @@ export const make = Effect.gen(function* () {
       if (health?.reason === undefined) continue
       const restsUntil = isUsable(health, now) ? (probes.get(key) ?? 0) : (unusableUntil(health) ?? 0)
       if (restsUntil <= now || restsUntil <= (worst?.restsUntil ?? 0)) continue
-      const isLastResort = reach === "model" && (worst === undefined || worst.isLastResort)
+      // A limit is a wish to be left alone; anything else may have been mended meanwhile, and asking costs nothing.
+      const isLastResort = health.reason !== "rate_limit" && (worst === undefined || worst.isLastResort)
       worst = { restsUntil, reason: health.reason, isLastResort }
     }
     return worst

@@ -30,7 +30,7 @@ export const ProviderSettingsSchema = Schema.Struct({
   }),
   profiles: Schema.optionalKey(Schema.Record(Schema.String, ProfileSettingsSchema)).annotate({
     description:
-      "Several credentials by name, each with api_key or api_key_env. They take turns; a session keeps the one that answered it"
+      "Several credentials by name, each with api_key or api_key_env. They take turns, instead of the provider's own key; a session keeps the one that answered it"
   }),
   profile_order: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
     description:

@@ -41,7 +41,7 @@ export interface Condition {
   /** It may not be asked before. */
   readonly restsUntil: number
   readonly reason: FailoverReason
-  /** Nobody said no: it only failed in passing, and may be asked when nobody else is left. */
+  /** Its provider did not ask to be left alone: it may be asked when nobody else is left. */
   readonly isLastResort: boolean
 }
 
@@ -105,18 +105,20 @@ export interface FailedCall {
   /** Calls of this candidate in this step, this one included. */
   readonly calls: number
   readonly retryAfterMs: number | undefined
+  /** It has cost a whole silence: nobody should sit through another one. */
+  readonly wasSilent: boolean
   /** The person has seen text of this step, which cannot be taken back. */
   readonly hasGiven: boolean
 }
 
 export const judge = (
-  { reason, calls, retryAfterMs, hasGiven }: FailedCall,
+  { reason, calls, retryAfterMs, wasSilent, hasGiven }: FailedCall,
   backoff: Backoff,
   random: number,
   { now, deadlineAt }: Pick<Limits, "now" | "deadlineAt">
 ): Verdict => {
   if (reason === undefined || hasGiven) return { _tag: "Surface" }
-  if (!isTransient(reason) || calls >= backoff.attempts) return { _tag: "Advance" }
+  if (!isTransient(reason) || wasSilent || calls >= backoff.attempts) return { _tag: "Advance" }
   if ((retryAfterMs ?? 0) > backoff.maxDelayMs) return { _tag: "Advance" }
   const delayMs = delayOf(backoff, calls, random, retryAfterMs)
   return now + delayMs < deadlineAt ? { _tag: "Retry", delayMs } : { _tag: "Advance" }

@@ -221,6 +221,17 @@ describe("Failover", () => {
       }).pipe(Effect.provide(layer([[fail(limited())], [fail(limited())]], { attempts: 1 })))
   )
 
+  it.effect("still asks the only credential after it was refused or unpaid: it may be mended", () =>
+    Effect.gen(function* () {
+      yield* Effect.ignore(step(yield* open(["a/m"])))
+      yield* Effect.ignore(step(yield* open(["a/m"])))
+      yield* step(yield* open(["a/m"]))
+
+      assert.deepStrictEqual(yield* asked, ["a/m", "a/m", "a/m"])
+      assert.deepStrictEqual((yield* ModelHealth).resting(yield* Clock.currentTimeMillis), [])
+    }).pipe(Effect.provide(layer([[fail(refused)], [fail(unpaid)], "fine"])))
+  )
+
   it.effect("still asks the only model that merely failed in passing", () =>
     Effect.gen(function* () {
       yield* Effect.ignore(step(yield* open(["a/m"])))
@@ -229,6 +240,40 @@ describe("Failover", () => {
 
       assert.deepStrictEqual(yield* asked, ["a/m", "a/m"])
     }).pipe(Effect.provide(layer([[fail(down)], "fine"], { attempts: 1 })))
+  )
+
+  it.effect("does not sit through a whole silence twice", () =>
+    Effect.gen(function* () {
+      yield* step(yield* open(["a/m", "c/m"]))
+
+      assert.deepStrictEqual(yield* asked, ["a/m", "c/m"])
+    }).pipe(Effect.provide(layer([[fail(new ModelStalled({ idleMillis: 120_000 }))], "fine"])))
+  )
+
+  it.effect("forgets what failed too long ago to count", () =>
+    Effect.gen(function* () {
+      let kept: HealthTable = {}
+      const store = Layer.succeed(HealthStore)({
+        load: Effect.succeed({}),
+        save: (table) => Effect.sync(() => void (kept = structuredClone(table)))
+      })
+      yield* Effect.gen(function* () {
+        const health = yield* ModelHealth
+        health.failed({ model: "a/m", profile: undefined }, "rate_limit", 0)
+        yield* TestClock.adjust("25 hours")
+        health.failed({ model: "c/m", profile: undefined }, "rate_limit", 90_000_000)
+        yield* TestClock.adjust("1 second")
+      }).pipe(
+        Effect.provide(
+          Layer.fresh(Health.layer).pipe(
+            Layer.provide(store),
+            Layer.provide(Settings.layerFrom({ providers }))
+          )
+        )
+      )
+
+      assert.deepStrictEqual(Object.keys(kept), ["c/m@"])
+    })
   )
 
   it.effect("never begins a step again whose text a person has seen", () =>

@@ -166,6 +166,10 @@ class Simulation {
           () => `${event.clientId} is durable before it is shown`
         )
       case "Message":
+        // A line that another model answered stands beside its run's answer and answers nobody.
+        if (/ answered, because |usual model answers again/.test(event.text)) {
+          return world.check(event.answers.length === 0, session, () => "a notice answers nobody")
+        }
         world.note(session, `told: answer to ${event.answers.join(", ")}`)
         world.check(
           !ledger.answers.has(event.id) || ledger.answeredBy(event.runId).join() === event.answers.join(),

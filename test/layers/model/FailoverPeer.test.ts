@@ -37,14 +37,15 @@ const others: Readonly<Record<Dialect, Dialect>> = {
 }
 
 /** Each of the built-in providers, its address the fake's; openai with two credentials besides. */
-const configOf = (mock: LLMock) => ({
+const configOf = (mock: LLMock, impatient?: Dialect) => ({
   providers: Object.fromEntries(
     Object.entries(dialects).map(([name, path]) => [
       name,
       {
         base_url: mock.url + path,
         api_key: `key-of-${name}`,
-        idle_timeout_ms: 500,
+        // Patient, so that a busy machine is not taken for a silent provider.
+        idle_timeout_ms: name === impatient ? 300 : 20_000,
         ...(name === "openai"
           ? {
               profiles: { work: { api_key: "key-work" }, spare: { api_key: "key-spare" } },
@@ -57,7 +58,7 @@ const configOf = (mock: LLMock) => ({
   models: { attempts: 2, retry_min_ms: 5, retry_max_ms: 2000 }
 })
 
-const layerOf = (mock: LLMock) => layerOn(configOf(mock))
+const layerOf = (mock: LLMock, impatient?: Dialect) => layerOn(configOf(mock, impatient))
 
 const layerOn = (config: Readonly<Record<string, unknown>>) => {
   const settings = Settings.layerFrom(config).pipe(Layer.orDie)
@@ -128,7 +129,7 @@ describe("Failover against another's fake", () => {
       "an answer that is none": [{ malformedRate: 1 }, "timeout"],
       "a connection that breaks": [{ disconnectRate: 1 }, "timeout"],
       "a failing server": [{ dropRate: 1 }, "server_error"],
-      silence: [{ latencyMs: 5000 }, "timeout"]
+      silence: [{ latencyMs: 10_000 }, "timeout"]
     } as const
     for (const [what, [fault, reason]] of Object.entries(chaos)) {
       it.live(`${dialect}: ${what} leads to the next model`, () =>
@@ -136,7 +137,7 @@ describe("Failover against another's fake", () => {
           const mock = yield* peer((mock) => fine(mock.on(isOwn, { content: "never" }, { chaos: fault })))
 
           const { written, causes, change } = yield* answerOf("hi", [own, next]).pipe(
-            Effect.provide(layerOf(mock))
+            Effect.provide(layerOf(mock, what === "silence" ? dialect : undefined))
           )
 
           assert.strictEqual(written, "from the next")
