@@ -13,7 +13,7 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
-import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
 import { type ModelsSettings, ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
@@ -57,6 +57,7 @@ export const ConfigSchema = Schema.Struct({
     {},
     "How messages that one person sends in parts are taken as one; commands never wait"
   ),
+  stall: withDefault(StallSettingsSchema, {}, "When a run counts as too slow, and when it is begun again"),
   approval: withDefault(
     ApprovalSettingsSchema,
     {},

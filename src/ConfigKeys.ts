@@ -9,7 +9,7 @@ import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
-import { InboundSettingsSchema, QueueSettingsSchema } from "#src/lane/QueueSettings.ts"
+import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { UsageSettingsSchema } from "#src/model/UsageSettings.ts"
 import { ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
@@ -64,6 +64,7 @@ const tables: Readonly<Record<Section, Table>> = {
   models: { title: "[models]", ast: ModelsSettingsSchema.ast, defaults: config.models },
   gateway: { title: "[gateway]", ast: GatewaySettingsSchema.ast, defaults: config.gateway },
   queue: { title: "[queue]", ast: QueueSettingsSchema.ast, defaults: config.queue },
+  stall: { title: "[stall]", ast: StallSettingsSchema.ast, defaults: config.stall },
   approval: { title: "[approval]", ast: ApprovalSettingsSchema.ast, defaults: config.approval },
   inbound: { title: "[inbound]", ast: InboundSettingsSchema.ast, defaults: config.inbound },
   retention: { title: "[retention]", ast: RetentionSettingsSchema.ast, defaults: config.retention },

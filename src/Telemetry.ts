@@ -71,6 +71,12 @@ const retriesBy = cached((reason) => Metric.withAttributes(modelRetries, { reaso
 const restingBy = cached((state) => Metric.withAttributes(modelsAtRest, { state }))
 const byPhase = cached((phase) => Metric.withAttributes(lanes, { phase }))
 
+const slowRuns = Metric.counter("opencraw_runs_slow_total", {
+  description: "Runs that were found long-running, stalled (no progress) or stuck (and begun again)",
+  incremental: true
+})
+const byClass = cached((stall) => Metric.withAttributes(slowRuns, { class: stall }))
+
 // Metrics live in the default registry, which every fiber shares.
 const none = Context.empty()
 
@@ -86,6 +92,8 @@ export const ignoredKeys = (count: number): Effect.Effect<void> =>
 export const socketsOpen = (count: number): void => sockets.updateUnsafe(count, none)
 export const frameReceived = (): void => framesIn.updateUnsafe(1, none)
 export const deltaDropped = (): void => droppedDeltas.updateUnsafe(1, none)
+/** A run was found too slow: long, stalled or stuck. */
+export const runSlow = (stall: string): void => byClass(stall).updateUnsafe(1, none)
 export const slowReaderClosed = (): void => slowReaders.updateUnsafe(1, none)
 
 /** `reason` is one of a closed list (`model/failure`). */

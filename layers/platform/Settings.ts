@@ -23,7 +23,7 @@ import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { Retention } from "#src/session/RetentionSettings.ts"
-import { InboundWindow, Queue } from "#src/lane/QueueSettings.ts"
+import { InboundWindow, Queue, Stall } from "#src/lane/QueueSettings.ts"
 import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
 import { UsageRules } from "#src/model/UsageSettings.ts"
@@ -186,6 +186,7 @@ export const fromConfig = (config: Config) => {
     Context.add(InboundWindow, fixed(config.inbound)),
     Context.add(Retention, fixed(config.retention)),
     Context.add(ApprovalTimes, fixed(config.approval)),
+    Context.add(Stall, fixed(config.stall)),
     Context.add(ContextWindow, fixed(config.context)),
     Context.add(Streaming, fixed(config.stream)),
     Context.add(UsageRules, fixed(config.usage))

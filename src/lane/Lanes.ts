@@ -15,28 +15,32 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { ApprovalState, Decision } from "#src/domain/Approval.ts"
-import { type ApprovalId, type MessageId, runOf } from "#src/domain/Ids.ts"
-import { type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
+import { type ApprovalId, type MessageId, type RunId, runOf } from "#src/domain/Ids.ts"
+import { agentOf, type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
+import * as Telemetry from "#src/Telemetry.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
   decide,
   type Ending,
+  heldBy,
   isFree,
   isHeld,
   isIdle,
   type LaneCommand,
   type LaneEvent,
+  type LaneState,
   type Run,
   type Waiting
 } from "./decide.ts"
 import type { PartsWindow } from "#src/domain/Inbound.ts"
 import { LaneTable, type Lane } from "./LaneTable.ts"
 import { Permits } from "./Permits.ts"
-import { budgetsOf, Queue } from "./QueueSettings.ts"
+import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
 import * as RunDriver from "./RunDriver.ts"
+import { pace, type StallClass } from "./stall.ts"
 
 /** Time an interrupted run gets to end before its lane goes on without it. */
 const grace = "2 seconds"
@@ -44,9 +48,31 @@ const grace = "2 seconds"
 /** Open messages of one session that are read after a restart. */
 const maxOpen = 10_000
 
+/** How often the runs are looked at for progress. */
+const watchEvery = "1 second"
+
+/** The word that a paused session keeps. */
+const pausedSetting = "paused"
+
 export interface LaneInfo {
   readonly session: SessionKey
+  readonly budget: BudgetClass
   readonly phase: "idle" | "running" | "parked" | "waiting"
+  /** It starts nothing until it is resumed. */
+  readonly paused: boolean
+  /** When the oldest message was accepted that waits in memory or is being answered, ms since the epoch. */
+  readonly oldestAt?: number
+  /** The run under way, once it has begun. */
+  readonly run?: {
+    readonly id: RunId
+    readonly attempt: number
+    readonly beganAt: number
+    /** The step under way, from 1. */
+    readonly step: number
+    /** Tools at work. */
+    readonly tools: ReadonlyArray<string>
+    readonly stall?: StallClass
+  }
   /** Messages waiting in memory. */
   readonly depth: number
   /** Runs that were told to stop and have not. */
@@ -71,6 +97,16 @@ export class Lanes extends Context.Service<
     readonly forget: (key: SessionKey, messages: ReadonlyArray<MessageId>) => void
     /** Cancel the waiting messages, then the run. */
     readonly stop: (key: SessionKey, by: string) => Effect.Effect<void, MessageLog.LogError>
+    /** End the run under way; what waits goes on. False when there is none. */
+    readonly abort: (key: SessionKey, by: string) => Effect.Effect<boolean>
+    /**
+     * Start no run any more, of one session (kept over a restart) or of all (until they are resumed or the gateway starts again).
+     * What runs goes on, and messages are accepted as always. Idempotent.
+     */
+    readonly pause: (key: SessionKey | undefined) => Effect.Effect<void, MessageLog.LogError>
+    readonly resume: (key: SessionKey | undefined) => Effect.Effect<void, MessageLog.LogError>
+    /** True while all lanes are paused. */
+    readonly isPaused: () => boolean
     /** Cancel one message: a waiting one leaves the queue, a running one's run is interrupted. False when it has ended. */
     readonly cancel: (
       key: SessionKey,
@@ -123,6 +159,7 @@ export const make = Effect.gen(function* () {
   const driver = yield* RunDriver.RunDriver
   const feed = yield* Feed.Feed
   const queue = yield* Queue
+  const stall = yield* Stall
   const lanes = new LaneTable(() => queue.get().lane_buffer)
   const fibers = yield* FiberSet.make<unknown>()
   const fork = yield* FiberSet.runtime(fibers)()
@@ -140,6 +177,9 @@ export const make = Effect.gen(function* () {
   /** What runs of those sessions wait for. */
   let parked: ReadonlyMap<SessionKey, MessageLog.ApprovalRow> = new Map()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
+  const paused = { all: false, keys: yield* pausedSessions(log) }
+  let isWatching = false
+  const isPaused = (key: SessionKey) => paused.all || paused.keys.has(key)
 
   yield* queue.changes.pipe(
     Stream.runForEach((settings) =>
@@ -160,7 +200,9 @@ export const make = Effect.gen(function* () {
    * that a command causes comes later, by `post`; a lane has no fiber of its own, only its run has.
    */
   const post = (key: SessionKey, event: LaneEvent): void => {
+    const isAwake = lanes.get(key) !== undefined
     const lane = lanes.wake(key)
+    if (!isAwake && isPaused(key)) lane.state = decide(lane.state, { _tag: "Paused" }).state
     const decision = decide(lane.state, event)
     lane.state = decision.state
     for (const command of decision.commands) perform(lane, command)
@@ -179,6 +221,13 @@ export const make = Effect.gen(function* () {
         return start(lane, command.run)
       case "Interrupt":
         return interrupt(lane, command.run, command.ending)
+      case "Abandon": {
+        const { active } = lane
+        if (active === undefined || active.run.runId !== command.runId) return
+        active.closed = true
+        lane.fiber?.interruptUnsafe()
+        return
+      }
       case "ArmGrace":
         return later(lane, grace, { _tag: "GraceExpired", runId: command.runId })
       case "ArmRetry":
@@ -238,6 +287,7 @@ export const make = Effect.gen(function* () {
     const budget = budgets[budgetClassOf(lane.key)]
     lane.active = active
     idle.running++
+    watch()
     budget.running++
     const permit = budget.permits.ask()
     const ended = endings.get(lane.key)
@@ -264,9 +314,49 @@ export const make = Effect.gen(function* () {
       }
       // A defect must not wedge the lane: the run begins again, and its attempts are counted.
       const end = exit._tag === "Success" ? exit.value : active.closed ? "finished" : "retry"
-      if (!idle.draining) post(lane.key, endEvent(run, end))
+      const isLate = lane.active !== active
+      if (!idle.draining) post(lane.key, isLate ? { ...lateEnd, runId: run.runId } : endEvent(run, end))
       else if (idle.running === 0) Deferred.doneUnsafe(idle.allEnded, Effect.void)
     })
+  }
+
+  /** Look at the runs while there are any: what makes no progress is told of, and begun again. */
+  const watch = (): void => {
+    if (isWatching) return
+    isWatching = true
+    const look = Effect.map(Clock.currentTimeMillis, (now) => {
+      for (const lane of lanes.awake()) lookAt(lane, now)
+    })
+    fork(
+      Effect.andThen(Effect.sleep(watchEvery), look).pipe(
+        Effect.repeat({ while: () => idle.running > 0 }),
+        Effect.ensuring(
+          Effect.sync(() => {
+            isWatching = false
+          })
+        )
+      )
+    )
+  }
+
+  const lookAt = ({ key, active }: Lane, now: number): void => {
+    if (active === undefined || active.attempt === 0 || active.closed) return
+    const before = active.pace?.stall
+    active.pace = pace(active.pace, active, now, stall.get())
+    const { stall: found } = active.pace
+    if (found === undefined || found === before) return
+    Telemetry.runSlow(found)
+    fork(
+      Effect.logWarning(slowWords[found]).pipe(
+        Effect.annotateLogs({
+          run: active.run.runId,
+          session: key,
+          attempt: active.attempt,
+          silentMillis: now - active.pace.since
+        })
+      )
+    )
+    if (found === "stuck") post(key, { _tag: "Stuck", runId: active.run.runId })
   }
 
   const interrupt = (lane: Lane, run: Run, ending: Ending): void => {
@@ -350,6 +440,7 @@ export const make = Effect.gen(function* () {
     return (
       !idle.draining &&
       running < size &&
+      !isPaused(key) &&
       !endings.has(key) &&
       !untaken.has(key) &&
       (lane === undefined || isFree(lane.state))
@@ -359,6 +450,49 @@ export const make = Effect.gen(function* () {
   const stop = Effect.fn("Lanes.stop")(function* (key: SessionKey, by: string) {
     yield* takeUp(key)
     if (lanes.get(key) !== undefined) post(key, { _tag: "Stop", by })
+  })
+
+  const abort = Effect.fn("Lanes.abort")(function* (key: SessionKey, by: string) {
+    yield* takeUp(key)
+    const isRunning = (lanes.get(key)?.state.phase._tag ?? "Idle") !== "Idle"
+    if (isRunning) post(key, { _tag: "Abort", by })
+    return isRunning
+  })
+
+  const keepPaused = (key: SessionKey, value: string | undefined) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) =>
+      log.commit({
+        _tag: "KeepSetting",
+        place: { tenant: local, agent: agentOf(key), session: key },
+        name: pausedSetting,
+        value,
+        at
+      })
+    )
+
+  const tellLanes = (key: SessionKey | undefined, event: LaneEvent): void => {
+    const awake = Array.from(lanes.awake(), (lane) => lane.key)
+    for (const one of key === undefined ? awake : awake.filter((each) => each === key)) {
+      if (event._tag === "Paused" || !isPaused(one)) post(one, event)
+    }
+  }
+
+  const pause = Effect.fn("Lanes.pause")(function* (key: SessionKey | undefined) {
+    if (key === undefined) paused.all = true
+    else if (!paused.keys.has(key)) {
+      yield* keepPaused(key, "true")
+      paused.keys.add(key)
+    }
+    tellLanes(key, { _tag: "Paused" })
+  })
+
+  const resume = Effect.fn("Lanes.resume")(function* (key: SessionKey | undefined) {
+    if (key === undefined) paused.all = false
+    else if (paused.keys.has(key)) {
+      yield* keepPaused(key, undefined)
+      paused.keys.delete(key)
+    }
+    tellLanes(key, { _tag: "Resumed" })
   })
 
   const cancel = Effect.fn("Lanes.cancel")(function* (key: SessionKey, message: MessageId, by: string) {
@@ -508,7 +642,11 @@ export const make = Effect.gen(function* () {
       const mayCostMicros = active === undefined ? undefined : driver.mayCost(active)
       return {
         session: key,
+        budget: budgetClassOf(key),
         phase: phaseWord[state.phase._tag],
+        paused: state.paused,
+        ...oldestOf(state),
+        ...runInfo(active),
         depth: state.queue.length,
         fenced: state.fenced.length,
         ...(mayCostMicros === undefined ? {} : { mayCostMicros })
@@ -527,6 +665,10 @@ export const make = Effect.gen(function* () {
     command,
     forget,
     stop,
+    abort,
+    pause,
+    resume,
+    isPaused: () => paused.all,
     cancel,
     resolve,
     list,
@@ -535,6 +677,48 @@ export const make = Effect.gen(function* () {
     drain
   })
 })
+
+/** Sessions that were paused before. */
+const pausedSessions = Effect.fnUntraced(function* (log: MessageLog.MessageLog["Service"]) {
+  const keys = new Set<SessionKey>()
+  const limit = 1000
+  let after: SessionKey | undefined
+  while (true) {
+    const from = after === undefined ? {} : { after }
+    const page = yield* log.settings({ tenant: local, name: pausedSetting, ...from, limit })
+    for (const { session } of page) keys.add(session)
+    if (page.length < limit) return keys
+    after = page.at(-1)!.session
+  }
+})
+
+const lateEnd = { _tag: "RunEnded", end: "finished", late: true } as const
+
+const slowWords: Readonly<Record<StallClass, string>> = {
+  long: "a run goes on for long",
+  stalled: "a run makes no progress",
+  stuck: "a run is stuck and begun again"
+}
+
+const oldestOf = (state: LaneState): Pick<LaneInfo, "oldestAt"> => {
+  const times = heldBy(state).map((row) => row.acceptedAt)
+  return times.length === 0 ? {} : { oldestAt: Math.min(...times) }
+}
+
+const runInfo = (active: RunDriver.ActiveRun | undefined): Pick<LaneInfo, "run"> => {
+  if (active === undefined || active.attempt === 0) return {}
+  const { run, attempt, beganAt, steps, pending, pace: seen } = active
+  return {
+    run: {
+      id: run.runId,
+      attempt,
+      beganAt,
+      step: steps + 1,
+      tools: pending.map((call) => call.name),
+      ...(seen?.stall === undefined ? {} : { stall: seen.stall })
+    }
+  }
+}
 
 const endEvent = ({ runId }: Run, end: RunDriver.End): LaneEvent =>
   typeof end === "string"

@@ -87,3 +87,26 @@ export const inboundConfig = (settings: InboundSettings): InboundDebounceConfig 
   debounceMs: settings.debounce_ms,
   byChannel: settings.by_channel
 })
+
+export const StallSettingsSchema = Schema.Struct({
+  long_s: withDefault(
+    wholeNumber(1),
+    300,
+    "A run that goes on for so long is told of as long-running, seconds"
+  ),
+  stalled_s: withDefault(
+    wholeNumber(1),
+    60,
+    "A run without progress for so long is told of as stalled, seconds. Progress is text, a step or a tool's result"
+  ),
+  stuck_s: withDefault(
+    wholeNumber(1),
+    300,
+    "A run without progress for so long is given up and begun again, seconds. More than any tool or silent model may take"
+  )
+})
+export type StallSettings = typeof StallSettingsSchema.Type
+
+export class Stall extends Context.Service<Stall, Setting<StallSettings>>()(
+  "opencraw/lane/QueueSettings/Stall"
+) {}

@@ -51,6 +51,7 @@ import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import { footer } from "#src/session/usageText.ts"
 import type { Ending, Run } from "./decide.ts"
+import type { Pace } from "./stall.ts"
 import * as LiveAnswer from "./LiveAnswer.ts"
 import { SessionModels, type Wish } from "./SessionModels.ts"
 
@@ -68,6 +69,14 @@ export interface ActiveRun {
   run: Run
   readonly place: MessageLog.Place
   attempt: number
+  /** When this attempt began, ms since the epoch. */
+  beganAt: number
+  /** Steps that are committed, those of earlier attempts too. */
+  steps: number
+  /** What it has said so far, counted: who watches for progress looks whether it rises. */
+  events: number
+  /** What who watches saw of it last. */
+  pace: Pace | undefined
   /** Ended from outside: it may not commit, start a tool or send a delta any more. */
   closed: boolean
   /** Its last unit is on the way: the message comes, and the text so far is void. */
@@ -127,6 +136,10 @@ export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {})
   run,
   place: run.messages[0]!.place,
   attempt: 0,
+  beganAt: 0,
+  steps: 0,
+  events: 0,
+  pace: undefined,
   closed: false,
   ending: false,
   parked: undefined,
@@ -184,6 +197,7 @@ export const make = Effect.gen(function* () {
       const started = active.run.begun ? firstAttempt : yield* begin(active)
       const { run } = active
       const messageIds = run.messages.map((message) => message.id)
+      active.beganAt = yield* Clock.currentTimeMillis
       active.attempt = started.attempt
       feed.publish(place.session, {
         _tag: "Run",
@@ -290,6 +304,7 @@ export const make = Effect.gen(function* () {
     const newest = run.messages.at(-1)!
     const earlier = active.attempt === 1 ? nothingEarlier : leftBehind(run.runId, history)
     active.pending = earlier.pending
+    active.steps = earlier.steps
     const limits = contextWindow.get()
     const system =
       newest.body.system === undefined
@@ -422,6 +437,7 @@ export const make = Effect.gen(function* () {
 
   const handle = (active: ActiveRun, event: RunEvent): Effect.Effect<void, MessageLog.LogError> => {
     if (active.closed) return Effect.interrupt
+    active.events++
     switch (event._tag) {
       case "Delta": {
         publishDelta(active, active.partial.length, event.text)
@@ -442,6 +458,7 @@ export const make = Effect.gen(function* () {
           Effect.map(() => {
             active.partial = ""
             active.pending = event.calls
+            active.steps++
             failpoint("after-step")
           })
         )

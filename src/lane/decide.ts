@@ -48,6 +48,8 @@ export type Phase =
       readonly _tag: "Running"
       readonly run: Run
       readonly ending: Ending | undefined
+      /** It was given up for stuck: when it is gone, or its grace time is over, it begins again. */
+      readonly abandoned?: boolean
       readonly failures: number
       readonly steering: ReadonlyArray<MessageRow>
       /** An approval that was decided before the lane knew that its run had parked. */
@@ -113,8 +115,18 @@ export type LaneEvent =
       /** After a restart, the run of `started` that waits for a person. */
       readonly parked?: Waiting
     }
-  /** The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. */
-  | { readonly _tag: "RunEnded"; readonly runId: RunId; readonly end: "finished" | "retry" }
+  /**
+   * The run's fiber is gone. `retry`: the store refused its work for now, its messages are still open. `late`: the lane had gone on
+   * without it, perhaps with a new attempt of the same run.
+   */
+  | {
+      readonly _tag: "RunEnded"
+      readonly runId: RunId
+      readonly end: "finished" | "retry"
+      readonly late?: boolean
+    }
+  /** The run has made no progress for long: give this attempt up and begin another. */
+  | { readonly _tag: "Stuck"; readonly runId: RunId }
   /** A step that holds these messages is committed: they are steered into the run for good. */
   | { readonly _tag: "Steered"; readonly runId: RunId; readonly messageIds: ReadonlyArray<MessageId> }
   /** The log has dropped these waiting messages to make room. */
@@ -128,6 +140,8 @@ export type LaneEvent =
   | { readonly _tag: "GraceExpired"; readonly runId: RunId }
   | { readonly _tag: "RetryDue"; readonly runId: RunId }
   | { readonly _tag: "Stop"; readonly by: string }
+  /** End the run; what waits goes on. */
+  | { readonly _tag: "Abort"; readonly by: string }
   | { readonly _tag: "Cancel"; readonly messageId: MessageId; readonly by: string }
   | { readonly _tag: "Paused" }
   | { readonly _tag: "Resumed" }
@@ -143,6 +157,8 @@ export type LaneCommand =
   | { readonly _tag: "Start"; readonly run: Run }
   /** End the run in the log, which fences it, and interrupt its fiber if it has one. */
   | { readonly _tag: "Interrupt"; readonly run: Run; readonly ending: Ending }
+  /** Interrupt the run's fiber, and end nothing in the log: its messages stay open. */
+  | { readonly _tag: "Abandon"; readonly runId: RunId }
   /** Send `GraceExpired` if the run's fiber is still there after the grace time. */
   | { readonly _tag: "ArmGrace"; readonly runId: RunId }
   /** Send `RetryDue` after a pause that grows with `failures`. */
@@ -199,17 +215,15 @@ export const initial = (buffer: number): LaneState => ({
   buffer
 })
 
-/** True when nothing would be forgotten by dropping the state. */
+/** True when nothing would be forgotten by dropping the state. That it is paused is known elsewhere: it is told when it wakes. */
 export const isIdle = (state: LaneState): boolean =>
-  isFree(state) && state.fenced.length === 0 && isEmpty(state.parts)
+  holdsNothing(state) && state.fenced.length === 0 && isEmpty(state.parts)
+
+const holdsNothing = (state: LaneState): boolean =>
+  state.phase._tag === "Idle" && state.queue.length === 0 && !state.beyond && state.loading === "no"
 
 /** True when a message that arrives starts at once. */
-export const isFree = (state: LaneState): boolean =>
-  state.phase._tag === "Idle" &&
-  state.queue.length === 0 &&
-  !state.beyond &&
-  state.loading === "no" &&
-  !state.paused
+export const isFree = (state: LaneState): boolean => holdsNothing(state) && !state.paused
 
 const nothing: ReadonlyArray<LaneCommand> = []
 const keep = (state: LaneState): Decision => ({ state, commands: nothing })
@@ -227,7 +241,19 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
     case "Loaded":
       return loaded(state, event)
     case "RunEnded":
-      return runEnded(state, event.runId, event.end)
+      return event.late === true
+        ? keep(withoutFenced(state, event.runId))
+        : runEnded(state, event.runId, event.end)
+    case "Stuck":
+      return isRunning(state, event.runId) && state.phase.ending === undefined && !isAbandoned(state)
+        ? {
+            state: { ...state, phase: { ...state.phase, abandoned: true } },
+            commands: [
+              { _tag: "Abandon", runId: event.runId },
+              { _tag: "ArmGrace", runId: event.runId }
+            ]
+          }
+        : keep(state)
     case "Steered":
       return isRunning(state, event.runId) ? keep(withoutSteering(state, event.messageIds)) : keep(state)
     case "Dropped":
@@ -242,15 +268,15 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
     case "ApprovalResolved":
       return resolved(state, event.approvalId)
     case "GraceExpired":
-      return isRunning(state, event.runId) && state.phase.ending !== undefined
-        ? settleDown({ ...idle(state), fenced: [...state.fenced, event.runId] })
-        : keep(state)
+      return graceExpired(state, event.runId)
     case "RetryDue":
       return state.phase._tag === "Waiting" && state.phase.run.runId === event.runId
         ? begin(state, again(state.phase.run), state.phase.failures)
         : keep(state)
     case "Stop":
       return stop(state, { outcome: "cancelled", by: event.by })
+    case "Abort":
+      return interruptRun(state, { outcome: "cancelled", by: event.by })
     case "Cancel":
       return cancel(state, event.messageId, { outcome: "cancelled", by: event.by })
     case "Paused":
@@ -611,17 +637,33 @@ const resolved = (state: LaneState, approvalId: ApprovalId): Decision => {
     : keep(state)
 }
 
+const withoutFenced = (state: LaneState, runId: RunId): LaneState => {
+  const at = state.fenced.indexOf(runId)
+  return at < 0 ? state : { ...state, fenced: state.fenced.toSpliced(at, 1) }
+}
+
+const isAbandoned = (state: LaneState): boolean =>
+  state.phase._tag === "Running" && state.phase.abandoned === true
+
 const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): Decision => {
-  if (state.fenced.includes(runId)) {
-    return keep({ ...state, fenced: state.fenced.filter((id) => id !== runId) })
-  }
-  if (!isRunning(state, runId)) return keep(state)
-  if (end === "finished" || state.phase.ending !== undefined) return settleDown(idle(state))
-  const failures = state.phase.failures + 1
+  if (!isRunning(state, runId)) return keep(withoutFenced(state, runId))
+  const { run, ending, failures } = state.phase
+  // An attempt that was given up may have ended by its own answer in the same moment: then the log refuses to begin it again.
+  if (isAbandoned(state) && ending === undefined) return begin(idle(state), again(run), failures)
+  if (end === "finished" || ending !== undefined) return settleDown(idle(state))
   return {
-    state: { ...idle(state), phase: { _tag: "Waiting", run: state.phase.run, failures } },
-    commands: [{ _tag: "ArmRetry", runId, failures }]
+    state: { ...idle(state), phase: { _tag: "Waiting", run, failures: failures + 1 } },
+    commands: [{ _tag: "ArmRetry", runId, failures: failures + 1 }]
   }
+}
+
+/** The run has not ended within its grace time: the lane goes on, and what the run still does is fenced. */
+const graceExpired = (state: LaneState, runId: RunId): Decision => {
+  if (!isRunning(state, runId)) return keep(state)
+  const { run, ending, failures } = state.phase
+  const fenced = { ...idle(state), fenced: [...state.fenced, runId] }
+  if (ending !== undefined) return settleDown(fenced)
+  return isAbandoned(state) ? begin(fenced, again(run), failures) : keep(state)
 }
 
 const interruptRun = (state: LaneState, ending: Ending): Decision => {
@@ -650,6 +692,12 @@ const waitingOf = (state: LaneState): ReadonlyArray<MessageRow> => [
   ...(state.phase._tag === "Running" ? state.phase.steering : []),
   ...state.queue,
   ...gathered(state.parts)
+]
+
+/** What waits in memory or is being answered. */
+export const heldBy = (state: LaneState): ReadonlyArray<MessageRow> => [
+  ...waitingOf(state),
+  ...(state.phase._tag === "Idle" ? [] : state.phase.run.messages)
 ]
 
 /** True for a message that waits in memory or is being answered: its end is the lane's to decide. */

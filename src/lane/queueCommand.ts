@@ -105,7 +105,7 @@ const describe = (config: QueueConfig, channel: string, stored: QueueOverrides):
     .join(", ")
 }
 
-/** A `/queue` within a text: what holds for this message only, and the text without it. */
+/** A `/queue` within a text, or a text behind `/steer`: what holds for this message only, and the text without it. */
 export interface InlineQueue {
   readonly text: string
   readonly overrides: QueueOverrides
@@ -115,6 +115,8 @@ export interface InlineQueue {
 
 /** undefined when there is none, when it says nothing, or when no text is left: then it is a command of its own, or just text. */
 export const inlineQueue = (text: string): InlineQueue | undefined => {
+  const steered = /^\s*\/steer(?:\s*:\s*|\s+)(\S[\s\S]*)$/i.exec(text)?.[1]
+  if (steered !== undefined) return { text: steered, overrides: { mode: "steer" }, reset: false }
   const { found, rest, overrides, reset, unclear } = parseDirective(text)
   const saysSomething = reset || Object.keys(overrides).length > 0
   if (!found || rest === "" || !saysSomething || unclear.length > 0) return undefined

@@ -171,6 +171,32 @@ describe("decide", () => {
     assert.strictEqual(dead.state.phase._tag, "Running")
   })
 
+  it("begins a stuck run again when its fiber is gone, and again without waiting for one that does not die", () => {
+    const stuck: LaneEvent = { _tag: "Stuck", runId: run(1) }
+    const late: LaneEvent = { _tag: "RunEnded", runId: run(1), end: "finished", late: true }
+    const gone = play([arrived(1), stuck, ended(1)])
+    const deaf = play([arrived(1), stuck, { _tag: "GraceExpired", runId: run(1) }])
+
+    assert.deepStrictEqual(gone.tags, ["Start", "Abandon", "ArmGrace", "Start"])
+    assert.deepStrictEqual(deaf.tags, ["Start", "Abandon", "ArmGrace", "Start"])
+    assert.deepStrictEqual(deaf.state.fenced, [run(1)])
+    const dead = decide(deaf.state, late)
+    assert.deepStrictEqual([dead.state.fenced, dead.state.phase._tag], [[], "Running"])
+    assert.isTrue(isIdle(decide(dead.state, ended(1)).state))
+  })
+
+  it("ends a run for good that is cancelled while it is given up", () => {
+    const { tags } = play([
+      arrived(1),
+      { _tag: "Stuck", runId: run(1) },
+      { _tag: "Abort", by },
+      ended(1),
+      arrived(2)
+    ])
+
+    assert.deepStrictEqual(tags, ["Start", "Abandon", "ArmGrace", "Interrupt", "ArmGrace", "Start"])
+  })
+
   it("ignores a grace timer whose run has ended", () => {
     const { state } = play([
       arrived(1),
@@ -523,6 +549,7 @@ type Act =
   | "retry"
   | "park"
   | "resolve"
+  | "stuck"
   | "due"
   | "load"
   | "stop"
@@ -553,6 +580,8 @@ const deck: ReadonlyArray<Act> = [
   "cancel",
   "cancel",
   "retry",
+  "stuck",
+  "stuck",
   "park",
   "park",
   "resolve",
@@ -576,6 +605,7 @@ interface Current {
   readonly runId: RunId
   readonly seqs: ReadonlyArray<number>
   isEnding: boolean
+  isGivenUp?: boolean
   offered: ReadonlyArray<number>
 }
 
@@ -689,6 +719,10 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         case "ArmParts":
           partTimers.push(command)
           break
+        case "Abandon":
+          assert.strictEqual(current?.runId, command.runId)
+          current!.isGivenUp = true
+          break
         case "ArmGrace":
         case "ArmExpiry":
           break
@@ -706,9 +740,9 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   }
   const ending = (end: "finished" | "retry") => {
     if (current === undefined) return
-    const { seqs, runId, isEnding } = current
+    const { seqs, runId, isEnding, isGivenUp } = current
     current = undefined
-    if (end === "finished" && !isEnding) settleOpen(seqs)
+    if (end === "finished" && !isEnding && isGivenUp !== true) settleOpen(seqs)
     post({ _tag: "RunEnded", runId, end })
   }
   const answerPage = () => {
@@ -757,7 +791,9 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
       case "end":
         return ending("finished")
       case "retry":
-        return current?.isEnding === true ? undefined : ending("retry")
+        return current?.isEnding === true || current?.isGivenUp === true ? undefined : ending("retry")
+      case "stuck":
+        return current === undefined ? undefined : post({ _tag: "Stuck", runId: current.runId })
       case "park": {
         if (current === undefined) return
         const { runId, isEnding } = current
@@ -800,7 +836,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
           : settle(one)
       }
       case "grace":
-        if (current?.isEnding === true) {
+        if (current?.isEnding === true || current?.isGivenUp === true) {
           const { runId } = current
           stuck.push(current)
           current = undefined
@@ -809,7 +845,7 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
         return
       case "bury": {
         const dead = stuck.shift()
-        if (dead !== undefined) post({ _tag: "RunEnded", runId: dead.runId, end: "finished" })
+        if (dead !== undefined) post({ _tag: "RunEnded", runId: dead.runId, end: "finished", late: true })
         return
       }
       case "pause":

@@ -189,6 +189,8 @@ export const planOf = (seed: number): Plan => {
         max_parts: random.pick([2, 12]),
         max_wait_ms: 3_000
       },
+      // By the seed, as with the chain of models.
+      stall: { long_s: 8, stalled_s: 2, stuck_s: seed % 2 === 0 ? 4 : 300 },
       approval: { timeout_s: random.pick([2, 10, 30]) }
     },
     budgets,

@@ -565,7 +565,7 @@ class Simulation {
     await world.run(world.now + 60_000)
     outside.gate = width
     for (let number = 1; number <= width; number++) this.#write(number)
-    await world.run(world.now + 5_000)
+    await world.run(world.now + 3_000)
     world.check(
       outside.streaming.size === width,
       "lanes",

@@ -17,7 +17,7 @@ import PQueue from "p-queue"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { MessageLog, type MessageRow } from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
-import { Queue, type QueueSettings } from "#src/lane/QueueSettings.ts"
+import { Queue, Stall, type QueueSettings } from "#src/lane/QueueSettings.ts"
 import { type ActiveRun, RunDriver } from "#src/lane/RunDriver.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 
@@ -77,10 +77,14 @@ const ours: Make = async (work, maxRuns) => {
     command: () => Effect.void,
     end: () => Effect.void
   })
-  const log = Layer.mock(MessageLog)({ broken: Effect.never })
+  const log = Layer.mock(MessageLog)({ broken: Effect.never, settings: () => Effect.succeed([]) })
   const queue = Layer.succeed(Queue, { get: () => settings(maxRuns), changes: Stream.empty })
+  const stall = Layer.succeed(Stall, {
+    get: () => ({ long_s: 300, stalled_s: 60, stuck_s: 300 }),
+    changes: Stream.empty
+  })
   const runtime = ManagedRuntime.make(
-    Lanes.layer.pipe(Layer.provide(Layer.mergeAll(driver, log, queue, Feed.layer)))
+    Lanes.layer.pipe(Layer.provide(Layer.mergeAll(driver, log, queue, stall, Feed.layer)))
   )
   const lanes = await runtime.runPromise(Lanes.Lanes)
   return {
