@@ -136,10 +136,9 @@ export const isReserved = (key: SessionKey, ownChannel?: string): boolean => {
 export type BudgetClass = "main" | "subagent" | "cron"
 
 export const budgetClassOf = (key: SessionKey): BudgetClass => {
-  const rest = restOf(key)
-  const head = rest.slice(0, Math.max(0, rest.indexOf(":")))
-  if (head === "subagent") return "subagent"
-  return head === "cron" || head === "hook" ? "cron" : "main"
+  const rest = key.indexOf(":", 6) + 1
+  if (key.startsWith("subagent:", rest)) return "subagent"
+  return key.startsWith("cron:", rest) || key.startsWith("hook:", rest) ? "cron" : "main"
 }
 
 /** Who writes, as a channel knows them, and how finely direct messages are told apart. */
