@@ -2,7 +2,7 @@
  * The log on SQLite: one file, `log.db`, in the data directory.
  *
  * Owns: how the port's promises map to one writer and one reader, and the check that they hold.
- * Does not own: the SQL (`sqliteUnits`, `sqliteReads`, `sqliteSchema`), group commit (`layers/platform`).
+ * Does not own: the SQL (`sqlUnits`, `sqlReads`, `sqlSchema`), group commit (`layers/platform`).
  *
  * A read sees a unit from its COMMIT on, which may be a moment before the disk has it and its caller is told. After a loss of power
  * in that moment the unit never was.
@@ -23,10 +23,11 @@ import {
 } from "#src/horizons/MessageLog.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
 import * as SqliteClient from "#layers/platform/SqliteClient.ts"
-import { type Db, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
-import * as Reads from "./sqliteReads.ts"
-import { migrate } from "./sqliteSchema.ts"
-import { apply, forgetSession } from "./sqliteUnits.ts"
+import { answered, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
+import type { Body } from "#layers/platform/statements.ts"
+import * as Reads from "./sqlReads.ts"
+import { migrate } from "./sqlSchema.ts"
+import { apply, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
@@ -59,7 +60,7 @@ export const make = Effect.gen(function* () {
 
   const commit = <U extends Unit>(unit: U) =>
     sqlite
-      .unit((db) => apply(db, unit))
+      .unit((db) => answered(db, apply(unit)))
       .pipe(
         Effect.catch((failure) =>
           failure._tag === "SqliteFailure" ? translated(failure) : Effect.fail(refused(failure))
@@ -67,17 +68,17 @@ export const make = Effect.gen(function* () {
       )
 
   const reading =
-    <Q, A>(read: (db: Db, query: Q) => A) =>
+    <Q, A>(read: (query: Q) => Body<A>) =>
     (query: Q) =>
-      sqlite.read((db) => read(db, query)).pipe(Effect.catch(translated))
+      sqlite.read((db) => answered(db, read(query))).pipe(Effect.catch(translated))
 
   const purge = Effect.fn("MessageLog.purge")(function* (
     query: Parameters<MessageLog["Service"]["purge"]>[0]
   ) {
     const some = sqlite
       .unit((db) => {
-        const keys = Reads.stalest(db, query, purgedAtOnce)
-        for (const session of keys) forgetSession(db, { tenant: query.tenant, session })
+        const keys = answered(db, Reads.stalest(tenant, before, purgedAtOnce))
+        for (const session of keys) answered(db, forgetSession({ tenant, session }))
         return Result.succeed(keys.length)
       })
       .pipe(Effect.catch(translated))

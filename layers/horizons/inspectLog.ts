@@ -7,7 +7,7 @@
 import { existsSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import type { CheckResult } from "#src/check/Checks.ts"
-import { known, SchemaTooNew, table } from "./sqliteSchema.ts"
+import { known, SchemaTooNew, table } from "./sqlSchema.ts"
 
 const advice = "stop the gateway, keep a copy of its folder, then restore a backup"
 

@@ -19,7 +19,7 @@ import { type Db, errorCode, failureOf, type Mode, SqliteFailure } from "./Sqlit
 import * as SqliteWriter from "./SqliteWriter.ts"
 
 export type { Db } from "./SqliteEngine.ts"
-export { SqliteFailure } from "./SqliteEngine.ts"
+export { answered, SqliteFailure } from "./SqliteEngine.ts"
 
 /** The direct door to one SQLite file: plain code inside a transaction, no SQL builder between. */
 export class Sqlite extends Context.Service<

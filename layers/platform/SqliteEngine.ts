@@ -8,10 +8,8 @@ import * as Schema from "effect/Schema"
 import { closeSync, existsSync, fsyncSync, openSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
+import type { Body, Param } from "./statements.ts"
 import { storable } from "./storable.ts"
-
-/** A value SQLite can take. `undefined` is stored as NULL and booleans as 0 or 1. */
-export type Param = string | number | bigint | boolean | null | undefined | Uint8Array
 
 /** What a unit's body may do with the database, at once and in the transaction that it was called in. */
 export interface Db {
@@ -20,6 +18,16 @@ export interface Db {
   readonly get: <Row>(sql: string, params?: ReadonlyArray<Param>) => Row | undefined
   /** How many rows were changed. */
   readonly run: (sql: string, params?: ReadonlyArray<Param>) => number
+}
+
+/** Run a body, each of its statements answered at once. */
+export const answered = <A>(db: Db, body: Body<A>): A => {
+  let next = body.next()
+  while (next.done !== true) {
+    const { sql, params, wants } = next.value
+    next = body.next(wants === "rows" ? db.all(sql, params) : db.run(sql, params))
+  }
+  return next.value
 }
 
 /**

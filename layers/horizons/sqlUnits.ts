@@ -1,8 +1,9 @@
 /**
- * The log's units as plain code over SQLite: each runs in a savepoint of its own and gives its result or why it is refused.
+ * The log's units as plain code over SQL, the same for SQLite and Postgres: each runs in a savepoint of its own and gives its
+ * result or why it is refused.
  *
- * Owns: dedupe, cap, order and fencing, as SQL.
- * Does not own: atomicity and durability (`layers/platform/SqliteWriter`).
+ * Owns: dedupe, cap, order and fencing, as SQL that both databases read alike.
+ * Does not own: atomicity, durability and locks (`layers/platform/SqliteWriter`, `layers/platform/PgWriter`).
  */
 import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
@@ -40,7 +41,7 @@ import {
   type Steering,
   type Unit
 } from "#src/horizons/MessageLog.ts"
-import type { Db } from "#layers/platform/SqliteClient.ts"
+import { all, type Body, count, get, run as change } from "#layers/platform/statements.ts"
 import { toJson } from "#layers/platform/storable.ts"
 import {
   answerIndex,
@@ -53,7 +54,7 @@ import {
   streamedWith
 } from "./stored.ts"
 
-type Answer<Tag extends Unit["_tag"]> = Result.Result<Committed[Tag], Refusal>
+type Answer<Tag extends Unit["_tag"]> = Body<Result.Result<Committed[Tag], Refusal>>
 
 const fenced = () => Result.fail(new Fenced({}))
 const bodyHash = (unit: Accept) =>
@@ -70,9 +71,11 @@ const findIdentity = `SELECT id, seq, body_hash, outcome FROM messages
 const openMessage = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
   VALUES (?, ?, ?, ?, ?, 1, ?, 1, ?, ?)
   ON CONFLICT (org, project, session) DO UPDATE SET
-    seq = seq + 1, ord = ord + iif(open = 0 AND overflow = 0, excluded.ord, 0), open = open + 1,
-    ephemeral = min(ephemeral, excluded.ephemeral), updated_at = max(updated_at, excluded.updated_at)
-  WHERE open < ?
+    seq = sessions.seq + 1, open = sessions.open + 1,
+    ord = sessions.ord + CASE WHEN sessions.open = 0 AND sessions.overflow = 0 THEN excluded.ord ELSE 0 END,
+    ephemeral = CASE WHEN excluded.ephemeral < sessions.ephemeral THEN excluded.ephemeral ELSE sessions.ephemeral END,
+    updated_at = CASE WHEN excluded.updated_at > sessions.updated_at THEN excluded.updated_at ELSE sessions.updated_at END
+  WHERE sessions.open < ?
   RETURNING seq, ord, open, overflow`
 const insertMessage = `INSERT INTO messages (org, project, agent, session, id, seq, channel, account, conversation, thread,
     external_id, revision, sender, access, ephemeral, body, body_hash, accepted_at, run_id)
@@ -104,10 +107,10 @@ const countOpen = `SELECT open, updated_at FROM sessions WHERE org = ? AND proje
 const loseOpen = `UPDATE sessions SET open = open - ?, overflow = overflow + ? WHERE org = ? AND project = ? AND session = ?`
 
 /** End the oldest messages that no run has taken, as many as the newcomer needs. */
-const makeRoom = (db: Db, { place, messageId: by, cap, drop, dropNotice, at }: Accept): Gone => {
-  const session = db.get<{ open: number; updated_at: number }>(countOpen, scope(place))
+function* makeRoom({ place, messageId: by, cap, drop, dropNotice, at }: Accept): Body<Gone> {
+  const session = yield* get<{ open: number; updated_at: number }>(countOpen, scope(place))
   const needed = (session?.open ?? 0) - cap + 1
-  const oldest = db.all<{ id: string; seq: number; external_id: string } & Route>(oldestWaiting, [
+  const oldest = yield* all<{ id: string; seq: number; external_id: string } & Route>(oldestWaiting, [
     ...scope(place),
     needed
   ])
@@ -115,28 +118,28 @@ const makeRoom = (db: Db, { place, messageId: by, cap, drop, dropNotice, at }: A
   if (needed <= 0 || oldest.length < needed) return { dropped: [], notices: [] }
   const notices: Array<DeliveryRow> = []
   for (const { id, seq, channel, account, conversation, thread } of oldest) {
-    db.run(endMessage, ["dropped", by, at, null, ...named(place, id)])
+    yield* change(endMessage, ["dropped", by, at, null, ...named(place, id)])
     if (dropNotice?.channels.includes(channel) !== true) continue
     const route = { channel, account, conversation, thread }
     const notice = noticeOf(place, messageId(id), seq, route, dropNotice.text, session?.updated_at ?? at)
-    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt, null]
-    db.run(insertDelivery, [...home(place), notice.id, notice.runId, seq, 0, ...to])
+    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt]
+    yield* change(insertDelivery, [...home(place), notice.id, notice.runId, seq, 0, ...to])
     notices.push(notice)
   }
-  db.run(loseOpen, [oldest.length, drop === "summarize" ? oldest.length : 0, ...scope(place)])
+  yield* change(loseOpen, [oldest.length, drop === "summarize" ? oldest.length : 0, ...scope(place)])
   return {
     dropped: oldest.map(({ id, external_id: clientId }) => ({ messageId: messageId(id), clientId })),
     notices
   }
 }
 
-const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
+function* accept(unit: Accept): Answer<"Accept"> {
   const { place, message, at } = unit
   const { channel, account, conversation, thread, externalId, revision } = message.identity
   const { org, project } = place.tenant
   const hash = bodyHash(unit)
   const identity = [channel, account, conversation, thread, externalId, revision]
-  const before = db.get<{ id: string; seq: number; body_hash: string; outcome: Outcome | null }>(
+  const before = yield* get<{ id: string; seq: number; body_hash: string; outcome: Outcome | null }>(
     findIdentity,
     [org, project, ...identity]
   )
@@ -147,22 +150,21 @@ const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
     return Result.succeed({ duplicate: true, started: false, dropped: [], notices: [], ...known })
   }
   const starts = unit.start === undefined ? 0 : 1
-  const take = () =>
-    db.get<Counted>(openMessage, [...home(place), message.ephemeral, starts, at, at, unit.cap])
-  let counted = unit.cap < 1 ? undefined : take()
+  const take = () => get<Counted>(openMessage, [...home(place), message.ephemeral, starts, at, at, unit.cap])
+  let counted = unit.cap < 1 ? undefined : yield* take()
   let gone: Gone = { dropped: [], notices: [] }
   if (counted === undefined && unit.cap >= 1 && unit.drop !== "new") {
-    gone = makeRoom(db, unit)
-    counted = take()
+    gone = yield* makeRoom(unit)
+    counted = yield* take()
   }
   if (counted === undefined) return Result.fail(new SessionFull({ cap: unit.cap }))
   const { seq, ord } = counted
   const run = counted.open === 1 && counted.overflow === 0 ? (unit.start ?? null) : null
   const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
-  db.run(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
-  const entry = userEntryOf(message)
+  yield* change(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
+  const entry = { v: 1, kind: "user", text: message.body.text, sender: message.sender }
   // The entry is named like its message: both are one thing a person wrote.
-  db.run(insertEntry, [
+  yield* change(insertEntry, [
     ...home(place),
     seq,
     run === null ? null : ord,
@@ -175,9 +177,10 @@ const accept = (db: Db, unit: Accept): Answer<"Accept"> => {
     null,
     at
   ])
-  if (message.cursor !== undefined) db.run(moveCursor, [...home(place), channel, account, message.cursor, at])
+  if (message.cursor !== undefined)
+    yield* change(moveCursor, [...home(place), channel, account, message.cursor, at])
   if (run !== null)
-    db.run(insertRun, [...home(place), run, toJson([unit.messageId]), at, toJson(Usages.none)])
+    yield* change(insertRun, [...home(place), run, toJson([unit.messageId]), at, toJson(Usages.none)])
   const started = run !== null
   return Result.succeed({
     duplicate: false,
@@ -200,9 +203,9 @@ interface RunState {
   readonly parks: number
   readonly streamed: string | null
 }
-const findRun = `SELECT session = ?4 AS here, state, attempt, stalled, usage, parks, streamed FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
-const runState = (db: Db, place: Place, runId: string) =>
-  db.get<RunState>(findRun, [...named(place, runId), place.session])
+const findRun = `SELECT CASE WHEN session = ?4 THEN 1 ELSE 0 END AS here, state, attempt, stalled, usage FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
+const runState = (place: Place, runId: string) =>
+  get<RunState>(findRun, [...named(place, runId), place.session])
 const findMessage = `SELECT seq, outcome, external_id FROM messages WHERE org = ? AND project = ? AND id = ? AND session = ?`
 interface MessageState {
   readonly seq: number
@@ -216,7 +219,7 @@ const nextAttempt = `UPDATE runs SET attempt = attempt + 1, stalled = stalled + 
   RETURNING attempt, stalled`
 const reserveOrder = `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
   VALUES (?, ?, ?, ?, 0, 0, ?, 0, ?, ?)
-  ON CONFLICT (org, project, session) DO UPDATE SET ord = ord + excluded.ord
+  ON CONFLICT (org, project, session) DO UPDATE SET ord = sessions.ord + excluded.ord
   RETURNING seq, ord, overflow`
 // An entry that another run brought into the order keeps its place there.
 const waitingMessage = `SELECT m.seq, e.ord FROM messages m
@@ -232,18 +235,20 @@ const noteEntry = `UPDATE sessions SET seq = seq + 1, ord = ord + 1, overflow = 
   RETURNING seq, ord`
 
 /** The run that starts is told of what was dropped since the last one: those messages then belong to it. */
-const tellOverflow = (db: Db, place: Place, runId: RunId, at: number) => {
-  const waiting = db.get<{ overflow: number }>(countOverflow, scope(place))
+function* tellOverflow(place: Place, runId: RunId, at: number) {
+  const waiting = yield* get<{ overflow: number }>(countOverflow, scope(place))
   if (waiting === undefined) return
-  const rows = db
-    .all<{ id: string; seq: number; body: string }>(newestDropped, [...scope(place), waiting.overflow])
-    .toReversed()
-  const counted = db.get<{ seq: number; ord: number }>(noteEntry, scope(place))
+  const newest = yield* all<{ id: string; seq: number; body: string }>(newestDropped, [
+    ...scope(place),
+    waiting.overflow
+  ])
+  const rows = newest.toReversed()
+  const counted = yield* get<{ seq: number; ord: number }>(noteEntry, scope(place))
   if (counted === undefined) return
   const entry = noteOf(rows.map(({ id, body }) => ({ id, text: JSON.parse(body).text })))
-  for (const { id } of rows) db.run(assignRun, [runId, ...named(place, id)])
+  for (const { id } of rows) yield* change(assignRun, [runId, ...named(place, id)])
   const { seq, ord } = counted
-  db.run(insertEntry, [
+  yield* change(insertEntry, [
     ...home(place),
     seq,
     ord,
@@ -258,13 +263,13 @@ const tellOverflow = (db: Db, place: Place, runId: RunId, at: number) => {
   ])
 }
 
-const start = (db: Db, unit: Start): Answer<"Start"> => {
+function* start(unit: Start): Answer<"Start"> {
   const { place, runId, messageIds, at } = unit
-  const run = runState(db, place, runId)
+  const run = yield* runState(place, runId)
   if (run !== undefined && (run.state === "ended" || run.here === 0)) return fenced()
   const waiting: Array<{ readonly id: MessageId; readonly seq: number; readonly ord: number | null }> = []
   for (const id of new Set(messageIds)) {
-    const message = db.get<{ seq: number; ord: number | null }>(waitingMessage, [
+    const message = yield* get<{ seq: number; ord: number | null }>(waitingMessage, [
       ...named(place, id),
       place.session
     ])
@@ -273,20 +278,18 @@ const start = (db: Db, unit: Start): Answer<"Start"> => {
   }
   const fresh = run === undefined
   const reserved = fresh ? waiting.filter(({ ord }) => ord === null).length : 0
-  if (fresh) tellOverflow(db, place, runId, at)
-  const last = db.get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])?.ord ?? 0
-  if (run !== undefined) {
-    const next = db.get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
-    const decided = run.parks === 0 ? [] : tellDecided(db, place, runId)
-    const { attempt = 1, stalled = 1 } = next ?? {}
-    const streamed = run.streamed === null ? {} : { streamed: JSON.parse(run.streamed) }
-    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided, ...streamed })
+  if (fresh) yield* tellOverflow(place, runId, at)
+  const ordered = yield* get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])
+  const last = ordered?.ord ?? 0
+  if (!fresh) {
+    const next = yield* get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
+    return Result.succeed({ attempt: next?.attempt ?? 1, attemptsWithoutProgress: next?.stalled ?? 1 })
   }
-  db.run(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
+  yield* change(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
   let next = last - reserved
   for (const { id, seq, ord } of waiting) {
-    db.run(assignRun, [runId, ...named(place, id)])
-    db.run(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
+    yield* change(assignRun, [runId, ...named(place, id)])
+    yield* change(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
   }
   return Result.succeed({ attempt: 1, attemptsWithoutProgress: 1, decided: [] })
 }
@@ -318,36 +321,37 @@ const tellDecided = (db: Db, place: Place, runId: RunId): ReadonlyArray<DecidedC
 const joinSession = `UPDATE sessions SET ord = ord + ?, open = open - ? WHERE org = ? AND project = ? AND session = ? RETURNING ord`
 
 /** Bring waiting messages into the run's part of the model's order, and end them as steered. Gives those that were still open. */
-const join = (
-  db: Db,
+function* join(
   place: Place,
   runId: RunId,
   steering: Steering | undefined,
   at: number
-): ReadonlyArray<Ending> => {
+): Body<ReadonlyArray<Ending>> {
   if (steering === undefined) return []
-  const open = [...new Set(steering.messageIds)].flatMap((id) => {
-    const row = db.get<{ seq: number; ord: number | null }>(waitingMessage, [
+  const open: Array<{ readonly id: MessageId; readonly seq: number; readonly ord: number | null }> = []
+  for (const id of new Set(steering.messageIds)) {
+    const row = yield* get<{ seq: number; ord: number | null }>(waitingMessage, [
       ...named(place, id),
       place.session
     ])
-    return row === undefined ? [] : [{ id, ...row }]
-  })
+    if (row !== undefined) open.push({ id, ...row })
+  }
   const fresh = open.filter(({ ord }) => ord === null).length
-  const last = db.get<{ ord: number }>(joinSession, [fresh, open.length, ...scope(place)])?.ord ?? 0
+  const ordered = yield* get<{ ord: number }>(joinSession, [fresh, open.length, ...scope(place)])
+  const last = ordered?.ord ?? 0
   let next = last - fresh
-  return open.map(({ id, seq, ord }) => {
-    db.run(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
-    db.run(assignRun, [runId, ...named(place, id)])
-    db.run(endMessage, ["steered", steering.by, at, runId, ...named(place, id)])
-    return { messageId: id, outcome: "steered", by: steering.by }
-  })
+  for (const { id, seq, ord } of open) {
+    yield* change(orderEntry, [ord ?? ++next, runId, ...scope(place), seq])
+    yield* change(assignRun, [runId, ...named(place, id)])
+    yield* change(endMessage, ["steered", steering.by, at, runId, ...named(place, id)])
+  }
+  return open.map(({ id }) => ({ messageId: id, outcome: "steered", by: steering.by }))
 }
 
 const reserveEntry = `UPDATE sessions SET seq = seq + 1, ord = ord + 1 WHERE org = ? AND project = ? AND session = ?
   RETURNING seq, ord, updated_at`
-const reserveEntries = `UPDATE sessions SET seq = seq + ?, ord = ord + ?, open = open - ?, updated_at = max(updated_at, ?)
-  WHERE org = ? AND project = ? AND session = ? RETURNING seq, ord, updated_at`
+const reserveEntries = `UPDATE sessions SET seq = seq + ?1, ord = ord + ?2, open = open - ?3, updated_at = CASE WHEN updated_at < ?4 THEN ?4 ELSE updated_at END
+  WHERE org = ?5 AND project = ?6 AND session = ?7 RETURNING seq, ord, updated_at`
 interface Counters {
   readonly seq: number
   readonly ord: number
@@ -356,72 +360,17 @@ interface Counters {
 const progressRun = `UPDATE runs SET stalled = 0, usage = ?, streamed = ? WHERE org = ? AND project = ? AND id = ?`
 const addUsage = (before: string, more: Usage) => toJson(Usages.add(JSON.parse(before), more))
 
-const spend = `INSERT INTO spending (org, project, agent, session, sender, model, day,
-    calls, estimated, input, output, cached, micros, unpriced)
-  VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (org, project, session, day, sender, model, agent) DO UPDATE SET
-    calls = calls + 1, estimated = estimated + excluded.estimated,
-    input = input + excluded.input, output = output + excluded.output, cached = cached + excluded.cached,
-    micros = micros + excluded.micros, unpriced = unpriced + excluded.unpriced`
-
-const countSpent = (db: Db, place: Place, spending: Spending | undefined, usage: Usage, at: number) => {
-  if (spending === undefined) return
-  const { inputTokens, outputTokens, cachedTokens, estimated, costMicros } = usage
-  const under = [spending.sender, spending.model, Usages.dayOf(at)]
-  const money = [costMicros ?? 0, costMicros === undefined ? 1 : 0]
-  db.run(spend, [...home(place), ...under, estimated, inputTokens, outputTokens, cachedTokens, ...money])
-}
-
-const insertDeliveries = (
-  db: Db,
-  { place, runId }: Pick<Append, "place" | "runId">,
-  deliveries: ReadonlyArray<NewDelivery>,
-  seq: number,
-  firstPart: number,
-  createdAt: number
-) =>
-  deliveries.forEach(({ id, route, text, edits }, index) => {
-    const to = [route.channel, route.account, route.conversation, route.thread]
-    const part = firstPart + index
-    db.run(insertDelivery, [
-      ...home(place),
-      id,
-      runId,
-      seq,
-      part,
-      ...to,
-      toJson(text),
-      createdAt,
-      edits ?? null
-    ])
-  })
-
-const keepStreamed = `UPDATE runs SET streamed = ? WHERE org = ? AND project = ? AND id = ?`
-const nowOf = `SELECT seq, updated_at FROM sessions WHERE org = ? AND project = ? AND session = ?`
-
-const block = (db: Db, unit: Block): Answer<"Block"> => {
-  const { place, runId } = unit
-  const run = runState(db, place, runId)
-  if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
-  const session = db.get<Pick<Counters, "seq" | "updated_at">>(nowOf, scope(place))
-  if (run.here === 0 || session === undefined) return fenced()
-  const before: Streamed = run.streamed === null ? nothingStreamed : JSON.parse(run.streamed)
-  db.run(keepStreamed, [toJson(streamedWith(before, unit)), ...named(place, runId)])
-  insertDeliveries(db, unit, unit.deliveries, session.seq, before.parts, session.updated_at)
-  return Result.succeed({ seq: session.seq, part: before.parts })
-}
-
-const append = (db: Db, unit: Append): Answer<"Append"> => {
+function* append(unit: Append): Answer<"Append"> {
   const { place, runId, at } = unit
-  const run = runState(db, place, runId)
+  const run = yield* runState(place, runId)
   if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
   if (run.here === 0) return fenced()
-  const steered = join(db, place, runId, unit.steering, at).map(({ messageId }) => messageId)
-  const next = db.get<Counters>(reserveEntry, scope(place))
+  const steered = (yield* join(place, runId, unit.steering, at)).map(({ messageId }) => messageId)
+  const next = yield* get<Counters>(reserveEntry, scope(place))
   if (next === undefined) return fenced()
   const { seq, ord } = next
   const usage = toJson(unit.usage)
-  db.run(insertEntry, [
+  yield* change(insertEntry, [
     ...home(place),
     seq,
     ord,
@@ -434,13 +383,7 @@ const append = (db: Db, unit: Append): Answer<"Append"> => {
     null,
     at
   ])
-  const streamed = run.streamed === null ? null : toJson({ ...JSON.parse(run.streamed), text: "" })
-  db.run(progressRun, [addUsage(run.usage, unit.usage), streamed, ...named(place, runId)])
-  countSpent(db, place, unit.spending, unit.usage, at)
-  if (unit.deliveries !== undefined) insertDeliveries(db, unit, unit.deliveries, seq, 0, next.updated_at)
-  if (run.parks > 0 && unit.entry.kind === "tool") {
-    db.run(settleDecision, [...named(place, runId), toJson(unit.entry.callId)])
-  }
+  yield* change(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
   return Result.succeed({ seq, steered })
 }
 
@@ -492,10 +435,10 @@ const endRun = `INSERT INTO runs
   VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)`
 
 /** Of the endings, those whose message is still open, with what is known of it. */
-const effective = (db: Db, { place, endings }: Finish) => {
+function* effective({ place, endings }: Finish) {
   const found = new Map<MessageId, { readonly ending: Ending; readonly message: MessageState }>()
   for (const ending of endings) {
-    const message = db.get<MessageState>(findMessage, [...named(place, ending.messageId), place.session])
+    const message = yield* get<MessageState>(findMessage, [...named(place, ending.messageId), place.session])
     if (message !== undefined && message.outcome === null && !found.has(ending.messageId))
       found.set(ending.messageId, { ending, message })
   }
@@ -506,19 +449,18 @@ const messagesOfRun = `SELECT seq, message_id, client_id FROM entries WHERE org 
   ORDER BY seq`
 
 /** What the answer answers when messages were steered into the run: all of the run's but those that ended unanswered. */
-const joinedMessages = (
-  db: Db,
+function* joinedMessages(
   { place, runId }: Finish,
   ending: ReadonlyArray<{ readonly ending: Ending; readonly message: MessageState }>
-): Committed["Finish"]["answered"] => {
+): Body<Committed["Finish"]["answered"]> {
   const unanswered = new Set(
     ending.filter((one) => !isAnswered(one.ending)).map(({ message }) => message.seq)
   )
-  return db
-    .all<{ seq: number; message_id: string; client_id: string }>(messagesOfRun, [
-      ...named(place, runId),
-      place.session
-    ])
+  const messages = yield* all<{ seq: number; message_id: string; client_id: string }>(messagesOfRun, [
+    ...named(place, runId),
+    place.session
+  ])
+  return messages
     .filter(({ seq }) => !unanswered.has(seq))
     .map((row) => ({ messageId: messageId(row.message_id), clientId: row.client_id }))
 }
@@ -529,62 +471,56 @@ const isOver = (run: RunState | undefined, unit: Finish): boolean =>
     ? unit.attempt !== undefined || unit.endings.length === 0
     : run.state === "ended" || run.here === 0 || (unit.attempt !== undefined && unit.attempt !== run.attempt)
 
-const finish = (db: Db, unit: Finish): Answer<"Finish"> => {
+function* finish(unit: Finish): Answer<"Finish"> {
   const { place, runId, entries, at } = unit
-  const run = runState(db, place, runId)
+  const run = yield* runState(place, runId)
   if (isOver(run, unit)) return fenced()
-  const ending = effective(db, unit)
+  const ending = yield* effective(unit)
   if (ending.length === 0 && unit.endings.length > 0) return fenced()
-  const steered = join(db, place, runId, unit.steering, at)
-  const count = entries.length
-  const last = db.get<Counters>(reserveEntries, [count, count, ending.length, at, ...scope(place)])
+  const steered = yield* join(place, runId, unit.steering, at)
+  const size = entries.length
+  const last = yield* get<Counters>(reserveEntries, [size, size, ending.length, at, ...scope(place)])
   if (last === undefined) return fenced()
 
   const answer = answerIndex(entries)
   const answered =
     steered.length > 0 || unit.steeredBefore === true
-      ? joinedMessages(db, unit, ending)
+      ? yield* joinedMessages(unit, ending)
       : ending
           .filter((one) => isAnswered(one.ending))
           .sort((a, b) => a.message.seq - b.message.seq)
           .map((one) => ({ messageId: one.ending.messageId, clientId: one.message.external_id }))
-  const seqs = entries.map((_, index) => last.seq - count + index + 1)
-  entries.forEach(({ id, entry }, index) => {
+  const seqs = entries.map((_, index) => last.seq - size + index + 1)
+  for (const [index, { id, entry }] of entries.entries()) {
     const isAnswer = index === answer
     const usage = isAnswer ? toJson(unit.usage) : null
     const answers = isAnswer && answered.length > 0 ? toJson(answered.map(({ clientId }) => clientId)) : null
-    const ord = last.ord - count + index + 1
-    db.run(insertEntry, [
-      ...home(place),
-      seqs[index],
-      ord,
-      id,
-      null,
-      null,
-      runId,
-      toJson(entry),
-      usage,
-      answers,
-      at
-    ])
-  })
+    const own = [id, null, null, runId, toJson(entry), usage, answers, at]
+    yield* change(insertEntry, [...home(place), seqs[index], last.ord - size + index + 1, ...own])
+  }
   for (const { ending: one } of ending)
-    db.run(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
-  // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
-  insertDeliveries(db, unit, unit.deliveries, seqs[answer] ?? last.seq, 0, last.updated_at)
-  countSpent(db, place, unit.spending, unit.usage, at)
-  const withdrawn = run === undefined || run.parks === 0 ? [] : withdraw(db, place, runId, at)
+    yield* change(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
+  for (const [part, { id, route, text }] of unit.deliveries.entries()) {
+    const to = [route.channel, route.account, route.conversation, route.thread]
+    const seq = seqs[answer] ?? last.seq
+    // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
+    yield* change(insertDelivery, [
+      ...home(place),
+      id,
+      runId,
+      seq,
+      part,
+      ...to,
+      toJson(text),
+      last.updated_at
+    ])
+  }
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
     const ids = toJson(ending.map((one) => one.ending.messageId))
-    db.run(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
-  } else db.run(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
-  return Result.succeed({
-    seqs,
-    endings: [...ending.map((one) => one.ending), ...steered],
-    answered,
-    withdrawn
-  })
+    yield* change(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
+  } else yield* change(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
+  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered], answered })
 }
 
 const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1
@@ -592,18 +528,16 @@ const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1
 const endSend = `UPDATE outbox SET state = ?, receipt = coalesce(?, receipt), detail = ?, sent_at = ?
   WHERE org = ? AND project = ? AND id = ? AND session = ? AND state NOT IN ('sent', 'dead')`
 
-const sendBegun = (db: Db, { place, deliveryId }: SendBegun): Answer<"SendBegun"> => {
-  const begun = db.get<{ attempts: number }>(beginSend, [...named(place, deliveryId), place.session])
+function* sendBegun({ place, deliveryId }: SendBegun): Answer<"SendBegun"> {
+  const begun = yield* get<{ attempts: number }>(beginSend, [...named(place, deliveryId), place.session])
   return begun === undefined ? fenced() : Result.succeed({ attempts: begun.attempts })
 }
 
-const sendEnded = (db: Db, unit: SendEnded): Answer<"SendEnded"> => {
+function* sendEnded(unit: SendEnded): Answer<"SendEnded"> {
   const { place, deliveryId, state, at } = unit
   const sentAt = state === "sent" ? at : null
-  const changed =
-    db.run(endSend, [state, unit.receipt, unit.detail, sentAt, ...named(place, deliveryId), place.session]) >
-    0
-  return Result.succeed({ changed })
+  const params = [state, unit.receipt, unit.detail, sentAt, ...named(place, deliveryId), place.session]
+  return Result.succeed({ changed: (yield* count(endSend, params)) > 0 })
 }
 
 const openIds = `SELECT id FROM messages WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL ORDER BY seq`
@@ -636,16 +570,17 @@ const forget = [
 ]
 
 /** Leaves nothing of the session behind. True when there was one. */
-export const forgetSession = (db: Db, place: Pick<Place, "tenant" | "session">): boolean => {
+export function* forgetSession(place: Pick<Place, "tenant" | "session">): Body<boolean> {
   const key = [place.tenant.org, place.tenant.project, place.session]
   let existed = false
-  for (const sql of forget) existed = db.run(sql, key) > 0
+  for (const sql of forget) existed = (yield* count(sql, key)) > 0
   return existed
 }
 
-const deleteSession = (db: Db, { place }: DeleteSession): Answer<"DeleteSession"> => {
-  const cancelled = db.all<{ id: string }>(openIds, scope(place)).map(({ id }) => messageId(id))
-  return Result.succeed({ existed: forgetSession(db, place), cancelled })
+function* deleteSession({ place }: DeleteSession): Answer<"DeleteSession"> {
+  const open = yield* all<{ id: string }>(openIds, scope(place))
+  const cancelled = open.map(({ id }) => messageId(id))
+  return Result.succeed({ existed: yield* forgetSession(place), cancelled })
 }
 
 const retitle = `UPDATE sessions SET title = ? WHERE org = ? AND project = ? AND session = ?`
@@ -655,58 +590,38 @@ const keepQueueOf = `INSERT INTO sessions
   VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?)
   ON CONFLICT (org, project, session) DO UPDATE SET queue = excluded.queue`
 
-const keepQueue = (db: Db, { place, overrides, at }: KeepQueue): Answer<"KeepQueue"> => {
+function* keepQueue({ place, overrides, at }: KeepQueue): Answer<"KeepQueue"> {
   const kept = Object.keys(overrides).length === 0 ? null : toJson(overrides)
-  db.run(keepQueueOf, [...home(place), at, at, kept])
+  yield* change(keepQueueOf, [...home(place), at, at, kept])
   return Result.succeed({})
 }
 
-// What is left of the patched object; an empty one is none.
-const keepSettingOf = `INSERT INTO sessions
-    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, settings)
-  VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?5, nullif(json_patch('{}', ?6), '{}'))
-  ON CONFLICT (org, project, session) DO UPDATE
-    SET settings = nullif(json_patch(coalesce(settings, '{}'), ?6), '{}')`
-
-const keepSetting = (db: Db, { place, name, value, at }: KeepSetting): Answer<"KeepSetting"> => {
-  db.run(keepSettingOf, [...home(place), at, toJson({ [name]: value ?? null })])
-  return Result.succeed({})
+function* renameSession({ place, title }: RenameSession): Answer<"RenameSession"> {
+  const kept = title === undefined ? null : toJson(title)
+  return Result.succeed({ existed: (yield* count(retitle, [kept, ...scope(place)])) > 0 })
 }
 
-const renameSession = (db: Db, { place, title }: RenameSession): Answer<"RenameSession"> =>
-  Result.succeed({
-    existed: db.run(retitle, [title === undefined ? null : toJson(title), ...scope(place)]) > 0
-  })
-
-/** Run a unit in the transaction that `db` is in. */
-export function apply<U extends Unit>(db: Db, unit: U): Answer<U["_tag"]>
-export function apply(db: Db, unit: Unit): Answer<Unit["_tag"]> {
+/** A unit, to be run in a transaction of its own or in a savepoint. */
+export function apply<U extends Unit>(unit: U): Answer<U["_tag"]>
+export function apply(unit: Unit): Answer<Unit["_tag"]> {
   switch (unit._tag) {
     case "Accept":
-      return accept(db, unit)
+      return accept(unit)
     case "Start":
-      return start(db, unit)
+      return start(unit)
     case "Append":
-      return append(db, unit)
-    case "Park":
-      return park(db, unit)
-    case "Decide":
-      return decide(db, unit)
-    case "Block":
-      return block(db, unit)
+      return append(unit)
     case "Finish":
-      return finish(db, unit)
+      return finish(unit)
     case "SendBegun":
-      return sendBegun(db, unit)
+      return sendBegun(unit)
     case "SendEnded":
-      return sendEnded(db, unit)
+      return sendEnded(unit)
     case "DeleteSession":
-      return deleteSession(db, unit)
+      return deleteSession(unit)
     case "RenameSession":
-      return renameSession(db, unit)
+      return renameSession(unit)
     case "KeepQueue":
-      return keepQueue(db, unit)
-    case "KeepSetting":
-      return keepSetting(db, unit)
+      return keepQueue(unit)
   }
 }

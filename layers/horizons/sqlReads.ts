@@ -1,7 +1,7 @@
 /**
- * The log's reads as SQL, and its rows as the port's values.
+ * The log's reads as SQL that SQLite and Postgres read alike, and its rows as the port's values.
  *
- * Each query is answered by an index, so its cost does not grow with the log (a test asks SQLite for its plans).
+ * Each query is answered by an index, so its cost does not grow with the log (a test asks each database for its plans).
  */
 import type { ApprovalState } from "#src/domain/Approval.ts"
 import { approvalId, deliveryId, messageId, runId } from "#src/domain/Ids.ts"
@@ -21,7 +21,7 @@ import type {
   UsageBy,
   UsageRow
 } from "#src/horizons/MessageLog.ts"
-import type { Db } from "#layers/platform/SqliteClient.ts"
+import { all, type Body, get } from "#layers/platform/statements.ts"
 import { readEntry, wholeLimit } from "./stored.ts"
 
 type Port = MessageLog["Service"]
@@ -165,52 +165,58 @@ const deliveryRow = (row: DeliveryColumns): DeliveryRow => ({
 const openAll = `SELECT * FROM messages WHERE org = ? AND project = ? AND outcome IS NULL ORDER BY session, seq LIMIT ?`
 const openOfSession = `SELECT * FROM messages
   WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL AND seq > ? ORDER BY seq LIMIT ?`
-export const open = (
-  db: Db,
-  { tenant, session, afterSeq = 0, limit }: Query<"open">
-): ReadonlyArray<MessageRow> =>
-  (session === undefined
-    ? db.all<MessageColumns>(openAll, [tenant.org, tenant.project, wholeLimit(limit)])
-    : db.all<MessageColumns>(openOfSession, [
-        tenant.org,
-        tenant.project,
-        session,
-        afterSeq,
-        wholeLimit(limit)
-      ])
-  ).map(messageRow)
+export function* open({
+  tenant,
+  session,
+  afterSeq = 0,
+  limit
+}: Query<"open">): Body<ReadonlyArray<MessageRow>> {
+  const [sql, from] =
+    session === undefined
+      ? [openAll, [tenant.org, tenant.project]]
+      : [openOfSession, [tenant.org, tenant.project, session, afterSeq]]
+  return (yield* all<MessageColumns>(sql, [...from, wholeLimit(limit)])).map(messageRow)
+}
 
 const sessionsWithOpen = `SELECT org, project, agent, session FROM sessions
   WHERE org = ? AND project = ? AND open > 0 AND session > ? ORDER BY session LIMIT ?`
-export const openSessions = (db: Db, { tenant, after = "" as SessionKey, limit }: Query<"openSessions">) =>
-  db.all<Home>(sessionsWithOpen, [tenant.org, tenant.project, after, wholeLimit(limit)]).map(placeOf)
+export function* openSessions({
+  tenant,
+  after = "" as SessionKey,
+  limit
+}: Query<"openSessions">): Body<ReadonlyArray<Place>> {
+  const params = [tenant.org, tenant.project, after, wholeLimit(limit)]
+  return (yield* all<Home>(sessionsWithOpen, params)).map(placeOf)
+}
 
 const newest = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND ord > ? ORDER BY ord DESC LIMIT ?`
-export const history = (
-  db: Db,
-  { tenant, session, afterOrder = 0, limit }: Query<"history">
-): ReadonlyArray<EntryRow> =>
-  db
-    .all<EntryColumns>(newest, [tenant.org, tenant.project, session, afterOrder, wholeLimit(limit)])
-    .map(entryRow)
-    .toReversed()
+export function* history({
+  tenant,
+  session,
+  afterOrder = 0,
+  limit
+}: Query<"history">): Body<ReadonlyArray<EntryRow>> {
+  const params = [tenant.org, tenant.project, session, afterOrder, wholeLimit(limit)]
+  return (yield* all<EntryColumns>(newest, params)).map(entryRow).toReversed()
+}
 
 const bySeq = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?`
 const bySeqBefore = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?`
-export const entries = (
-  db: Db,
-  { tenant, session, afterSeq = 0, beforeSeq, limit }: Query<"entries">
-): ReadonlyArray<EntryRow> => {
+export function* entries({
+  tenant,
+  session,
+  afterSeq = 0,
+  beforeSeq,
+  limit
+}: Query<"entries">): Body<ReadonlyArray<EntryRow>> {
   const from = [tenant.org, tenant.project, session, afterSeq]
-  return beforeSeq === undefined
-    ? db.all<EntryColumns>(bySeq, [...from, wholeLimit(limit)]).map(entryRow)
-    : db
-        .all<EntryColumns>(bySeqBefore, [...from, beforeSeq, wholeLimit(limit)])
-        .map(entryRow)
-        .toReversed()
+  if (beforeSeq === undefined)
+    return (yield* all<EntryColumns>(bySeq, [...from, wholeLimit(limit)])).map(entryRow)
+  const rows = yield* all<EntryColumns>(bySeqBefore, [...from, beforeSeq, wholeLimit(limit)])
+  return rows.map(entryRow).toReversed()
 }
 
 const oneMessage = `SELECT * FROM messages WHERE org = ? AND project = ? AND id = ?`
@@ -218,33 +224,33 @@ const oneRun = `SELECT * FROM runs WHERE org = ? AND project = ? AND id = ?`
 const runEntries = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND run_id = ? AND message_id IS NULL ORDER BY seq`
 const runDeliveries = `SELECT * FROM outbox WHERE org = ? AND project = ? AND run_id = ? ORDER BY seq, part`
-export const message = (db: Db, { tenant, id }: Query<"message">): MessageTrace | undefined => {
+export function* message({ tenant, id }: Query<"message">): Body<MessageTrace | undefined> {
   const key = (name: string) => [tenant.org, tenant.project, name]
-  const row = db.get<MessageColumns>(oneMessage, key(id))
+  const row = yield* get<MessageColumns>(oneMessage, key(id))
   if (row === undefined) return undefined
   const found = messageRow(row)
   if (found.runId === undefined) return { message: found, run: undefined, entries: [], deliveries: [] }
-  const run = db.get<RunColumns>(oneRun, key(found.runId))
+  const run = yield* get<RunColumns>(oneRun, key(found.runId))
   return {
     message: found,
     run: run === undefined ? undefined : runRow(run),
-    entries: db.all<EntryColumns>(runEntries, key(found.runId)).map(entryRow),
-    deliveries: db.all<DeliveryColumns>(runDeliveries, key(found.runId)).map(deliveryRow)
+    entries: (yield* all<EntryColumns>(runEntries, key(found.runId))).map(entryRow),
+    deliveries: (yield* all<DeliveryColumns>(runDeliveries, key(found.runId))).map(deliveryRow)
   }
 }
 
 const byIdentity = `SELECT * FROM messages
   WHERE org = ? AND project = ? AND channel = ? AND account = ? AND conversation = ? AND thread = ?
     AND external_id = ? AND revision = ?`
-export const lookup = (db: Db, { tenant, identity }: Query<"lookup">): MessageRow | undefined => {
+export function* lookup({ tenant, identity }: Query<"lookup">): Body<MessageRow | undefined> {
   const { channel, account, conversation, thread, externalId, revision } = identity
   const name = [channel, account, conversation, thread, externalId, revision]
-  const row = db.get<MessageColumns>(byIdentity, [tenant.org, tenant.project, ...name])
+  const row = yield* get<MessageColumns>(byIdentity, [tenant.org, tenant.project, ...name])
   return row === undefined ? undefined : messageRow(row)
 }
 
 /** The filters are part of the text, so that each combination gets the index that is made for it. */
-export const undelivered = (db: Db, query: Query<"undelivered">): ReadonlyArray<DeliveryRow> => {
+export function* undelivered(query: Query<"undelivered">): Body<ReadonlyArray<DeliveryRow>> {
   const { tenant, session, channel, createdAfter, limit } = query
   const where = ["org = ? AND project = ? AND state IN ('pending', 'sending')"]
   const params: Array<string | number> = [tenant.org, tenant.project]
@@ -257,7 +263,7 @@ export const undelivered = (db: Db, query: Query<"undelivered">): ReadonlyArray<
   filter("channel = ?", channel)
   filter("created_at > ?", createdAfter)
   const sql = `SELECT * FROM outbox WHERE ${where.join(" AND ")} ORDER BY created_at, session, seq, part LIMIT ?`
-  return db.all<DeliveryColumns>(sql, [...params, wholeLimit(limit)]).map(deliveryRow)
+  return (yield* all<DeliveryColumns>(sql, [...params, wholeLimit(limit)])).map(deliveryRow)
 }
 
 interface ApprovalColumns extends Home {
@@ -308,15 +314,15 @@ export const approvals = (
 
 const keptQueues = `SELECT session, queue FROM sessions
   WHERE org = ? AND project = ? AND queue IS NOT NULL AND session > ? ORDER BY session LIMIT ?`
-export const queues = (db: Db, { tenant, after = "" as SessionKey, limit }: Query<"queues">) =>
-  db
-    .all<{ session: SessionKey; queue: string }>(keptQueues, [
-      tenant.org,
-      tenant.project,
-      after,
-      wholeLimit(limit)
-    ])
-    .map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
+export function* queues({ tenant, after = "" as SessionKey, limit }: Query<"queues">) {
+  const rows = yield* all<{ readonly session: SessionKey; readonly queue: string }>(keptQueues, [
+    tenant.org,
+    tenant.project,
+    after,
+    wholeLimit(limit)
+  ])
+  return rows.map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
+}
 
 const keyOf: Readonly<Record<UsageBy, string>> = {
   total: "''",
@@ -374,11 +380,13 @@ interface SessionColumns extends Home {
 const latest = `SELECT * FROM sessions
   WHERE org = ? AND project = ? AND ephemeral = 0 ORDER BY updated_at DESC, session LIMIT ?`
 const oneSession = `SELECT * FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral = 0 LIMIT ?`
-export const sessions = (db: Db, { tenant, key, limit }: Query<"sessions">): ReadonlyArray<SessionRow> =>
-  (key === undefined
-    ? db.all<SessionColumns>(latest, [tenant.org, tenant.project, wholeLimit(limit)])
-    : db.all<SessionColumns>(oneSession, [tenant.org, tenant.project, key, wholeLimit(limit)])
-  ).map((row) => ({
+export function* sessions({ tenant, key, limit }: Query<"sessions">): Body<ReadonlyArray<SessionRow>> {
+  const [sql, from] =
+    key === undefined
+      ? [latest, [tenant.org, tenant.project]]
+      : [oneSession, [tenant.org, tenant.project, key]]
+  const rows = yield* all<SessionColumns>(sql, [...from, wholeLimit(limit)])
+  return rows.map((row) => ({
     place: placeOf(row),
     title: parsed(row.title),
     seq: row.seq,
@@ -386,15 +394,17 @@ export const sessions = (db: Db, { tenant, key, limit }: Query<"sessions">): Rea
     createdAt: row.created_at,
     updatedAt: row.updated_at
   }))
+}
 
 const stale = `SELECT session FROM sessions
-  WHERE org = ? AND project = ? AND ephemeral = ? AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
-/** Sessions, ephemeral or listed ones, that were not touched for long, the oldest first. */
-export const stalest = (
-  db: Db,
-  { tenant, before, listed = false }: Query<"purge">,
-  limit: number
-): ReadonlyArray<SessionKey> =>
-  db
-    .all<{ readonly session: SessionKey }>(stale, [tenant.org, tenant.project, !listed, before, limit])
-    .map(({ session }) => session)
+  WHERE org = ? AND project = ? AND ephemeral = 1 AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
+/** Ephemeral sessions that nobody needs any more, the oldest first. */
+export function* stalest(tenant: Tenant, before: number, limit: number): Body<ReadonlyArray<SessionKey>> {
+  const rows = yield* all<{ readonly session: SessionKey }>(stale, [
+    tenant.org,
+    tenant.project,
+    before,
+    limit
+  ])
+  return rows.map(({ session }) => session)
+}
