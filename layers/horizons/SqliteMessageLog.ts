@@ -2,7 +2,7 @@
  * The log on SQLite: one file, `log.db`, in the data directory.
  *
  * Owns: how the port's promises map to one writer and one reader, and the check that they hold.
- * Does not own: the SQL (`sqlUnits`, `sqlReads`, `sqlSchema`), group commit (`layers/platform`).
+ * Does not own: the SQL (`sqlUnits`, `sqlReads`, `sqliteSchema`), group commit (`layers/platform`).
  *
  * A read sees a unit from its COMMIT on, which may be a moment before the disk has it and its caller is told. After a loss of power
  * in that moment the unit never was.
@@ -26,7 +26,7 @@ import * as SqliteClient from "#layers/platform/SqliteClient.ts"
 import { answered, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
 import type { Body } from "#layers/platform/statements.ts"
 import * as Reads from "./sqlReads.ts"
-import { migrate } from "./sqlSchema.ts"
+import { migrate } from "./sqliteSchema.ts"
 import { apply, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 

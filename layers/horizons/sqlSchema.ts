@@ -1,13 +1,11 @@
 /**
- * The log's tables on SQLite, and the migrations that make them. Forward only.
+ * The log's tables and the migrations that make them, for every database. Forward only: a migration that was released stays as it is.
  *
+ * Written as SQLite reads it; `pgSchema` says what Postgres calls the same.
  * org, project, agent and session are columns of every table, and composite keys start with org and project. Texts of people
  * and models are JSON. Rows that a recovery looks for are found by partial indexes, which stay small however long the log is.
  */
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Migrator from "effect/sql/Migrator"
-import * as SqlClient from "effect/sql/SqlClient"
 
 /** The database was written by a newer version of the program. */
 export class SchemaTooNew extends Schema.TaggedError<SchemaTooNew>()("SchemaTooNew", {
@@ -94,12 +92,6 @@ const first = [
   ) WITHOUT ROWID`
 ]
 
-const statements = (list: ReadonlyArray<string>) =>
-  Effect.gen(function* () {
-    const sql = yield* SqlClient.SqlClient
-    for (const statement of list) yield* sql.unsafe(statement)
-  })
-
 /** JSON, like every text of people; NULL until somebody named the session. */
 const titles = [`ALTER TABLE sessions ADD COLUMN title TEXT`]
 
@@ -115,79 +107,25 @@ const queues = [
   `CREATE INDEX sessions_queue ON sessions (org, project, session) WHERE queue IS NOT NULL`
 ]
 
-/**
- * Calls that wait for a person, and what was decided; `told`: 1 when an attempt of the run was told it, 2 when the call has its
- * result. `parks` of a run counts them, so that most runs never ask for any.
- */
-const approvals = [
-  `ALTER TABLE runs ADD COLUMN parks INTEGER NOT NULL DEFAULT 0`,
-  `CREATE TABLE approvals (
-    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
-    id TEXT NOT NULL, run_id TEXT NOT NULL, call_id TEXT NOT NULL, tool TEXT NOT NULL, arguments TEXT NOT NULL,
-    state TEXT NOT NULL, told INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
-    decided_by TEXT, decided_at INTEGER,
-    PRIMARY KEY (org, project, id)
-  )`,
-  `CREATE INDEX approvals_run ON approvals (org, project, run_id, id)`,
-  `CREATE INDEX approvals_session ON approvals (org, project, session)`,
-  `CREATE INDEX approvals_pending ON approvals (org, project, created_at, id) WHERE state = 'pending'`,
-  `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`
-]
-
-/** What a run has sent of the step under way (JSON), and the message that a delivery changes instead of sending one. */
-const blocks = [`ALTER TABLE runs ADD COLUMN streamed TEXT`, `ALTER TABLE outbox ADD COLUMN edits TEXT`]
-
-/** Usage summed as it is spent: a row for each day, session, sender and model, so that no sum reads entries. */
-const spending = [
-  `CREATE TABLE spending (
-    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
-    sender TEXT NOT NULL, model TEXT NOT NULL, day INTEGER NOT NULL,
-    calls INTEGER NOT NULL, estimated INTEGER NOT NULL,
-    input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
-    micros INTEGER NOT NULL, unpriced INTEGER NOT NULL,
-    PRIMARY KEY (org, project, session, day, sender, model, agent)
-  ) WITHOUT ROWID`,
-  `CREATE INDEX spending_day ON spending (org, project, day)`,
-  `CREATE INDEX spending_sender ON spending (org, project, sender, day)`
-]
-
-/** JSON of the words that a session keeps, by name; NULL for none. */
-const settings = [
-  `ALTER TABLE sessions ADD COLUMN settings TEXT`,
-  `CREATE INDEX sessions_settings ON sessions (org, project, session) WHERE settings IS NOT NULL`
-]
-
-const migrations = {
-  "0001_log": statements(first),
-  "0002_titles": statements(titles),
-  "0003_overflow": statements(overflow),
-  "0004_queues": statements(queues),
-  "0005_approvals": statements(approvals),
-  "0006_settings": statements(settings),
-  "0007_blocks": statements(blocks),
-  "0008_spending": statements(spending)
+/** In order; the number before the name is the schema's version after it. */
+export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "0001_log": first,
+  "0002_titles": titles,
+  "0003_overflow": overflow,
+  "0004_queues": queues
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length
 export const table = "log_migrations"
 
-/** The newest migration that ran here; 0 for a fresh file. */
-const current = Effect.gen(function* () {
-  const sql = yield* SqlClient.SqlClient
-  const tables = yield* sql`SELECT name FROM sqlite_master WHERE type = 'table' AND name = ${table}`
-  if (tables.length === 0) return 0
-  const rows = yield* sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${sql(table)}`
-  return rows[0]?.id ?? 0
-})
-
-/** Bring the file to the schema of this version, or refuse it. */
-export const migrate = Effect.gen(function* () {
-  const found = yield* current
-  if (found > known) return yield* new SchemaTooNew({ found, known })
-  yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table })
-}).pipe(
-  Effect.catchTags({
-    SqlError: (cause) => Effect.fail(new MigrationFailed({ detail: cause.message, cause })),
-    MigrationError: (cause) => Effect.fail(new MigrationFailed({ detail: cause.message, cause }))
-  })
-)
+export interface Migration {
+  readonly id: number
+  readonly name: string
+}
+/** Those that a database of this version still lacks, in order. */
+export const missing = (
+  found: number
+): ReadonlyArray<Migration & { readonly statements: ReadonlyArray<string> }> =>
+  Object.entries(migrations)
+    .map(([key, statements]) => ({ id: Number(key.slice(0, 4)), name: key.slice(5), statements }))
+    .filter(({ id }) => id > found)

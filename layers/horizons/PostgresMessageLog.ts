@@ -1,0 +1,135 @@
+/**
+ * The log on Postgres: one schema of one database, for any number of gateways.
+ *
+ * Owns: how the port's promises map to writers and readers, and the check that they hold.
+ * Does not own: the SQL (`sqlUnits`, `sqlReads`, `pgSchema`), group commit and what happens while the server is away
+ * (`layers/platform`).
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { type CheckResult, Checks } from "#src/check/Checks.ts"
+import {
+  LogError,
+  MessageLog,
+  type Place,
+  StoreBroken,
+  StoreBusy,
+  StoreFull,
+  type Unit
+} from "#src/horizons/MessageLog.ts"
+import * as PgClient from "#layers/platform/PgClient.ts"
+import { type PgFailure, Postgres } from "#layers/platform/PgClient.ts"
+import type * as PgLink from "#layers/platform/PgLink.ts"
+import { type Body, get } from "#layers/platform/statements.ts"
+import { migrate } from "./pgSchema.ts"
+import * as Reads from "./sqlReads.ts"
+import { apply, forgetSession } from "./sqlUnits.ts"
+import type { Refusal } from "./stored.ts"
+
+const refused = (reason: Refusal) => new LogError({ reason })
+
+/** A statement that Postgres refuses is a bug of ours and dies; all else is the store's state. */
+const translated = (failure: PgFailure): Effect.Effect<never, LogError> => {
+  switch (failure.kind) {
+    case "full":
+      return Effect.fail(refused(new StoreFull({})))
+    case "busy":
+    case "conflict":
+    case "unreachable":
+      return Effect.fail(refused(new StoreBusy({ detail: failure.detail })))
+    case "broken":
+      return Effect.fail(refused(new StoreBroken({ detail: failure.detail })))
+    case "statement":
+      return Effect.die(failure)
+  }
+}
+
+/** Units of a session never run at once, wherever they come from. */
+const nameOf = ({ tenant, session }: Pick<Place, "tenant" | "session">) =>
+  `${tenant.org}\n${tenant.project}\n${session}`
+
+/** Sessions that one purging unit forgets: few, since their lanes wait for it. */
+const purgedAtOnce = 50
+
+export const make = Effect.gen(function* () {
+  const postgres = yield* Postgres
+
+  const commit = <U extends Unit>(unit: U) =>
+    postgres
+      .unit([nameOf(unit.place)], () => apply(unit))
+      .pipe(
+        Effect.catch((failure) =>
+          failure._tag === "PgFailure" ? translated(failure) : Effect.fail(refused(failure))
+        )
+      )
+
+  const reading =
+    <Q, A>(read: (query: Q) => Body<A>) =>
+    (query: Q) =>
+      postgres.read(() => read(query)).pipe(Effect.catch(translated))
+
+  const purge = Effect.fn("MessageLog.purge")(function* (
+    query: Parameters<MessageLog["Service"]["purge"]>[0]
+  ) {
+    const { tenant, before } = query
+    let total = 0
+    while (true) {
+      const stale = yield* postgres
+        .read(() => Reads.stalest(tenant, before, purgedAtOnce))
+        .pipe(Effect.catch(translated))
+      const [first, ...others] = stale.map((session) => nameOf({ tenant, session }))
+      if (first === undefined) return total
+      // A session may have been written to between the look and its lock.
+      const some = function* () {
+        const still = new Set(yield* Reads.stalest(tenant, before, purgedAtOnce))
+        const keys = stale.filter((session) => still.has(session))
+        for (const session of keys) yield* forgetSession({ tenant, session })
+        return Result.succeed(keys.length)
+      }
+      total += yield* postgres.unit([first, ...others], some).pipe(Effect.catch(translated))
+      if (stale.length < purgedAtOnce) return total
+    }
+  })
+
+  return MessageLog.of({
+    commit,
+    open: reading(Reads.open),
+    openSessions: reading(Reads.openSessions),
+    history: reading(Reads.history),
+    entries: reading(Reads.entries),
+    message: (query) => postgres.snapshot(() => Reads.message(query)).pipe(Effect.catch(translated)),
+    lookup: reading(Reads.lookup),
+    undelivered: reading(Reads.undelivered),
+    sessions: reading(Reads.sessions),
+    queues: reading(Reads.queues),
+    purge,
+    broken: postgres.broken
+  })
+})
+
+/** Can it be read now. */
+const check = Effect.gen(function* () {
+  const postgres = yield* Postgres
+  const run = postgres
+    .read(() => get("SELECT 1 AS one FROM sessions LIMIT 1"))
+    .pipe(
+      Effect.as<CheckResult>({ status: "ok", message: "the log can be read" }),
+      Effect.catch((error) =>
+        Effect.succeed<CheckResult>({
+          status: "failed",
+          message: `the store cannot be read: ${error.message}`
+        })
+      )
+    )
+  const checks = yield* Checks
+  yield* checks.register({ name: "store", run })
+})
+
+/** Migrates, then connects. Registers the check `store`. The database stands beside it in the context. */
+export const layer = (options: PgLink.Options) =>
+  Layer.effect(MessageLog, make).pipe(
+    Layer.merge(Layer.effectDiscard(check)),
+    Layer.provideMerge(PgClient.layer(options)),
+    (log) => Layer.unwrap(Effect.as(migrate(options), log))
+  )

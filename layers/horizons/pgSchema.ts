@@ -1,0 +1,66 @@
+/**
+ * Brings a Postgres schema to the version of this program.
+ *
+ * Owns: what Postgres calls the types and how its texts sort, and that two starting nodes do not migrate at once.
+ * Does not own: the tables (`sqlSchema`).
+ */
+import * as Effect from "effect/Effect"
+import * as PgLink from "#layers/platform/PgLink.ts"
+import type { PgFailure } from "#layers/platform/PgClient.ts"
+import { known, type Migration, MigrationFailed, missing, SchemaTooNew, table } from "./sqlSchema.ts"
+
+/** Texts sort by their bytes, as on SQLite, whatever the locale of the database is. */
+export const ofPostgres = (statement: string): string =>
+  statement
+    .replaceAll(/\bINTEGER\b/g, "BIGINT")
+    .replaceAll(/\bTEXT\b/g, `TEXT COLLATE "C"`)
+    .replaceAll("WITHOUT ROWID", "")
+
+const bookkeeping = `CREATE TABLE IF NOT EXISTS ${table} (
+  migration_id BIGINT PRIMARY KEY, name TEXT NOT NULL, created_at TIMESTAMPTZ NOT NULL DEFAULT now())`
+const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
+
+/** The newest migration that ran in this schema; 0 for a fresh one. */
+export const versionOf = Effect.fnUntraced(function* (link: PgLink.Link) {
+  const { rows: tables } = yield* link.query(`SELECT to_regclass($1) IS NOT NULL AS found`, [table])
+  if (tables[0]?.["found"] !== true) return 0
+  const { rows } = yield* link.query(`SELECT coalesce(max(migration_id), 0) AS id FROM ${table}`)
+  return Number(rows[0]?.["id"] ?? 0)
+})
+
+/** What a start would do here: nothing is changed. Refuses a schema that a newer version made. */
+export const plan = Effect.fnUntraced(function* (link: PgLink.Link) {
+  const found = yield* versionOf(link)
+  if (found > known) return yield* new SchemaTooNew({ found, known })
+  return missing(found)
+})
+
+const inTransaction = Effect.fnUntraced(function* (link: PgLink.Link, schema: string) {
+  yield* link.query("BEGIN")
+  yield* link.query("SET LOCAL statement_timeout = 0")
+  yield* link.query("SET LOCAL lock_timeout = 0")
+  // Whoever comes second waits here, and then finds nothing left to do.
+  yield* link.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [`opencraw migrate ${schema}`])
+  const { rows } = yield* link.query(`SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS found`, [schema])
+  if (rows[0]?.["found"] !== true) yield* link.query(`CREATE SCHEMA ${quoted(schema)}`)
+  const todo = yield* plan(link)
+  if (todo.length > 0) yield* link.query(bookkeeping)
+  for (const { id, name, statements } of todo) {
+    for (const statement of statements) yield* link.query(ofPostgres(statement))
+    yield* link.query(`INSERT INTO ${table} (migration_id, name) VALUES ($1, $2)`, [id, name])
+  }
+  yield* link.query("COMMIT")
+  return todo.map(({ id, name }): Migration => ({ id, name }))
+})
+
+const failed = (cause: PgFailure) => Effect.fail(new MigrationFailed({ detail: cause.message, cause }))
+
+/** Bring the schema to this version, all or nothing, or refuse it. Gives what was done. */
+export const migrate = (
+  options: PgLink.Options
+): Effect.Effect<ReadonlyArray<Migration>, SchemaTooNew | MigrationFailed> =>
+  Effect.scoped(
+    Effect.flatMap(PgLink.make(options), (link) =>
+      inTransaction(link, options.schema).pipe(Effect.onError(() => link.close))
+    )
+  ).pipe(Effect.catchTags({ PgFailure: failed }))

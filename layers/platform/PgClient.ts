@@ -1,0 +1,114 @@
+/**
+ * One Postgres database: a few writers that share commits, and readers that share connections.
+ *
+ * Owns: how many connections there are, which writer takes a unit, and what a reader does while the server is away.
+ * Does not own: transactions (`PgWriter`), any table.
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
+import { PgFailure } from "./pgFailure.ts"
+import * as PgLink from "./PgLink.ts"
+import * as PgWriter from "./PgWriter.ts"
+import type { Body } from "./statements.ts"
+
+export { PgFailure } from "./pgFailure.ts"
+
+export class Postgres extends Context.Service<
+  Postgres,
+  {
+    /**
+     * All or nothing, durable when it succeeds. Units with a name in common run one after the other, those of this process in the order
+     * they came. See `PgWriter.Writer.unit`.
+     */
+    readonly unit: <A, E = never>(
+      names: readonly [string, ...ReadonlyArray<string>],
+      body: PgWriter.UnitBody<A, E>
+    ) => Effect.Effect<A, E | PgFailure>
+    /** One statement that reads committed rows. */
+    readonly read: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
+    /** Several that read the same state. */
+    readonly snapshot: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
+    /** Completes with the reason once nothing can be trusted any more. */
+    readonly broken: Effect.Effect<string>
+    readonly schema: string
+  }
+>()("opencraw/layers/platform/PgClient/Postgres") {}
+
+/** Measured: more connections cost more than they hide. */
+const writerCount = 4
+const readerCount = 2
+
+/** A server that restarts is back within seconds; whoever reads may be told to try again after that. */
+const away = Schedule.max([Schedule.exponential("50 millis"), Schedule.recurs(7)])
+const whileAway = <A>(reading: Effect.Effect<A, PgFailure>) =>
+  Effect.retry(reading, { while: ({ kind }) => kind === "unreachable", schedule: away })
+
+const oneStatement = "a read is one statement: more of them see the same state only in a snapshot"
+
+/** Connects when it is first used. */
+export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
+  const lost = Deferred.makeUnsafe<string>()
+  const onBroken = (detail: string) => void Deferred.doneUnsafe(lost, Effect.succeed(detail))
+  const writers = yield* Effect.forEach(Array.from({ length: writerCount }), () =>
+    Effect.gen(function* () {
+      const writer = yield* PgWriter.make(yield* PgLink.make(options), onBroken)
+      yield* Effect.addFinalizer(() => writer.close)
+      return writer
+    })
+  )
+  const readers = yield* Effect.forEach(Array.from({ length: readerCount }), () => PgLink.make(options))
+  const still = yield* PgLink.make(options)
+  const alone = Semaphore.makeUnsafe(1)
+  let turn = 0
+
+  const unit: Postgres["Service"]["unit"] = (names, body) =>
+    Effect.suspend(() => {
+      if (lost.effect !== undefined)
+        return Effect.flatMap(Deferred.await(lost), (detail) =>
+          Effect.fail(new PgFailure({ kind: "broken", detail }))
+        )
+      const locks = names.map((name) => PgWriter.lockOf(`${options.schema}\n${name}`))
+      const writer = writers[Number(BigInt.asUintN(8, locks[0]!)) % writerCount]!
+      return writer.unit(locks, body)
+    })
+
+  const read: Postgres["Service"]["read"] = <A>(body: () => Body<A>) => {
+    const link = readers[turn++ % readerCount]!
+    return whileAway(
+      Effect.suspend(() => {
+        const reading = body()
+        const first = reading.next()
+        if (first.done === true) return Effect.succeed(first.value)
+        return Effect.flatMap(link.ask(first.value), (answer) => {
+          const last = reading.next(PgLink.replyTo(first.value, answer))
+          return last.done === true ? Effect.succeed(last.value) : Effect.die(oneStatement)
+        })
+      })
+    )
+  }
+
+  const inOneState = Effect.fnUntraced(function* <A>(body: () => Body<A>) {
+    yield* still.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    const reading = body()
+    let next = reading.next()
+    while (next.done !== true) {
+      next = reading.next(PgLink.replyTo(next.value, yield* still.ask(next.value)))
+    }
+    return next.value
+  })
+  const snapshot: Postgres["Service"]["snapshot"] = (body) =>
+    whileAway(
+      Semaphore.withPermit(
+        alone,
+        Effect.onExit(inOneState(body), () => Effect.ignore(still.query("ROLLBACK")))
+      )
+    )
+
+  return Postgres.of({ unit, read, snapshot, broken: Deferred.await(lost), schema: options.schema })
+})
+
+export const layer = (options: PgLink.Options) => Layer.effect(Postgres, make(options))

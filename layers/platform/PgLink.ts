@@ -1,0 +1,150 @@
+/**
+ * One connection to Postgres that is opened when it is needed, and opened again after it was lost.
+ *
+ * Owns: what holds for every session of ours (durable commits, deadlines of the server, where the tables are) and how values and
+ * placeholders are written. Statements that are sent before earlier ones were answered are answered in their order.
+ * Does not own: transactions (`PgWriter`), nor when to try again.
+ */
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { failureOf, type PgFailure } from "./pgFailure.ts"
+import type { Param, Statement } from "./statements.ts"
+import { storable } from "./storable.ts"
+
+export interface Options {
+  readonly url: Redacted.Redacted
+  /** The schema our tables are in. */
+  readonly schema: string
+}
+
+export interface Link {
+  /** Send a statement. One that fails as `unreachable` closes the connection; the next opens another. */
+  readonly query: (
+    sql: string,
+    params?: ReadonlyArray<Param>
+  ) => Effect.Effect<PgConnection.Result, PgFailure>
+  readonly ask: (statement: Statement) => Effect.Effect<PgConnection.Result, PgFailure>
+  /** Open it unless it is open. */
+  readonly open: Effect.Effect<void, PgFailure>
+  /** Drop the connection, and with it what its transaction did. */
+  readonly close: Effect.Effect<void>
+}
+
+/** Counts and times are bigint, all of them far below 2^53; a larger one must not be rounded silently. */
+const toNumber = (value: bigint): number => {
+  const number = Number(value)
+  if (!Number.isSafeInteger(number)) throw new RangeError("a bigint of the database is beyond 2^53")
+  return number
+}
+
+const bytesOf = new DataView(new ArrayBuffer(8))
+const bigints: PgTypes.Codec<number | bigint> = {
+  encode: (value) => {
+    bytesOf.setBigInt64(0, BigInt(value))
+    return Result.succeed(new Uint8Array(bytesOf.buffer.slice(0)))
+  },
+  decode: (bytes) => Result.succeed(toNumber(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigInt64(0)))
+}
+
+const types = PgTypes.makeRegistry()
+types.register(PgTypes.OID.int8, bigints)
+
+const bind = (value: Param): unknown => {
+  switch (typeof value) {
+    case "string":
+      return storable(value)
+    case "number":
+      // One type for every whole number: the same statement is then prepared once.
+      return Number.isSafeInteger(value) ? BigInt(value) : PgTypes.float8(value)
+    case "boolean":
+      return value ? 1n : 0n
+    default:
+      return value ?? null
+  }
+}
+
+const translated = new Map<string, string>()
+
+/** `?` and `?1` as `$1`. Our statements hold no question mark otherwise. */
+export const numbered = (sql: string): string => {
+  const known = translated.get(sql)
+  if (known !== undefined) return known
+  let next = 0
+  const made = sql.replace(/\?(\d*)/g, (_, given: string) => `$${given === "" ? ++next : given}`)
+  translated.set(sql, made)
+  return made
+}
+
+/**
+ * A commit is durable before it is told; stronger settings of the server stay. A statement that waits longer is given up by the
+ * server, so that nothing of ours holds a lock for ever.
+ */
+const prepareSession = `SELECT set_config('search_path', quote_ident($1), false),
+  set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
+  set_config('idle_in_transaction_session_timeout', '30s', false),
+  set_config('synchronous_commit',
+    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END,
+    false)`
+
+export const make = (options: Options): Effect.Effect<Link, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const opening = Semaphore.makeUnsafe(1)
+    let current:
+      | { readonly connection: PgConnection.PgConnection; readonly scope: Scope.Closeable }
+      | undefined
+
+    const drop = (dead: typeof current) =>
+      Effect.suspend(() => {
+        if (dead === undefined) return Effect.void
+        if (current === dead) current = undefined
+        return Scope.close(dead.scope, Exit.void)
+      })
+    const connect = Effect.gen(function* () {
+      if (current !== undefined) return current
+      const scope = yield* Scope.make()
+      const connection = yield* PgConnection.make({
+        url: options.url,
+        multiplex: true,
+        types,
+        applicationName: "opencraw",
+        keepAlive: "10 seconds",
+        preparedStatementCacheSize: 200,
+        maxMessageSize: 256 * 1024 * 1024
+      }).pipe(
+        Effect.tap((made) => made.query(prepareSession, [options.schema], false)),
+        Effect.provideService(Scope.Scope, scope),
+        Effect.mapError(failureOf),
+        Effect.onError(() => Scope.close(scope, Exit.void))
+      )
+      current = { connection, scope }
+      return current
+    })
+    const opened = Effect.suspend(() =>
+      current === undefined ? Effect.uninterruptible(opening.withPermit(connect)) : Effect.succeed(current)
+    )
+    const query: Link["query"] = (sql, params = []) =>
+      Effect.flatMap(opened, (used) =>
+        used.connection.query(sql, params.map(bind)).pipe(
+          Effect.mapError(failureOf),
+          Effect.tapError((failure) => (failure.kind === "unreachable" ? drop(used) : Effect.void))
+        )
+      )
+    const link: Link = {
+      query,
+      ask: ({ sql, params }) => query(numbered(sql), params),
+      open: Effect.asVoid(opened),
+      close: Effect.suspend(() => drop(current))
+    }
+    yield* Effect.addFinalizer(() => link.close)
+    return link
+  })
+
+/** What the server's answer is to whoever waits in a body. */
+export const replyTo = ({ wants }: Statement, { rows, rowCount }: PgConnection.Result): unknown =>
+  wants === "rows" ? rows : rowCount

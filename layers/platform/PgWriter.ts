@@ -1,0 +1,264 @@
+/**
+ * One writing connection to Postgres: units that wait share a transaction, each in a savepoint of its own.
+ *
+ * Owns: atomicity of a unit, that nobody is told before its COMMIT, and certainty about a commit whose answer was lost: the
+ * server is asked what became of that very transaction.
+ * Does not own: SQL (`layers/horizons`), reading and how many writers there are (`PgClient`).
+ *
+ * A unit that is refused, is refused alone. A statement that fails undoes the group, and every unit of it then runs alone, so that
+ * only the ones that cannot be stored fail. While the server cannot be reached units wait; those that were not stored
+ * fail as busy after a while. Interrupting a caller never undoes its unit.
+ */
+import { hash } from "node:crypto"
+import type * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { failedTransaction, PgFailure } from "./pgFailure.ts"
+import { type Link, replyTo } from "./PgLink.ts"
+import type { Body } from "./statements.ts"
+
+/** A failed `Result` undoes what the body wrote. It may run several times, so it must change nothing but the database. */
+export type UnitBody<A, E> = () => Body<Result.Result<A, E>>
+
+export interface Writer {
+  /**
+   * Run a body that decides and writes; others that hold one of these locks, in any process, wait meanwhile. Both ends are told only
+   * when all that the body wrote is durable.
+   */
+  readonly unit: <A, E>(locks: ReadonlyArray<bigint>, body: UnitBody<A, E>) => Effect.Effect<A, E | PgFailure>
+  /** Waits until what was asked has ended. */
+  readonly close: Effect.Effect<void>
+}
+
+/** Of a lock by name, the same in every process. */
+export const lockOf = (name: string): bigint => hash("sha1", name, "buffer").readBigInt64BE(0)
+
+type Answer = Result.Result<unknown, unknown>
+interface Job {
+  readonly locks: ReadonlyArray<bigint>
+  readonly body: UnitBody<unknown, unknown>
+  readonly since: number
+  readonly end: (exit: Exit.Exit<Answer, PgFailure>) => void
+}
+
+const largestGroup = 64
+/** How long a unit waits for a server that cannot be reached, and how long the fate of a commit may stay unknown. */
+const patienceMillis = 30_000
+/** A server that does not answer is a lost one. */
+const answerMillis = 20_000
+const maxConflicts = 6
+
+// In one order in every process, so that two groups never wait for each other.
+const begun = `SELECT pg_current_xact_id()::text AS xid, (SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key)`
+const withoutLocks = `SELECT pg_current_xact_id()::text AS xid`
+const fate = `SELECT pg_xact_status($1::text::xid8) AS fate`
+const writes = /^\s*(?!select\b)/i
+
+/** A transaction that failed: whether its COMMIT was sent is what decides if it may run again. */
+class Lost {
+  readonly failure: PgFailure
+  readonly committing: { readonly xid: string; readonly answers: ReadonlyArray<Answer> } | undefined
+  constructor(failure: PgFailure, committing: Lost["committing"]) {
+    this.failure = failure
+    this.committing = committing
+  }
+}
+
+const silent = new PgFailure({ kind: "unreachable", detail: `no answer within ${answerMillis / 1000} s` })
+const busy = (detail: string) => new PgFailure({ kind: "busy", detail })
+
+/** `onBroken` is told when nothing that was stored can be trusted any more. */
+export const make = (
+  link: Link,
+  onBroken: (detail: string) => void
+): Effect.Effect<Writer, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const fork = Effect.runForkWith(yield* Effect.context<never>())
+    let queue: Array<Job> = []
+    let isBusy = false
+    let draining: Fiber.Fiber<void> | undefined
+
+    /** Sends, and lets the answer come later. */
+    const tell = (sending: Effect.Effect<PgConnection.Result, PgFailure>) =>
+      Effect.forkChild(sending, { startImmediately: true })
+
+    const play = Effect.fnUntraced(function* (
+      job: Job,
+      isShared: boolean,
+      told: Array<Fiber.Fiber<PgConnection.Result, PgFailure>>
+    ) {
+      const body = job.body()
+      let saved = !isShared
+      let next = body.next()
+      while (next.done !== true) {
+        const statement = next.value
+        if (!saved && writes.test(statement.sql)) {
+          saved = true
+          told.push(yield* tell(link.query("SAVEPOINT unit")))
+        }
+        if (statement.wants === "nothing") {
+          told.push(yield* tell(link.ask(statement)))
+          next = body.next(undefined)
+        } else next = body.next(replyTo(statement, yield* link.ask(statement)))
+      }
+      if (isShared && saved) {
+        const refused = Result.isFailure(next.value)
+        if (refused) told.push(yield* tell(link.query("ROLLBACK TO SAVEPOINT unit")))
+        told.push(yield* tell(link.query("RELEASE SAVEPOINT unit")))
+      }
+      return next.value
+    })
+
+    /** One transaction; what was asked of it comes when it is durable. */
+    const transact = (jobs: ReadonlyArray<Job>): Effect.Effect<ReadonlyArray<Answer>, Lost> =>
+      Effect.suspend(() => {
+        let committing: Lost["committing"]
+        const told: Array<Fiber.Fiber<PgConnection.Result, PgFailure>> = []
+        const locks = [...new Set(jobs.flatMap((job) => job.locks))].sort((a, b) => (a < b ? -1 : 1))
+        const attempt = Effect.gen(function* () {
+          yield* link.open
+          told.push(yield* tell(link.query("BEGIN")))
+          const begin = yield* tell(
+            locks.length === 0 ? link.query(withoutLocks) : link.query(begun, [`{${locks.join(",")}}`])
+          )
+          told.push(begin)
+          const answers: Array<Answer> = []
+          for (const job of jobs) answers.push(yield* play(job, jobs.length > 1, told))
+          const xid = String((yield* Fiber.join(begin)).rows[0]?.["xid"])
+          if (jobs.length === 1 && Result.isFailure(answers[0]!)) {
+            yield* link.query("ROLLBACK")
+            return answers
+          }
+          committing = { xid, answers }
+          // Behind a statement that failed it rolls back, and says so.
+          const { command } = yield* link.query("COMMIT")
+          if (command === "ROLLBACK") {
+            committing = undefined
+            return yield* new PgFailure({ kind: "statement", detail: "the transaction had failed" })
+          }
+          return answers
+        })
+        return attempt.pipe(
+          Effect.timeoutOrElse({ duration: answerMillis, orElse: () => Effect.andThen(link.close, silent) }),
+          Effect.catch((failure) =>
+            Effect.gen(function* () {
+              const first = yield* firstOf(told, failure)
+              if (first.kind !== "unreachable" && committing === undefined)
+                yield* Effect.ignore(link.query("ROLLBACK"))
+              return yield* Effect.fail(new Lost(first, committing))
+            })
+          )
+        )
+      })
+
+    /** What became of a commit whose answer was lost. */
+    const fateOf = (xid: string): Effect.Effect<"committed" | "aborted" | "unknown"> =>
+      Effect.gen(function* () {
+        const end = performance.now() + patienceMillis
+        while (performance.now() < end) {
+          const found = yield* Effect.result(link.query(fate, [xid]))
+          const status = Result.isSuccess(found) ? found.success.rows[0]?.["fate"] : undefined
+          if (status === "committed" || status === "aborted") return status
+          if (Result.isFailure(found) && !isPassing(found.failure)) return "unknown"
+          yield* Effect.sleep("200 millis")
+        }
+        return "unknown"
+      })
+
+    /** Until each of them has its end. */
+    const settle = (given: ReadonlyArray<Job>): Effect.Effect<void> =>
+      Effect.gen(function* () {
+        let jobs = given
+        let conflicts = 0
+        let pause = 20
+        while (jobs.length > 0) {
+          const done = yield* Effect.result(transact(jobs))
+          if (Result.isSuccess(done)) return endAll(jobs, done.success)
+          const { failure, committing } = done.failure
+          if (committing !== undefined) {
+            yield* link.close
+            const became = yield* fateOf(committing.xid)
+            if (became === "committed") return endAll(jobs, committing.answers)
+            if (became === "unknown") {
+              const detail = `what became of a commit is unknown: ${failure.detail}`
+              onBroken(detail)
+              return failAll(jobs, new PgFailure({ kind: "broken", detail }))
+            }
+          }
+          if (failure.kind === "unreachable") {
+            const late = jobs.filter(({ since }) => performance.now() - since > patienceMillis)
+            failAll(late, busy(`the database cannot be reached: ${failure.detail}`))
+            jobs = jobs.filter((job) => !late.includes(job))
+            yield* Effect.sleep(pause)
+            pause = Math.min(pause * 2, 1000)
+          } else if (jobs.length > 1) {
+            for (const job of jobs) yield* settle([job])
+            return
+          } else if (failure.kind !== "conflict" || ++conflicts > maxConflicts) {
+            if (failure.kind === "broken") onBroken(failure.detail)
+            return failAll(jobs, failure)
+          } else if (conflicts > 2) yield* Effect.sleep(10 * conflicts)
+        }
+      })
+
+    const drain = Effect.gen(function* () {
+      // Whoever asks in the same turn is in the same group.
+      yield* Effect.yieldNow
+      while (queue.length > 0) {
+        const jobs = queue.slice(0, largestGroup)
+        queue = queue.slice(largestGroup)
+        yield* Effect.catchCause(settle(jobs), (cause) =>
+          Effect.sync(() => {
+            for (const { end } of jobs) end(Exit.failCause(cause))
+          })
+        )
+      }
+      isBusy = false
+    })
+
+    return {
+      unit: <A, E>(locks: ReadonlyArray<bigint>, body: UnitBody<A, E>) =>
+        Effect.callback<A, E | PgFailure>((resume) => {
+          queue.push({
+            locks,
+            body,
+            since: performance.now(),
+            end: (exit) =>
+              resume(Effect.flatMap(exit, (answer) => Effect.fromResult(answer as Result.Result<A, E>)))
+          })
+          if (isBusy) return
+          isBusy = true
+          draining = fork(drain)
+        }),
+      close: Effect.suspend(() =>
+        draining === undefined ? Effect.void : Effect.asVoid(Fiber.await(draining))
+      )
+    }
+  })
+
+const isPassing = ({ kind }: PgFailure): boolean => kind === "unreachable" || kind === "busy"
+
+const endAll = (jobs: ReadonlyArray<Job>, answers: ReadonlyArray<Answer>) =>
+  jobs.forEach(({ end }, index) => end(Exit.succeed(answers[index]!)))
+const failAll = (jobs: ReadonlyArray<Job>, failure: PgFailure) => {
+  for (const { end } of jobs) end(Exit.fail(failure))
+}
+
+/** Of what was sent, the first that failed: what came behind it only says that the transaction is over. */
+const firstOf = (
+  told: ReadonlyArray<Fiber.Fiber<PgConnection.Result, PgFailure>>,
+  failure: PgFailure
+): Effect.Effect<PgFailure> =>
+  Effect.gen(function* () {
+    if (failure.kind === "unreachable" && failure === silent) return failure
+    for (const fiber of told) {
+      const exit = yield* Fiber.await(fiber)
+      if (Exit.isSuccess(exit)) continue
+      const own = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error
+      if (own !== undefined && own.code !== failedTransaction) return own
+    }
+    return failure
+  })
