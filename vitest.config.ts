@@ -7,6 +7,7 @@ export default defineConfig({
   test: {
     include: [long ? "test/long/**/*.test.ts" : "test/**/*.test.ts"],
     exclude: long ? [] : ["test/long/**"],
+    globalSetup: ["test/postgres/globalSetup.ts"],
     testTimeout: long ? 600_000 : 10_000,
     hookTimeout: 60_000
   }

@@ -12,7 +12,10 @@ import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
+import { migrate } from "#layers/horizons/pgSchema.ts"
+import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import * as PgLink from "#layers/platform/PgLink.ts"
 import {
   acceptOf,
   acme,
@@ -26,6 +29,8 @@ import {
   startOf,
   toolResult
 } from "../../contracts/MessageLog.contract.ts"
+import { fresh } from "../../postgres/fresh.ts"
+import { named, withoutPostgres } from "../../postgres/server.ts"
 
 const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: last }))
 
@@ -176,32 +181,60 @@ const everything = (log: MessageLog["Service"]) =>
 const build = <E, R>(layer: Layer.Layer<MessageLog | R, E>) =>
   Effect.map(Layer.build(Layer.fresh(layer)), Context.get(MessageLog))
 
-describe("the logs in memory and on SQLite", () => {
-  it.effect.prop(
-    "say the same to any units, and read the same afterwards",
-    { draws: Arbitrary.schema(Schema.Array(Draw).check(Schema.isMaxLength(60))) },
-    ({ draws }) =>
-      Effect.gen(function* () {
-        const path = yield* Effect.acquireRelease(
-          Effect.sync(() => mkdtempSync(join(tmpdir(), "opencraw-same-"))),
-          (made) => Effect.sync(() => rmSync(made, { recursive: true }))
-        )
-        const memory = yield* build(MemoryMessageLog.layer)
-        const sqlite = yield* build(
-          SqliteMessageLog.layerFile({ filename: join(path, "log.db") }).pipe(Layer.provide(Checks.layer))
-        )
-        const sent: Array<string> = []
-        const asked: Array<string> = []
-        for (const [index, draw] of draws.entries()) {
-          const unit = unitOf(draw, index, sent, asked)
-          if (unit !== "purge" && unit._tag === "Finish") sent.push(...unit.deliveries.map(({ id }) => id))
-          if (unit !== "purge" && unit._tag === "Park") asked.push(unit.approval.id)
-          const said = yield* answerOf(sqlite, unit, draw.time)
-          assert.deepStrictEqual(said, yield* answerOf(memory, unit, draw.time))
-        }
-        assert.deepStrictEqual(yield* everything(sqlite), yield* everything(memory))
-        return true
-      }).pipe(Effect.scoped),
-    { arbitrary: { runs: 60, size: 60 } }
+const property =
+  <E>(other: Layer.Layer<MessageLog, E>) =>
+  ({ draws }: { readonly draws: ReadonlyArray<Draw> }) =>
+    Effect.gen(function* () {
+      const memory = yield* build(MemoryMessageLog.layer)
+      const compared = yield* build(other)
+      const sent: Array<string> = []
+      for (const [index, draw] of draws.entries()) {
+        const unit = unitOf(draw, index, sent)
+        if (unit !== "purge" && unit._tag === "Finish") sent.push(...unit.deliveries.map(({ id }) => id))
+        const said = yield* answerOf(compared, unit, draw.time)
+        assert.deepStrictEqual(said, yield* answerOf(memory, unit, draw.time))
+      }
+      assert.deepStrictEqual(yield* everything(compared), yield* everything(memory))
+      return true
+    }).pipe(Effect.scoped)
+
+const draws = { draws: Arbitrary.schema(Schema.Array(Draw).check(Schema.isMaxLength(60))) }
+
+const inFolder = Layer.unwrap(
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "opencraw-same-"))),
+      (made) => Effect.sync(() => rmSync(made, { recursive: true }))
+    ),
+    (path) => SqliteMessageLog.layerFile({ filename: join(path, "log.db") })
   )
+).pipe(Layer.provide(Checks.layer))
+
+/** One schema for all runs, emptied before each: to make one takes longer than to use it. */
+const emptied = Effect.cached(fresh).pipe(
+  Effect.map((options) =>
+    Layer.unwrap(
+      Effect.gen(function* () {
+        const own = yield* options
+        yield* migrate(own)
+        const link = yield* PgLink.make(own)
+        yield* link.query("TRUNCATE sessions, messages, entries, runs, outbox, cursors")
+        return PostgresMessageLog.layer(own)
+      })
+    ).pipe(Layer.provide(Checks.layer))
+  )
+)
+
+describe("the logs in memory and on SQLite", () => {
+  it.effect.prop("say the same to any units, and read the same afterwards", draws, property(inFolder), {
+    arbitrary: { runs: 60, size: 60 }
+  })
+})
+
+describe.skipIf(withoutPostgres)(named("the logs in memory and on Postgres"), () => {
+  const schema = Effect.runSync(emptied)
+  it.effect.prop("say the same to any units, and read the same afterwards", draws, property(schema), {
+    arbitrary: { runs: 60, size: 60 },
+    timeout: 60_000
+  })
 })
