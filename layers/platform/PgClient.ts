@@ -38,8 +38,8 @@ export class Postgres extends Context.Service<
   }
 >()("opencraw/layers/platform/PgClient/Postgres") {}
 
-/** Measured: more connections cost more than they hide. */
-const writerCount = 4
+/** Few: the fewer there are, the more units share a transaction and a write to the socket. */
+const writerCount = 2
 const readerCount = 2
 
 /** A server that restarts is back within seconds; whoever reads may be told to try again after that. */

@@ -14,6 +14,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { failureOf, type PgFailure } from "./pgFailure.ts"
+import { numbered } from "./pgStatements.ts"
 import type { Param, Statement } from "./statements.ts"
 import { storable } from "./storable.ts"
 
@@ -67,18 +68,6 @@ const bind = (value: Param): unknown => {
     default:
       return value ?? null
   }
-}
-
-const translated = new Map<string, string>()
-
-/** `?` and `?1` as `$1`. Our statements hold no question mark otherwise. */
-export const numbered = (sql: string): string => {
-  const known = translated.get(sql)
-  if (known !== undefined) return known
-  let next = 0
-  const made = sql.replace(/\?(\d*)/g, (_, given: string) => `$${given === "" ? ++next : given}`)
-  translated.set(sql, made)
-  return made
 }
 
 /**

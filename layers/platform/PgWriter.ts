@@ -1,12 +1,12 @@
 /**
- * One writing connection to Postgres: units that wait share a transaction, each in a savepoint of its own.
+ * One writing connection to Postgres: units that wait share a transaction, and what a unit writes goes in one statement.
  *
  * Owns: atomicity of a unit, that nobody is told before its COMMIT, and certainty about a commit whose answer was lost: the
  * server is asked what became of that very transaction.
  * Does not own: SQL (`layers/horizons`), reading and how many writers there are (`PgClient`).
  *
- * A unit that is refused, is refused alone. A statement that fails undoes the group, and every unit of it then runs alone, so that
- * only the ones that cannot be stored fail. While the server cannot be reached units wait; those that were not stored
+ * A unit that is refused before it wrote leaves nothing behind, so it needs no savepoint. One that fails, or is refused after it wrote,
+ * undoes the group; every unit of it then runs alone, so that only the ones that cannot be stored fail. While the server cannot be reached units wait; those that were not stored
  * fail as busy after a while. Interrupting a caller never undoes its unit.
  */
 import { hash } from "node:crypto"
@@ -18,7 +18,8 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { failedTransaction, PgFailure } from "./pgFailure.ts"
 import { type Link, replyTo } from "./PgLink.ts"
-import type { Body } from "./statements.ts"
+import { joined, writtenTable } from "./pgStatements.ts"
+import type { Body, Statement } from "./statements.ts"
 
 /** A failed `Result` undoes what the body wrote. It may run several times, so it must change nothing but the database. */
 export type UnitBody<A, E> = () => Body<Result.Result<A, E>>
@@ -55,7 +56,6 @@ const maxConflicts = 6
 const begun = `SELECT pg_current_xact_id()::text AS xid, (SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key)`
 const withoutLocks = `SELECT pg_current_xact_id()::text AS xid`
 const fate = `SELECT pg_xact_status($1::text::xid8) AS fate`
-const writes = /^\s*(?!select\b)/i
 
 /** A transaction that failed: whether its COMMIT was sent is what decides if it may run again. */
 class Lost {
@@ -68,6 +68,7 @@ class Lost {
 }
 
 const silent = new PgFailure({ kind: "unreachable", detail: `no answer within ${answerMillis / 1000} s` })
+const alone = new PgFailure({ kind: "conflict", detail: "a unit of the group was refused after it wrote" })
 const busy = (detail: string) => new PgFailure({ kind: "busy", detail })
 
 /** `onBroken` is told when nothing that was stored can be trusted any more. */
@@ -81,35 +82,39 @@ export const make = (
     let isBusy = false
     let draining: Fiber.Fiber<void> | undefined
 
-    /** Sends, and lets the answer come later. */
+    /** Sends, and lets the answer come later: a statement whose fiber ends before it was written would never be sent. */
     const tell = (sending: Effect.Effect<PgConnection.Result, PgFailure>) =>
-      Effect.forkChild(sending, { startImmediately: true })
+      Effect.forkDetach(sending, { startImmediately: true })
 
     const play = Effect.fnUntraced(function* (
       job: Job,
-      isShared: boolean,
       told: Array<Fiber.Fiber<PgConnection.Result, PgFailure>>
     ) {
       const body = job.body()
-      let saved = !isShared
+      let unsent: ReadonlyArray<Statement> = []
+      let wrote = false
+      const send = Effect.suspend(() => {
+        if (unsent.length === 0) return Effect.void
+        const { sql, params } = joined(unsent)
+        unsent = []
+        return Effect.map(tell(link.query(sql, params)), (fiber) => void told.push(fiber))
+      })
       let next = body.next()
       while (next.done !== true) {
         const statement = next.value
-        if (!saved && writes.test(statement.sql)) {
-          saved = true
-          told.push(yield* tell(link.query("SAVEPOINT unit")))
+        const table = writtenTable(statement)
+        wrote ||= table !== undefined
+        if (statement.wants !== "nothing") {
+          yield* send
+          next = body.next(replyTo(statement, yield* link.ask(statement)))
+          continue
         }
-        if (statement.wants === "nothing") {
-          told.push(yield* tell(link.ask(statement)))
-          next = body.next(undefined)
-        } else next = body.next(replyTo(statement, yield* link.ask(statement)))
+        if (unsent.some((other) => writtenTable(other) === table)) yield* send
+        unsent = [...unsent, statement]
+        next = body.next(undefined)
       }
-      if (isShared && saved) {
-        const refused = Result.isFailure(next.value)
-        if (refused) told.push(yield* tell(link.query("ROLLBACK TO SAVEPOINT unit")))
-        told.push(yield* tell(link.query("RELEASE SAVEPOINT unit")))
-      }
-      return next.value
+      yield* send
+      return { job, answer: next.value, undone: wrote && Result.isFailure(next.value) }
     })
 
     /** One transaction; what was asked of it comes when it is durable. */
@@ -125,13 +130,20 @@ export const make = (
             locks.length === 0 ? link.query(withoutLocks) : link.query(begun, [`{${locks.join(",")}}`])
           )
           told.push(begin)
-          const answers: Array<Answer> = []
-          for (const job of jobs) answers.push(yield* play(job, jobs.length > 1, told))
-          const xid = String((yield* Fiber.join(begin)).rows[0]?.["xid"])
-          if (jobs.length === 1 && Result.isFailure(answers[0]!)) {
+          // Units with nothing in common go side by side, so that the group waits as often as one unit does.
+          const played = yield* Effect.forEach(
+            together(jobs),
+            (row) => Effect.forEach(row, (job) => play(job, told)),
+            { concurrency: "unbounded" }
+          )
+          const ends = new Map(played.flat().map((end) => [end.job, end]))
+          const answers = jobs.map((job) => ends.get(job)!.answer)
+          if (played.flat().some(({ undone }) => undone)) {
+            if (jobs.length > 1) return yield* alone
             yield* link.query("ROLLBACK")
             return answers
           }
+          const xid = String((yield* Fiber.join(begin)).rows[0]?.["xid"])
           committing = { xid, answers }
           // Behind a statement that failed it rolls back, and says so.
           const { command } = yield* link.query("COMMIT")
@@ -240,6 +252,18 @@ export const make = (
   })
 
 const isPassing = ({ kind }: PgFailure): boolean => kind === "unreachable" || kind === "busy"
+
+/** In rows: what has a lock in common is in one, in the order it came. */
+const together = (jobs: ReadonlyArray<Job>): ReadonlyArray<ReadonlyArray<Job>> => {
+  if (jobs.some(({ locks }) => locks.length !== 1)) return [jobs]
+  const rows = new Map<bigint, Array<Job>>()
+  for (const job of jobs) {
+    const row = rows.get(job.locks[0]!)
+    if (row === undefined) rows.set(job.locks[0]!, [job])
+    else row.push(job)
+  }
+  return [...rows.values()]
+}
 
 const endAll = (jobs: ReadonlyArray<Job>, answers: ReadonlyArray<Answer>) =>
   jobs.forEach(({ end }, index) => end(Exit.succeed(answers[index]!)))
