@@ -101,6 +101,7 @@ export const make = Effect.gen(function* () {
     message: (query) => postgres.snapshot(() => Reads.message(query)).pipe(Effect.catch(translated)),
     lookup: reading(Reads.lookup),
     undelivered: reading(Reads.undelivered),
+    approvals: reading(Reads.approvals),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
     purge,

@@ -296,20 +296,20 @@ const pendingOfAll = `SELECT * FROM approvals
   WHERE org = ? AND project = ? AND state = 'pending' ORDER BY created_at, id LIMIT ?`
 const pendingOfSession = `SELECT * FROM approvals
   WHERE org = ? AND project = ? AND session = ? AND state = 'pending' ORDER BY created_at, id LIMIT ?`
-export const approvals = (
-  db: Db,
-  { tenant, session, id, limit }: Query<"approvals">
-): ReadonlyArray<ApprovalRow> => {
+export function* approvals({
+  tenant,
+  session,
+  id,
+  limit
+}: Query<"approvals">): Body<ReadonlyArray<ApprovalRow>> {
   const [sql, filter] =
     id !== undefined
       ? [oneApproval, [id]]
       : session !== undefined
         ? [pendingOfSession, [session]]
         : [pendingOfAll, []]
-  return db
-    .all<ApprovalColumns>(sql, [tenant.org, tenant.project, ...filter, wholeLimit(limit)])
-    .map(approvalRow)
-    .filter((row) => session === undefined || row.place.session === session)
+  const rows = yield* all<ApprovalColumns>(sql, [tenant.org, tenant.project, ...filter, wholeLimit(limit)])
+  return rows.map(approvalRow).filter((row) => session === undefined || row.place.session === session)
 }
 
 const keptQueues = `SELECT session, queue FROM sessions

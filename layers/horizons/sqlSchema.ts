@@ -107,12 +107,32 @@ const queues = [
   `CREATE INDEX sessions_queue ON sessions (org, project, session) WHERE queue IS NOT NULL`
 ]
 
+/**
+ * Calls that wait for a person, and what was decided; `told`: 1 when an attempt of the run was told it, 2 when the call has its
+ * result. `parks` of a run counts them, so that most runs never ask for any.
+ */
+const approvals = [
+  `ALTER TABLE runs ADD COLUMN parks INTEGER NOT NULL DEFAULT 0`,
+  `CREATE TABLE approvals (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    id TEXT NOT NULL, run_id TEXT NOT NULL, call_id TEXT NOT NULL, tool TEXT NOT NULL, arguments TEXT NOT NULL,
+    state TEXT NOT NULL, told INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+    decided_by TEXT, decided_at INTEGER,
+    PRIMARY KEY (org, project, id)
+  )`,
+  `CREATE INDEX approvals_run ON approvals (org, project, run_id, id)`,
+  `CREATE INDEX approvals_session ON approvals (org, project, session)`,
+  `CREATE INDEX approvals_pending ON approvals (org, project, created_at, id) WHERE state = 'pending'`,
+  `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
   "0002_titles": titles,
   "0003_overflow": overflow,
-  "0004_queues": queues
+  "0004_queues": queues,
+  "0005_approvals": approvals
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

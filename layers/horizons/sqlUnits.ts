@@ -203,7 +203,8 @@ interface RunState {
   readonly parks: number
   readonly streamed: string | null
 }
-const findRun = `SELECT CASE WHEN session = ?4 THEN 1 ELSE 0 END AS here, state, attempt, stalled, usage FROM runs WHERE org = ?1 AND project = ?2 AND id = ?3`
+const findRun = `SELECT CASE WHEN session = ?4 THEN 1 ELSE 0 END AS here, state, attempt, stalled, usage, parks FROM runs
+  WHERE org = ?1 AND project = ?2 AND id = ?3`
 const runState = (place: Place, runId: string) =>
   get<RunState>(findRun, [...named(place, runId), place.session])
 const findMessage = `SELECT seq, outcome, external_id FROM messages WHERE org = ? AND project = ? AND id = ? AND session = ?`
@@ -283,7 +284,9 @@ function* start(unit: Start): Answer<"Start"> {
   const last = ordered?.ord ?? 0
   if (!fresh) {
     const next = yield* get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
-    return Result.succeed({ attempt: next?.attempt ?? 1, attemptsWithoutProgress: next?.stalled ?? 1 })
+    const decided = run.parks === 0 ? [] : yield* tellDecided(place, runId)
+    const { attempt = 1, stalled = 1 } = next ?? {}
+    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided })
   }
   yield* change(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
   let next = last - reserved
@@ -307,9 +310,9 @@ interface DecisionColumns {
   readonly decided_by: string | null
   readonly told: number
 }
-const tellDecided = (db: Db, place: Place, runId: RunId): ReadonlyArray<DecidedCall> => {
-  const rows = db.all<DecisionColumns>(decisions, named(place, runId))
-  db.run(tellDecisions, named(place, runId))
+function* tellDecided(place: Place, runId: RunId): Body<ReadonlyArray<DecidedCall>> {
+  const rows = yield* all<DecisionColumns>(decisions, named(place, runId))
+  yield* change(tellDecisions, named(place, runId))
   return rows.map((row) => ({
     callId: JSON.parse(row.call_id),
     decision: row.state,
@@ -384,6 +387,9 @@ function* append(unit: Append): Answer<"Append"> {
     at
   ])
   yield* change(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
+  if (run.parks > 0 && unit.entry.kind === "tool") {
+    yield* change(settleDecision, [...named(place, runId), toJson(unit.entry.callId)])
+  }
   return Result.succeed({ seq, steered })
 }
 
@@ -392,21 +398,21 @@ const insertApproval = `INSERT INTO approvals
     (org, project, agent, session, id, run_id, call_id, tool, arguments, state, told, created_at, expires_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?)`
 
-const park = (db: Db, unit: Park): Answer<"Park"> => {
+function* park(unit: Park): Answer<"Park"> {
   const { place, runId, approval, at } = unit
-  const run = runState(db, place, runId)
+  const run = yield* runState(place, runId)
   if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt || run.here === 0) {
     return fenced()
   }
-  const next = db.get<Counters>(reserveEntry, scope(place))
+  const next = yield* get<Counters>(reserveEntry, scope(place))
   if (next === undefined) return fenced()
   const { seq, ord } = next
   const entry = [unit.entryId, null, null, runId, toJson(unit.entry), null, null, at]
-  db.run(insertEntry, [...home(place), seq, ord, ...entry])
-  db.run(countPark, named(place, runId))
+  yield* change(insertEntry, [...home(place), seq, ord, ...entry])
+  yield* change(countPark, named(place, runId))
   const asked = [toJson(approval.callId), toJson(approval.tool), toJson(approval.arguments)]
-  db.run(insertApproval, [...home(place), approval.id, runId, ...asked, at, approval.expiresAt])
-  insertDeliveries(db, unit, unit.deliveries, seq, 0, next.updated_at)
+  yield* change(insertApproval, [...home(place), approval.id, runId, ...asked, at, approval.expiresAt])
+  yield* post(place, runId, unit.deliveries, seq, next.updated_at)
   return Result.succeed({ seq })
 }
 
@@ -414,22 +420,35 @@ const decideApproval = `UPDATE approvals SET state = ?, decided_by = ?, decided_
   WHERE org = ? AND project = ? AND id = ? AND session = ? AND state = 'pending'`
 const approvalState = `SELECT state FROM approvals WHERE org = ? AND project = ? AND id = ? AND session = ?`
 
-const decide = (db: Db, { place, approvalId: id, decision, by, at }: Decide): Answer<"Decide"> => {
+function* decide({ place, approvalId: id, decision, by, at }: Decide): Answer<"Decide"> {
   const key = [...named(place, id), place.session]
-  const changed = db.run(decideApproval, [decision, by ?? null, at, ...key]) > 0
-  const state = changed ? decision : db.get<{ state: ApprovalState }>(approvalState, key)?.state
+  const changed = (yield* count(decideApproval, [decision, by ?? null, at, ...key])) > 0
+  const state = changed ? decision : (yield* get<{ state: ApprovalState }>(approvalState, key))?.state
   return Result.succeed({ state, changed })
 }
 
 const withdrawApprovals = `UPDATE approvals SET state = 'cancelled', decided_at = ?
   WHERE org = ? AND project = ? AND run_id = ? AND state = 'pending' RETURNING id`
-const withdraw = (db: Db, place: Place, runId: RunId, at: number) =>
-  db
-    .all<{ id: string }>(withdrawApprovals, [at, ...named(place, runId)])
-    .map(({ id }) => approvalId(id))
-    .toSorted()
+function* withdraw(place: Place, runId: RunId, at: number) {
+  const rows = yield* all<{ id: string }>(withdrawApprovals, [at, ...named(place, runId)])
+  return rows.map(({ id }) => approvalId(id)).toSorted()
+}
 
-const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ?, streamed = NULL WHERE org = ? AND project = ? AND id = ?`
+/** Outbox rows for what a run tells, `seq` being the entry they carry. The session's own time never goes back: so the oldest delivery is also the first of its session. */
+function* post(
+  place: Place,
+  runId: RunId,
+  deliveries: ReadonlyArray<NewDelivery>,
+  seq: number | undefined,
+  createdAt: number
+) {
+  for (const [part, { id, route, text }] of deliveries.entries()) {
+    const to = [route.channel, route.account, route.conversation, route.thread]
+    yield* change(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), createdAt])
+  }
+}
+
+const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ? WHERE org = ? AND project = ? AND id = ?`
 const endRun = `INSERT INTO runs
     (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
   VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)`
@@ -500,27 +519,19 @@ function* finish(unit: Finish): Answer<"Finish"> {
   }
   for (const { ending: one } of ending)
     yield* change(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
-  for (const [part, { id, route, text }] of unit.deliveries.entries()) {
-    const to = [route.channel, route.account, route.conversation, route.thread]
-    const seq = seqs[answer] ?? last.seq
-    // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
-    yield* change(insertDelivery, [
-      ...home(place),
-      id,
-      runId,
-      seq,
-      part,
-      ...to,
-      toJson(text),
-      last.updated_at
-    ])
-  }
+  yield* post(place, runId, unit.deliveries, seqs[answer] ?? last.seq, last.updated_at)
+  const withdrawn = run === undefined || run.parks === 0 ? [] : yield* withdraw(place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
     const ids = toJson(ending.map((one) => one.ending.messageId))
     yield* change(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else yield* change(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
-  return Result.succeed({ seqs, endings: [...ending.map((one) => one.ending), ...steered], answered })
+  return Result.succeed({
+    seqs,
+    endings: [...ending.map((one) => one.ending), ...steered],
+    answered,
+    withdrawn
+  })
 }
 
 const beginSend = `UPDATE outbox SET state = 'sending', attempts = attempts + 1
@@ -611,6 +622,10 @@ export function apply(unit: Unit): Answer<Unit["_tag"]> {
       return start(unit)
     case "Append":
       return append(unit)
+    case "Park":
+      return park(unit)
+    case "Decide":
+      return decide(unit)
     case "Finish":
       return finish(unit)
     case "SendBegun":

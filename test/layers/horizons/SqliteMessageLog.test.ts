@@ -17,10 +17,10 @@ import type { Sync } from "#layers/platform/SqliteWriter.ts"
 import {
   acceptOf,
   acme,
-  appendOf,
+  decideOf,
   finishOf,
-  parkOf,
   messageLogContract,
+  parkOf,
   placeAt,
   route,
   startOf
@@ -340,6 +340,8 @@ describe("SqliteMessageLog", () => {
       const units: ReadonlyArray<Unit> = [
         acceptOf("m1", { cursor: "1" }),
         startOf("r1", ["m1"]),
+        parkOf("r1", 1, "p1"),
+        decideOf("p1", "approved"),
         startOf("r1", ["m1"]),
         {
           _tag: "Block",
@@ -372,6 +374,8 @@ describe("SqliteMessageLog", () => {
       ])
         yield* log.undelivered({ tenant, limit: 1, ...query })
       yield* log.undelivered({ tenant, limit: 1, channel: "c", createdAfter: 1 })
+      yield* log.approvals({ tenant, limit: 1 })
+      yield* log.approvals({ tenant, session, limit: 1 })
       yield* log.sessions({ tenant, limit: 1 })
       yield* log.sessions({ tenant, key: session, limit: 1 })
       yield* log.commit(acceptOf("m1"))

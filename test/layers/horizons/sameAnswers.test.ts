@@ -188,9 +188,11 @@ const property =
       const memory = yield* build(MemoryMessageLog.layer)
       const compared = yield* build(other)
       const sent: Array<string> = []
+      const asked: Array<string> = []
       for (const [index, draw] of draws.entries()) {
-        const unit = unitOf(draw, index, sent)
+        const unit = unitOf(draw, index, sent, asked)
         if (unit !== "purge" && unit._tag === "Finish") sent.push(...unit.deliveries.map(({ id }) => id))
+        if (unit !== "purge" && unit._tag === "Park") asked.push(unit.approval.id)
         const said = yield* answerOf(compared, unit, draw.time)
         assert.deepStrictEqual(said, yield* answerOf(memory, unit, draw.time))
       }
@@ -218,7 +220,7 @@ const emptied = Effect.cached(fresh).pipe(
         const own = yield* options
         yield* migrate(own)
         const link = yield* PgLink.make(own)
-        yield* link.query("TRUNCATE sessions, messages, entries, runs, outbox, cursors")
+        yield* link.query("TRUNCATE sessions, messages, entries, runs, outbox, cursors, approvals")
         return PostgresMessageLog.layer(own)
       })
     ).pipe(Layer.provide(Checks.layer))
