@@ -16,6 +16,7 @@ import { inspectLog } from "#layers/horizons/inspectLog.ts"
 import { DataDir, layer as layerDataDir } from "#layers/platform/DataDir.ts"
 import * as Settings from "#layers/platform/Settings.ts"
 import * as Checks from "#src/check/Checks.ts"
+import type { Config } from "#src/Config.ts"
 import * as Api from "#src/gateway/apiSchemas.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import type { Given } from "#src/gateway/cli/parse.ts"
@@ -46,6 +47,13 @@ const askRunning = Effect.fnUntraced(function* (loaded: Settings.LoadedConfig, o
   return [{ name: "gateway", status: "ok", message: `runs at ${client.url}` } as const, ...checks]
 })
 
+/** The store, looked at from outside. */
+const inspectStore = Effect.fnUntraced(function* ({ runtime, postgres }: Config, dataDir: string) {
+  if (runtime.mode === "dev") return { name: "log", ...inspectLog(join(dataDir, "log.db")) }
+  const { judge, placeOf } = yield* Effect.promise(() => import("#layers/horizons/pgFitness.ts"))
+  return { name: "database", ...(yield* judge(placeOf(postgres))) }
+})
+
 /** The same checks, as far as they make sense without one. */
 const withoutGateway = Effect.fnUntraced(function* (loaded: Settings.LoadedConfig, offline: boolean) {
   const { config } = loaded
@@ -64,7 +72,7 @@ const withoutGateway = Effect.fnUntraced(function* (loaded: Settings.LoadedConfi
     return [
       { name: "data directory", status: "ok", message: path } as const,
       ...own,
-      { name: "log", ...inspectLog(join(path, "log.db")) }
+      yield* inspectStore(config, path)
     ]
   }).pipe(
     Effect.provide(layerDataDir(place)),
@@ -95,8 +103,10 @@ export const examine = Effect.fnUntraced(function* (options: Settings.LoadOption
   }
   const running = yield* Effect.result(askRunning(loaded.success, offline))
   if (running._tag === "Success" && running.success !== undefined) {
-    const log = inspectLog(join(loaded.success.config.runtime.data_dir ?? "", "log.db"))
-    return [node, ...running.success, { name: "log", ...log }]
+    const { config } = loaded.success
+    // In prod the running gateway has looked at its database itself.
+    if (config.runtime.mode === "prod") return [node, ...running.success]
+    return [node, ...running.success, yield* inspectStore(config, config.runtime.data_dir ?? "")]
   }
   if (running._tag === "Failure" && running.failure.code !== exitCodes.unavailable) {
     return [node, { name: "gateway", status: "failed" as const, message: running.failure.message }]

@@ -2,7 +2,7 @@
  * Runs the gateway until it is told to stop.
  *
  * Owns: the order of start and stop, the ready line, and the exit codes.
- * Does not own: what is in the composition (`Dev`).
+ * Does not own: what is in a composition (`Dev`, `Prod`).
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,8 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import * as Dev from "#layers/Dev.ts"
+import type * as Dev from "#layers/Dev.ts"
+import type * as Prod from "#layers/Prod.ts"
 import { NodeServer } from "#layers/gateway/NodeServer.ts"
 import * as RunningFile from "#layers/gateway/RunningFile.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
@@ -39,6 +40,7 @@ export const codeOf: Readonly<Record<string, number>> = {
   RecordingFolderUnusable: exitCodes.dataDir,
   DataDirLocked: exitCodes.locked,
   SchemaTooNew: exitCodes.store,
+  StoreUnfit: exitCodes.store,
   MigrationFailed: exitCodes.store,
   SqliteFailure: exitCodes.store,
   LogError: exitCodes.store
@@ -121,10 +123,24 @@ const leave = Effect.gen(function* () {
   yield* shutdown.finish
 })
 
+type Either = typeof Dev.layer | typeof Prod.layer
+type Composition = Layer.Layer<Layer.Success<typeof Dev.layer>, Layer.Error<Either>, Layer.Services<Either>>
+
+/** The composition of `runtime.mode`; the other one is not even loaded. */
+const composition = Layer.unwrap(
+  Effect.flatMap(Settings.Loaded, ({ config }) =>
+    Effect.promise(async (): Promise<Composition> =>
+      config.runtime.mode === "prod"
+        ? (await import("#layers/Prod.ts")).layer
+        : (await import("#layers/Dev.ts")).layer
+    )
+  )
+)
+
 /** Start, run, stop; the result is the exit code. `onReady` runs once it listens. */
 export const serve = (options: Settings.LoadOptions, onReady: Effect.Effect<void> = Effect.void) =>
-  Effect.scoped(Effect.andThen(Effect.sync(growSlowly), running(onReady))).pipe(
-    Effect.provide(Dev.layer.pipe(Layer.provideMerge(Settings.layer(options)))),
+  Effect.scoped(running(onReady)).pipe(
+    Effect.provide(composition.pipe(Layer.provideMerge(Settings.layer(options)))),
     Effect.exit,
     Effect.flatMap((exit) => (Exit.isSuccess(exit) ? Effect.succeed(exit.value) : explain(exit.cause))),
     Effect.provide(layerLogger)

@@ -12,6 +12,7 @@ import { AgentSettingsSchema, type AgentSettings } from "#src/agent/AgentSetting
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
@@ -30,6 +31,7 @@ import { substitute, type MissingVariable } from "#src/setting/substitute.ts"
 /** What may stand in a configuration file. */
 export const ConfigSchema = Schema.Struct({
   runtime: withDefault(RuntimeSettingsSchema, {}, "Which composition runs, and where its data is"),
+  postgres: withDefault(PostgresSettingsSchema, {}, "Where prod keeps everything durable"),
   general: withDefault(
     AgentSettingsSchema,
     {},
@@ -114,8 +116,8 @@ export const variables = {
   OPENCRAW_DATA_DIR: "runtime.data_dir",
   OPENCRAW_PORT: "gateway.port",
   OPENCRAW_GATEWAY_TOKEN: "gateway.token",
-  OPENCRAW_MODEL: "general.model",
-  OPENCRAW_RECORD: "runtime.record"
+  OPENCRAW_POSTGRES_URL: "postgres.url",
+  OPENCRAW_MODEL: "general.model"
 } as const
 
 const decodeConfig = decodeStrict(ConfigSchema)
@@ -172,14 +174,14 @@ const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
       agents: mapEntries(agents, (_, agent) => ({ ...agent, model: agent.model ?? demoModel }))
     },
     problems: [
-      ...notBuiltYet(rest, agents),
+      ...prodProblems(rest, agents),
       ...agentProblems(agents),
       ...modelProblems(providers, modelsIn(agents, rest.models, raw), raw),
       ...keyProblems(rest.providers, agents, env),
       ...profileProblems(rest.providers, env),
       ...ruleProblems(rest.models)
     ],
-    warnings: modelWarnings(agents)
+    warnings: [...modelWarnings(agents), ...unusedInDev(rest)]
   }
 }
 
@@ -215,12 +217,14 @@ const overridden = (raw: Table, env: Environment): Table => {
   const dataDir = variable(env, "OPENCRAW_DATA_DIR")
   const port = variable(env, "OPENCRAW_PORT")
   const token = variable(env, "OPENCRAW_GATEWAY_TOKEN")
+  const postgres = variable(env, "OPENCRAW_POSTGRES_URL")
   const model = variable(env, "OPENCRAW_MODEL")
   const record = variable(env, "OPENCRAW_RECORD")
   if (dataDir !== undefined) put("runtime", "data_dir", dataDir)
   if (record !== undefined) put("runtime", "record", record)
   if (port !== undefined) put("gateway", "port", /^\d+$/.test(port) ? Number(port) : port)
   if (token !== undefined) put("gateway", "token", token)
+  if (postgres !== undefined) put("postgres", "url", postgres)
   if (model !== undefined) {
     if (isTable(tableAt(result, "agents")["main"])) {
       const { model: _, ...main } = tableAt(tableAt(result, "agents"), "main")
@@ -275,14 +279,18 @@ type Decoded = typeof ConfigSchema.Type
 type ProviderMap = Readonly<Record<string, ProviderSettings>>
 type Agents = Readonly<Record<string, AgentSettings>>
 
-const notBuiltYet = ({ runtime, gateway }: Config, agents: Agents): ReadonlyArray<Problem> => {
+const prodProblems = ({ runtime, gateway, postgres }: Config, agents: Agents): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   if (runtime.mode === "dev") return problems
-  problems.push({
-    path: "runtime.mode",
-    problem: "prod is not built yet: MessageLog has no Postgres adapter",
-    hint: "use dev"
-  })
+  if (postgres.url === undefined) {
+    problems.push({
+      path: "postgres.url",
+      problem: "prod needs a database",
+      hint: "or set OPENCRAW_POSTGRES_URL"
+    })
+  } else if (!/^postgres(ql)?:\/\/./.test(Redacted.value(postgres.url))) {
+    problems.push({ path: "postgres.url", problem: "must begin with postgres://" })
+  }
   if (gateway.token === undefined) {
     problems.push({
       path: "gateway.token",
@@ -444,15 +452,11 @@ const keyOf = (
   return key === undefined ? {} : { api_key: Redacted.make(key, { label: "api_key" }) }
 }
 
-const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings => ({
-  ...provider,
-  ...keyOf(provider, env),
-  ...(provider.profiles === undefined
-    ? {}
-    : {
-        profiles: mapEntries(provider.profiles, (_, profile) => ({ ...profile, ...keyOf(profile, env) }))
-      })
-})
+/** A database that somebody named is not left aside in silence. */
+const unusedInDev = ({ runtime, postgres }: Config): ReadonlyArray<Problem> =>
+  runtime.mode === "dev" && postgres.url !== undefined
+    ? [{ path: "postgres.url", problem: "is not used in dev", hint: 'set runtime.mode = "prod"' }]
+    : []
 
 const modelWarnings = (agents: Agents): ReadonlyArray<Problem> =>
   Object.entries(agents)

@@ -8,6 +8,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
@@ -54,6 +55,7 @@ const agent: Table = {
 // Every section of the Schema must stand here, or this does not compile.
 const tables: Readonly<Record<Section, Table>> = {
   runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
+  postgres: { title: "[postgres]", ast: PostgresSettingsSchema.ast, defaults: config.postgres },
   general: { ...agent, title: "[general]" },
   agents: agent,
   providers: {

@@ -18,10 +18,12 @@ import {
   StoreFull,
   type Unit
 } from "#src/horizons/MessageLog.ts"
+import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import * as PgClient from "#layers/platform/PgClient.ts"
 import { type PgFailure, Postgres } from "#layers/platform/PgClient.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import { type Body, get } from "#layers/platform/statements.ts"
+import { judge, mustBeFit, placeOf } from "./pgFitness.ts"
 import { migrate } from "./pgSchema.ts"
 import * as Reads from "./sqlReads.ts"
 import { apply, forgetSession } from "./sqlUnits.ts"
@@ -109,28 +111,37 @@ export const make = Effect.gen(function* () {
   })
 })
 
-/** Can it be read now. */
-const check = Effect.gen(function* () {
-  const postgres = yield* Postgres
-  const run = postgres
-    .read(() => get("SELECT 1 AS one FROM sessions LIMIT 1"))
-    .pipe(
-      Effect.as<CheckResult>({ status: "ok", message: "the log can be read" }),
-      Effect.catch((error) =>
-        Effect.succeed<CheckResult>({
-          status: "failed",
-          message: `the store cannot be read: ${error.message}`
-        })
-      )
-    )
-  const checks = yield* Checks
-  yield* checks.register({ name: "store", run })
-})
+const failed = (message: string): CheckResult => ({ status: "failed", message })
 
-/** Migrates, then connects. Registers the check `store`. The database stands beside it in the context. */
-export const layer = (options: PgLink.Options) =>
+const checks = (options: PgLink.Options) =>
+  Effect.gen(function* () {
+    const postgres = yield* Postgres
+    const { register } = yield* Checks
+    yield* register({
+      name: "store",
+      run: postgres
+        .read(() => get("SELECT 1 AS one FROM sessions LIMIT 1"))
+        .pipe(
+          Effect.as<CheckResult>({ status: "ok", message: "the log can be read" }),
+          Effect.catch((error) => Effect.succeed(failed(`the store cannot be read: ${error.message}`)))
+        )
+    })
+    yield* register({ name: "database", when: "doctor", run: judge(options) })
+  })
+
+/** Over any database, which stands beside it in the context: for tests. Migrates, then connects. */
+export const layerAt = (options: PgLink.Options) =>
   Layer.effect(MessageLog, make).pipe(
-    Layer.merge(Layer.effectDiscard(check)),
+    Layer.merge(Layer.effectDiscard(checks(options))),
     Layer.provideMerge(PgClient.layer(options)),
     (log) => Layer.unwrap(Effect.as(migrate(options), log))
   )
+
+/** Starts only on a database that is fit for it. Registers the checks `store` and `database`. */
+export const layer = Layer.unwrap(
+  Effect.gen(function* () {
+    const options = placeOf((yield* PostgresPlace).get())
+    yield* mustBeFit(options)
+    return layerAt(options)
+  })
+)

@@ -11,7 +11,8 @@ import { known, SchemaTooNew, table } from "./sqlSchema.ts"
 
 const advice = "stop the gateway, keep a copy of its folder, then restore a backup"
 
-const schemaOf = (database: DatabaseSync): number => {
+/** The newest migration that ran in an open file; 0 for a fresh one. */
+export const schemaOf = (database: DatabaseSync): number => {
   const exists = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?").get(table)
   if (exists === undefined) return 0
   return Number(database.prepare(`SELECT max(migration_id) AS id FROM ${table}`).get()?.["id"] ?? 0)

@@ -21,6 +21,7 @@ import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Conf
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { Retention } from "#src/session/RetentionSettings.ts"
 import { InboundWindow, Queue, Stall } from "#src/lane/QueueSettings.ts"
@@ -165,11 +166,14 @@ const exposed = (file: string | undefined, written: unknown): ReadonlyArray<Prob
 }
 
 const holdsSecret = (node: unknown, key = ""): boolean => {
-  if (typeof node === "string")
-    return (key === "api_key" || key === "token") && !/^\$\{[A-Z0-9_]+\}$/.test(node)
+  if (typeof node === "string") return isSecret(key, node) && !/^\$\{[A-Z0-9_]+\}$/.test(node)
   if (typeof node !== "object" || node === null) return false
   return Object.entries(node).some(([name, child]) => holdsSecret(child, name))
 }
+
+/** A database's address holds the password. */
+const isSecret = (key: string, text: string): boolean =>
+  key === "api_key" || key === "token" || (key === "url" && /:\/\/[^/@]*:[^/@]+@/.test(text))
 
 /** A setting that does not change while the process runs. */
 const fixed = <A>(value: A): Setting<A> => ({ get: () => value, changes: Stream.succeed(value) })
@@ -182,6 +186,7 @@ export const fromConfig = (config: Config) => {
     Context.add(Providers, fixed(config.providers)),
     Context.add(ModelRules, fixed(config.models)),
     Context.add(Gateway, fixed(config.gateway)),
+    Context.add(PostgresPlace, fixed(config.postgres)),
     Context.add(Queue, fixed(config.queue)),
     Context.add(InboundWindow, fixed(config.inbound)),
     Context.add(Retention, fixed(config.retention)),

@@ -1,9 +1,12 @@
-/** The process is killed with SIGKILL; the disk survives. Provider: our own fake; store: the real SQLite file. */
-import { afterEach, assert, describe, it } from "vitest"
+/** The process is killed with SIGKILL; the disk survives. Provider: our own fake; stores: the real SQLite file, a real PostgreSQL. */
+import { afterEach, assert, describe, test } from "vitest"
+import { newSchema, sharedUrl } from "../postgres/fresh.ts"
+import { named, withoutPostgres } from "../postgres/server.ts"
 import {
   api,
   Client,
   configure,
+  type Database,
   outcomeOf,
   type Gateway,
   type Reply,
@@ -64,13 +67,22 @@ const lcg = (seed: number) => () => {
   return seed / 4_294_967_296
 }
 
-describe("a gateway that is killed", () => {
+describe.each([
+  { store: "SQLite", database: async () => undefined, skip: false },
+  {
+    store: named("Postgres"),
+    database: async (): Promise<Database> => ({ url: await sharedUrl(), schema: newSchema() }),
+    skip: withoutPostgres
+  }
+])("a gateway on $store that is killed", ({ database, skip }) => {
+  const it = test.skipIf(skip)
+  const configured = async (url: string, extra = "") => configure(url, extra, await database())
   it(
     "loses no acknowledged message and answers none twice: 200 messages, 20 sessions, 20 kills",
     { timeout: 240_000 },
     async () => {
       const { url } = await provider()
-      const { config } = configure(url, oneByOne)
+      const { config } = await configured(url)
       const random = lcg(Number(process.env["OPENCRAW_SEED"] ?? 7))
       const clients = Array.from(
         { length: 20 },
@@ -114,7 +126,7 @@ describe("a gateway that is killed", () => {
   ]) {
     it(`goes on after a kill at ${failpoint}`, { timeout: 60_000 }, async () => {
       const { url } = await provider()
-      const { config } = configure(url, oneByOne)
+      const { config } = await configured(url)
       const client = new Client("point")
       cleanups.push(() => client.close())
 
@@ -138,7 +150,7 @@ describe("a gateway that is killed", () => {
       { timeout: 120_000 },
       async () => {
         const { url } = await provider()
-        const { config } = configure(url, `[queue]\nmode = "${mode}"\ndebounce_ms = 100\ncap = 100\n`)
+        const { config } = await configured(url, `[queue]\nmode = "${mode}"\ndebounce_ms = 100\ncap = 100\n`)
         const random = lcg(11)
         const clients = Array.from(
           { length: 4 },
@@ -215,7 +227,7 @@ describe("a gateway that is killed", () => {
 
   it("answers what it had acknowledged although nobody comes back for it", { timeout: 60_000 }, async () => {
     const { url } = await provider()
-    const { config } = configure(url, oneByOne)
+    const { config } = await configured(url)
     const client = new Client("alone")
     const first = track(await startGateway(config, { OPENCRAW_FAILPOINT: "after-ack" }))
     client.connect(first)

@@ -75,16 +75,27 @@ export interface Gateway {
   readonly stderr: () => string
 }
 
-/** A folder with a configuration for this provider; `port` 0 takes any free one. */
+/** Where prod keeps everything. */
+export interface Database {
+  readonly url: string
+  readonly schema: string
+}
+
+/** A folder with a configuration for this provider, of dev or on this database; `port` 0 takes any free one. */
 export const configure = (
   providerUrl: string,
-  extra = ""
+  extra = "",
+  database?: Database
 ): { readonly folder: string; readonly config: string } => {
   const folder = newFolder()
   const config = join(folder, "config.toml")
   writeFileSync(
     config,
-    `[runtime]\ndata_dir = ${JSON.stringify(join(folder, "data"))}\n[general]\nmodel = "fake/fake-model"\n` +
+    `[runtime]\ndata_dir = ${JSON.stringify(join(folder, "data"))}\n` +
+      (database === undefined
+        ? ""
+        : `mode = "prod"\n[postgres]\nurl = "${database.url}"\nschema = "${database.schema}"\n`) +
+      `[general]\nmodel = "fake/fake-model"\n` +
       `[providers.fake]\nkind = "openai-chat"\nbase_url = "${providerUrl}"\napi_key = "k"\n` +
       `[gateway]\ntoken = "${token}"\nport = 0\n${extra}`,
     { mode: 0o600 }

@@ -109,6 +109,18 @@ export const commands: ReadonlyArray<Command> = [
     ]
   },
   {
+    name: "migrate",
+    about: "bring the store to the schema of this version, without starting a gateway",
+    details:
+      "A start does the same by itself. All or nothing; a schema of a newer version is refused. In prod any number of gateways may start meanwhile: one migrates, the others wait.",
+    arguments: [],
+    flags: [{ name: "plan", about: "only say what would be done" }, config, json],
+    examples: [
+      { line: "opencraw migrate --plan", about: "before an upgrade" },
+      { line: "opencraw migrate", about: "with a user that may create tables, before gateways that may not" }
+    ]
+  },
+  {
     name: "sessions list",
     about: "list sessions, latest first",
     arguments: [],

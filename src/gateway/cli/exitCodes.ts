@@ -31,7 +31,8 @@ export const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
     "`serve`: the port is in use or cannot be listened on; others: no gateway runs, or it does not answer",
   machine: "this machine cannot run it: Node is older than 24",
   dataDir: "the data directory, its key file, or a file to be written cannot be used",
-  store: "the store cannot be trusted (failed sync, newer schema): look at the disk, then start again",
+  store:
+    "the store cannot be used or trusted (failed sync, newer schema, a database that is unreachable or unfit): mend it, then start again",
   locked: "another process holds the data directory",
   refused: "the gateway refused the token",
   config: "the configuration is wrong; all problems are listed"

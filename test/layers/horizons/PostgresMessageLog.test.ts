@@ -7,7 +7,7 @@ import { messageLogContract } from "../../contracts/MessageLog.contract.ts"
 import { fresh } from "../../postgres/fresh.ts"
 import { named, withoutPostgres } from "../../postgres/server.ts"
 
-const inSchema = Layer.unwrap(Effect.map(fresh, PostgresMessageLog.layer)).pipe(
+const inSchema = Layer.unwrap(Effect.map(fresh, PostgresMessageLog.layerAt)).pipe(
   Layer.provideMerge(Checks.layer)
 )
 

@@ -221,7 +221,7 @@ const emptied = Effect.cached(fresh).pipe(
         yield* migrate(own)
         const link = yield* PgLink.make(own)
         yield* link.query("TRUNCATE sessions, messages, entries, runs, outbox, cursors, approvals")
-        return PostgresMessageLog.layer(own)
+        return PostgresMessageLog.layerAt(own)
       })
     ).pipe(Layer.provide(Checks.layer))
   )

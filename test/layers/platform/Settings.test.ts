@@ -167,7 +167,7 @@ describe("Settings", () => {
       const { lines } = yield* problemsOf('[runtime]\nmode = "prod"\n[queue]\ndrop = "old"')
 
       assert.deepStrictEqual(lines, [
-        "runtime.mode: prod is not built yet: MessageLog has no Postgres adapter (use dev)",
+        "postgres.url: prod needs a database (or set OPENCRAW_POSTGRES_URL)",
         "gateway.token: prod needs a token (or set OPENCRAW_GATEWAY_TOKEN)",
         "general.model: prod needs a model"
       ])

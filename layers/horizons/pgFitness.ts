@@ -1,0 +1,172 @@
+/**
+ * Is this database fit to be the store: everything that is wrong with it, at once, each with what to do.
+ *
+ * Owns: what a start and `doctor` ask of a Postgres before anything is written to it.
+ * Does not own: the tables (`pgSchema`), connections (`layers/platform`).
+ */
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type { CheckResult } from "#src/check/Checks.ts"
+import type { PostgresSettings } from "#src/horizons/PostgresSettings.ts"
+import type { PgFailure } from "#layers/platform/PgClient.ts"
+import * as PgLink from "#layers/platform/PgLink.ts"
+import { versionOf } from "./pgSchema.ts"
+import { known, SchemaTooNew } from "./sqlSchema.ts"
+
+/** The database cannot be the store. Lists everything that is wrong; no secret is repeated. */
+export class StoreUnfit extends Schema.TaggedError<StoreUnfit>()("StoreUnfit", {
+  database: Schema.String,
+  faults: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    return [
+      `the database ${this.database} cannot be used:`,
+      ...this.faults.map((fault) => `  ${fault}`)
+    ].join("\n")
+  }
+}
+
+export const placeOf = ({ url, schema }: PostgresSettings): PgLink.Options => ({
+  url: url ?? Redacted.make(""),
+  schema
+})
+
+/** Where it is, without user and password. */
+export const nameOf = ({ url }: PgLink.Options): string => {
+  const parsed = URL.parse(Redacted.value(url))
+  return parsed === null ? "of postgres.url" : `${parsed.host}${parsed.pathname}`
+}
+
+const oldest = { number: 140_000, name: "14" }
+
+const unreachable = ({ code, detail }: PgFailure): string => {
+  switch (code) {
+    case "28P01":
+    case "28000":
+      return `it refuses the user or the password of postgres.url (${detail})`
+    case "3D000":
+      return `it does not exist (${detail}): create it, or correct postgres.url`
+    case "53300":
+      return `it takes no more connections (${detail}): raise max_connections`
+    default:
+      return `it cannot be reached (${detail}): is the server running, and is postgres.url right?`
+  }
+}
+
+const facts = `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
+  pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' AS read_only,
+  current_setting('server_encoding') AS encoding, current_user AS name,
+  current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS durable,
+  to_regnamespace(quote_ident($1)) IS NOT NULL AS has_schema,
+  CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+    ELSE has_schema_privilege($1, 'USAGE') END AS may_enter,
+  CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN true ELSE has_schema_privilege($1, 'CREATE') END AS may_create`
+interface Facts {
+  readonly version: number
+  readonly version_name: string
+  readonly read_only: boolean
+  readonly encoding: string
+  readonly name: string
+  readonly durable: boolean
+  readonly has_schema: boolean
+  readonly may_enter: boolean
+  readonly may_create: boolean
+}
+
+const closedTables = `SELECT relname AS name FROM pg_class
+  WHERE relnamespace = to_regnamespace(quote_ident($1)) AND relkind = 'r'
+    AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+      AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+  ORDER BY relname`
+
+/** What is wrong with these, in words. */
+const judgeFacts = (found: Facts, schema: string): ReadonlyArray<string> => [
+  ...(found.version < oldest.number
+    ? [`it is PostgreSQL ${found.version_name}: ${oldest.name} or newer is needed`]
+    : []),
+  ...(found.read_only ? ["it can only be read (a standby?): name the primary in postgres.url"] : []),
+  ...(found.encoding === "UTF8" ? [] : [`its encoding is ${found.encoding}: create it with ENCODING 'UTF8'`]),
+  ...(found.may_enter
+    ? []
+    : [
+        found.has_schema
+          ? `${found.name} may not use the schema ${schema}: GRANT USAGE, CREATE ON SCHEMA ${schema} TO ${found.name}`
+          : `there is no schema ${schema}, and ${found.name} may not create it: CREATE SCHEMA ${schema} AUTHORIZATION ${found.name}`
+      ])
+]
+
+const sessionPid = `SELECT pg_backend_pid() AS pid`
+const pooled =
+  "a pooler in transaction mode stands before it: LISTEN and locks need one session; connect to the server itself, or set pool_mode = session"
+
+/**
+ * A pooler in transaction mode lends a server session for a transaction: while another client of ours holds one, a client meets
+ * another session than before, or both meet the same.
+ */
+const isPooled = Effect.fnUntraced(function* (link: PgLink.Link, options: PgLink.Options) {
+  const pidOf = Effect.fnUntraced(function* (of: PgLink.Link) {
+    return (yield* of.query(sessionPid)).rows[0]?.["pid"]
+  })
+  const other = yield* PgLink.make(options)
+  const before = yield* pidOf(link)
+  yield* other.query("BEGIN")
+  const held = yield* pidOf(other)
+  const after = yield* pidOf(link)
+  yield* other.query("ROLLBACK")
+  return held === before || after !== before
+})
+
+const examine = (options: PgLink.Options) =>
+  Effect.gen(function* () {
+    const { schema } = options
+    const link = yield* PgLink.make(options)
+    const opened = yield* Effect.result(link.open)
+    if (opened._tag === "Failure") {
+      // A pooler refuses or forgets what a session is set to, before anything else can be asked.
+      return { faults: [unreachable(opened.failure)], warnings: [] }
+    }
+    const found = (yield* link.query(facts, [schema])).rows[0] as unknown as Facts
+    const faults = [...judgeFacts(found, schema)]
+    if (found.may_enter) {
+      const version = yield* versionOf(link)
+      if (version > known) faults.push(new SchemaTooNew({ found: version, known }).message)
+      else if (version < known && !found.may_create)
+        faults.push(`${found.name} may not migrate it: GRANT CREATE ON SCHEMA ${schema} TO ${found.name}`)
+      const closed = (yield* link.query(closedTables, [schema])).rows.map(({ name }) => String(name))
+      if (closed.length > 0)
+        faults.push(
+          `${found.name} may not read and write ${closed.join(", ")}: make it their owner, or grant it`
+        )
+    }
+    if (yield* isPooled(link, options)) faults.push(pooled)
+    const warnings = found.durable
+      ? []
+      : ["fsync or full_page_writes is off: a crash of its machine loses what was acknowledged"]
+    return { faults, warnings }
+  }).pipe(
+    Effect.scoped,
+    Effect.catchTags({
+      PgFailure: (failure) => Effect.succeed({ faults: [unreachable(failure)], warnings: [] })
+    })
+  )
+
+/** Fails with everything that is wrong. */
+export const mustBeFit = (options: PgLink.Options): Effect.Effect<void, StoreUnfit> =>
+  Effect.flatMap(examine(options), ({ faults, warnings }) =>
+    faults.length > 0
+      ? Effect.fail(new StoreUnfit({ database: nameOf(options), faults }))
+      : Effect.forEach(warnings, (warning) => Effect.logWarning(`the database: ${warning}`), {
+          discard: true
+        })
+  )
+
+/** The same for `doctor`. */
+export const judge = (options: PgLink.Options): Effect.Effect<CheckResult> =>
+  Effect.map(examine(options), ({ faults, warnings }): CheckResult => {
+    if (faults.length > 0)
+      return { status: "failed", message: new StoreUnfit({ database: nameOf(options), faults }).message }
+    return warnings.length > 0
+      ? { status: "warning", message: warnings.join("\n") }
+      : { status: "ok", message: nameOf(options) }
+  })

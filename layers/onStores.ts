@@ -1,0 +1,66 @@
+/**
+ * The whole gateway but its stores: what the compositions have in common.
+ *
+ * Owns: the order in which it is built; it listens once all of it stands.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as checks from "#layers/checks.ts"
+import * as FolderPageFiles from "#layers/gateway/FolderPageFiles.ts"
+import * as NodeConfigFile from "#layers/gateway/NodeConfigFile.ts"
+import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
+import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
+import * as NodeServer from "#layers/gateway/NodeServer.ts"
+import * as Anthropic from "#layers/model/Anthropic.ts"
+import * as Demo from "#layers/model/Demo.ts"
+import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
+import * as DataDir from "#layers/platform/DataDir.ts"
+import * as Failpoints from "#layers/platform/Failpoints.ts"
+import * as NodeIds from "#layers/platform/NodeIds.ts"
+import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
+import * as GatewayRoom from "#src/gateway/GatewayRoom.ts"
+import type { MessageLog } from "#src/horizons/MessageLog.ts"
+import * as Lanes from "#src/lane/Lanes.ts"
+import * as Models from "#src/model/Models.ts"
+import * as Outbound from "#src/outbound/Outbound.ts"
+import * as System from "#src/System.ts"
+
+const adapters = Layer.mergeAll(
+  Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Demo.layer))),
+  FileSystemTools.layer
+)
+
+/** What an earlier process left open is on its lanes before the first new message is taken. */
+const recovered = Layer.effectDiscard(
+  Effect.gen(function* () {
+    // Deliveries first: what a run that is taken up tells comes behind them, and is not found by this again.
+    const deliveries = yield* (yield* Outbound.Outbound).recover
+    const sessions = yield* (yield* Lanes.Lanes).recover
+    if (sessions + deliveries > 0) {
+      yield* Effect.logInfo("taken up from the log").pipe(Effect.annotateLogs({ sessions, deliveries }))
+    }
+  })
+)
+
+/** The gateway on these stores. Needs the settings. It listens once this is built. */
+export const onStores = <E, R>(stores: Layer.Layer<MessageLog, E, R>) =>
+  NodeServer.layer().pipe(
+    Layer.provide(recovered),
+    Layer.provideMerge(GatewayRoom.layer),
+    Layer.provideMerge(System.layer),
+    Layer.provideMerge(
+      Layer.mergeAll(
+        adapters,
+        stores,
+        NodeGatewaySecrets.layer,
+        NodeConfigFile.layer,
+        NodeEventStream.layer,
+        FolderPageFiles.layer(checks.pageFolder),
+        checks.layer,
+        checks.layerDataDir
+      )
+    ),
+    Layer.provideMerge(
+      Layer.mergeAll(System.registries, DataDir.layerSettings, NodeIds.layer, Failpoints.layer())
+    )
+  )
