@@ -12,7 +12,7 @@ import type { PostgresSettings } from "#src/horizons/PostgresSettings.ts"
 import type { PgFailure } from "#layers/platform/PgClient.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { versionOf } from "./pgSchema.ts"
-import { known, SchemaTooNew } from "./sqlSchema.ts"
+import { known, SchemaTooNew, table } from "./sqlSchema.ts"
 
 /** The database cannot be the store. Lists everything that is wrong; no secret is repeated. */
 export class StoreUnfit extends Schema.TaggedError<StoreUnfit>()("StoreUnfit", {
@@ -40,7 +40,7 @@ export const nameOf = ({ url }: PgLink.Options): string => {
 
 const oldest = { number: 140_000, name: "14" }
 
-const unreachable = ({ code, detail }: PgFailure): string => {
+const inWords = ({ kind, code, detail }: PgFailure): string => {
   switch (code) {
     case "28P01":
     case "28000":
@@ -50,6 +50,7 @@ const unreachable = ({ code, detail }: PgFailure): string => {
     case "53300":
       return `it takes no more connections (${detail}): raise max_connections`
     default:
+      if (kind !== "unreachable") return `it cannot be examined (${detail})`
       return `it cannot be reached (${detail}): is the server running, and is postgres.url right?`
   }
 }
@@ -123,17 +124,16 @@ const examine = (options: PgLink.Options) =>
     const link = yield* PgLink.make(options)
     const opened = yield* Effect.result(link.open)
     if (opened._tag === "Failure") {
-      // A pooler refuses or forgets what a session is set to, before anything else can be asked.
-      return { faults: [unreachable(opened.failure)], warnings: [] }
+      return { faults: [inWords(opened.failure)], warnings: [] }
     }
     const found = (yield* link.query(facts, [schema])).rows[0] as unknown as Facts
     const faults = [...judgeFacts(found, schema)]
     if (found.may_enter) {
-      const version = yield* versionOf(link)
+      const closed = (yield* link.query(closedTables, [schema])).rows.map(({ name }) => String(name))
+      const version = closed.includes(table) ? known : yield* versionOf(link)
       if (version > known) faults.push(new SchemaTooNew({ found: version, known }).message)
       else if (version < known && !found.may_create)
         faults.push(`${found.name} may not migrate it: GRANT CREATE ON SCHEMA ${schema} TO ${found.name}`)
-      const closed = (yield* link.query(closedTables, [schema])).rows.map(({ name }) => String(name))
       if (closed.length > 0)
         faults.push(
           `${found.name} may not read and write ${closed.join(", ")}: make it their owner, or grant it`
@@ -147,7 +147,7 @@ const examine = (options: PgLink.Options) =>
   }).pipe(
     Effect.scoped,
     Effect.catchTags({
-      PgFailure: (failure) => Effect.succeed({ faults: [unreachable(failure)], warnings: [] })
+      PgFailure: (failure) => Effect.succeed({ faults: [inWords(failure)], warnings: [] })
     })
   )
 

@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import type { PgFailure } from "#layers/platform/PgClient.ts"
+import { tables as writerTables } from "#layers/platform/PgWriter.ts"
 import { known, type Migration, MigrationFailed, missing, SchemaTooNew, table } from "./sqlSchema.ts"
 
 /** Texts sort by their bytes, as on SQLite, whatever the locale of the database is. */
@@ -44,7 +45,7 @@ const inTransaction = Effect.fnUntraced(function* (link: PgLink.Link, schema: st
   const { rows } = yield* link.query(`SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS found`, [schema])
   if (rows[0]?.["found"] !== true) yield* link.query(`CREATE SCHEMA ${quoted(schema)}`)
   const todo = yield* plan(link)
-  if (todo.length > 0) yield* link.query(bookkeeping)
+  for (const statement of todo.length > 0 ? [bookkeeping, ...writerTables] : []) yield* link.query(statement)
   for (const { id, name, statements } of todo) {
     for (const statement of statements) yield* link.query(ofPostgres(statement))
     yield* link.query(`INSERT INTO ${table} (migration_id, name) VALUES ($1, $2)`, [id, name])

@@ -1,15 +1,16 @@
 /**
  * One writing connection to Postgres: units that wait share a transaction, and what a unit writes goes in one statement.
  *
- * Owns: atomicity of a unit, that nobody is told before its COMMIT, and certainty about a commit whose answer was lost: the
- * server is asked what became of that very transaction.
+ * Owns: atomicity of a unit, that nobody is told before its COMMIT, and certainty about a commit whose answer was lost: every
+ * transaction leaves its number in a row of this writer, which is looked for behind the locks that the lost one held. (The server's own
+ * transaction ids would not do: after a crash it may give one of them again.)
  * Does not own: SQL (`layers/horizons`), reading and how many writers there are (`PgClient`).
  *
  * A unit that is refused before it wrote leaves nothing behind, so it needs no savepoint. One that fails, or is refused after it wrote,
  * undoes the group; every unit of it then runs alone, so that only the ones that cannot be stored fail. While the server cannot be reached units wait; those that were not stored
  * fail as busy after a while. Interrupting a caller never undoes its unit.
  */
-import { hash } from "node:crypto"
+import { hash, randomUUID } from "node:crypto"
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -52,16 +53,27 @@ const patienceMillis = 30_000
 const answerMillis = 20_000
 const maxConflicts = 6
 
+/** The writers' own table; a row of a process that is gone is forgotten when tables are made. */
+export const tables = [
+  `CREATE TABLE IF NOT EXISTS writers (id TEXT PRIMARY KEY, number BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL DEFAULT now())`,
+  `DELETE FROM writers WHERE at < now() - interval '30 days'`
+]
 // In one order in every process, so that two groups never wait for each other.
-const begun = `SELECT pg_current_xact_id()::text AS xid, (SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key)`
-const withoutLocks = `SELECT pg_current_xact_id()::text AS xid`
-const fate = `SELECT pg_xact_status($1::text::xid8) AS fate`
+const take = `SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key`
+const mark = `INSERT INTO writers (id, number) VALUES ($1, $2)
+  ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = now()`
+const marked = `SELECT number FROM writers WHERE id = $1`
 
+interface Committing {
+  readonly number: number
+  readonly locks: string
+  readonly answers: ReadonlyArray<Answer>
+}
 /** A transaction that failed: whether its COMMIT was sent is what decides if it may run again. */
 class Lost {
   readonly failure: PgFailure
-  readonly committing: { readonly xid: string; readonly answers: ReadonlyArray<Answer> } | undefined
-  constructor(failure: PgFailure, committing: Lost["committing"]) {
+  readonly committing: Committing | undefined
+  constructor(failure: PgFailure, committing: Committing | undefined) {
     this.failure = failure
     this.committing = committing
   }
@@ -78,6 +90,8 @@ export const make = (
 ): Effect.Effect<Writer, never, Scope.Scope> =>
   Effect.gen(function* () {
     const fork = Effect.runForkWith(yield* Effect.context<never>())
+    const id = randomUUID()
+    let number = 0
     let queue: Array<Job> = []
     let isBusy = false
     let draining: Fiber.Fiber<void> | undefined
@@ -120,16 +134,13 @@ export const make = (
     /** One transaction; what was asked of it comes when it is durable. */
     const transact = (jobs: ReadonlyArray<Job>): Effect.Effect<ReadonlyArray<Answer>, Lost> =>
       Effect.suspend(() => {
-        let committing: Lost["committing"]
+        let committing: Committing | undefined
         const told: Array<Fiber.Fiber<PgConnection.Result, PgFailure>> = []
-        const locks = [...new Set(jobs.flatMap((job) => job.locks))].sort((a, b) => (a < b ? -1 : 1))
+        const locks = inOrder(jobs)
         const attempt = Effect.gen(function* () {
           yield* link.open
           told.push(yield* tell(link.query("BEGIN")))
-          const begin = yield* tell(
-            locks.length === 0 ? link.query(withoutLocks) : link.query(begun, [`{${locks.join(",")}}`])
-          )
-          told.push(begin)
+          told.push(yield* tell(link.query(take, [locks])))
           // Units with nothing in common go side by side, so that the group waits as often as one unit does.
           const played = yield* Effect.forEach(
             together(jobs),
@@ -143,8 +154,8 @@ export const make = (
             yield* link.query("ROLLBACK")
             return answers
           }
-          const xid = String((yield* Fiber.join(begin)).rows[0]?.["xid"])
-          committing = { xid, answers }
+          told.push(yield* tell(link.query(mark, [id, ++number])))
+          committing = { number, locks, answers }
           // Behind a statement that failed it rolls back, and says so.
           const { command } = yield* link.query("COMMIT")
           if (command === "ROLLBACK") {
@@ -166,15 +177,26 @@ export const make = (
         )
       })
 
+    /** Behind its locks nothing of a lost transaction is under way any more: its number is there, or it never was. */
+    const look = Effect.fnUntraced(function* (lost: Committing) {
+      yield* link.query("BEGIN")
+      yield* link.query(take, [lost.locks])
+      const { rows } = yield* link.query(marked, [id])
+      yield* link.query("COMMIT")
+      return Number(rows[0]?.["number"] ?? 0) >= lost.number ? ("committed" as const) : ("undone" as const)
+    })
+
     /** What became of a commit whose answer was lost. */
-    const fateOf = (xid: string): Effect.Effect<"committed" | "aborted" | "unknown"> =>
+    const fateOf = (lost: Committing): Effect.Effect<"committed" | "undone" | "unknown"> =>
       Effect.gen(function* () {
         const end = performance.now() + patienceMillis
         while (performance.now() < end) {
-          const found = yield* Effect.result(link.query(fate, [xid]))
-          const status = Result.isSuccess(found) ? found.success.rows[0]?.["fate"] : undefined
-          if (status === "committed" || status === "aborted") return status
-          if (Result.isFailure(found) && !isPassing(found.failure)) return "unknown"
+          const found = yield* Effect.result(
+            Effect.timeoutOrElse(look(lost), { duration: answerMillis, orElse: () => silent })
+          )
+          if (Result.isSuccess(found)) return found.success
+          yield* link.close
+          if (!isPassing(found.failure)) return "unknown"
           yield* Effect.sleep("200 millis")
         }
         return "unknown"
@@ -192,7 +214,7 @@ export const make = (
           const { failure, committing } = done.failure
           if (committing !== undefined) {
             yield* link.close
-            const became = yield* fateOf(committing.xid)
+            const became = yield* fateOf(committing)
             if (became === "committed") return endAll(jobs, committing.answers)
             if (became === "unknown") {
               const detail = `what became of a commit is unknown: ${failure.detail}`
@@ -250,6 +272,11 @@ export const make = (
       )
     }
   })
+
+const inOrder = (jobs: ReadonlyArray<Job>): string => {
+  const locks = [...new Set(jobs.flatMap((job) => job.locks))].sort((a, b) => (a < b ? -1 : 1))
+  return `{${locks.join(",")}}`
+}
 
 const isPassing = ({ kind }: PgFailure): boolean => kind === "unreachable" || kind === "busy"
 
