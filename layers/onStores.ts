@@ -13,6 +13,7 @@ import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import * as Anthropic from "#layers/model/Anthropic.ts"
 import * as Demo from "#layers/model/Demo.ts"
+import * as FileHealthStore from "#layers/model/FileHealthStore.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
@@ -27,6 +28,7 @@ import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
   Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Demo.layer))),
+  FileHealthStore.layer,
   FileSystemTools.layer
 )
 
@@ -45,7 +47,7 @@ const recovered = Layer.effectDiscard(
 /** The gateway on these stores. Needs the settings. It listens once this is built. */
 export const onStores = <E, R>(stores: Layer.Layer<MessageLog, E, R>) =>
   NodeServer.layer().pipe(
-    Layer.provide(recovered),
+    Layer.provide(Layer.merge(recovered, checks.layerModels)),
     Layer.provideMerge(GatewayRoom.layer),
     Layer.provideMerge(System.layer),
     Layer.provideMerge(

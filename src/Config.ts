@@ -452,6 +452,16 @@ const keyOf = (
   return key === undefined ? {} : { api_key: Redacted.make(key, { label: "api_key" }) }
 }
 
+const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings => ({
+  ...provider,
+  ...keyOf(provider, env),
+  ...(provider.profiles === undefined
+    ? {}
+    : {
+        profiles: mapEntries(provider.profiles, (_, profile) => ({ ...profile, ...keyOf(profile, env) }))
+      })
+})
+
 /** A database that somebody named is not left aside in silence. */
 const unusedInDev = ({ runtime, postgres }: Config): ReadonlyArray<Problem> =>
   runtime.mode === "dev" && postgres.url !== undefined

@@ -106,6 +106,7 @@ export const make = Effect.gen(function* () {
     approvals: reading(Reads.approvals),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
+    settings: reading(Reads.settings),
     purge,
     broken: postgres.broken
   })

@@ -324,51 +324,21 @@ export function* queues({ tenant, after = "" as SessionKey, limit }: Query<"queu
   return rows.map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
 }
 
-const keyOf: Readonly<Record<UsageBy, string>> = {
-  total: "''",
-  day: "day",
-  agent: "agent",
-  session: "session",
-  sender: "sender",
-  model: "model"
-}
-const sums = `sum(calls) AS calls, sum(estimated) AS "estimatedCalls", sum(input) AS "inputTokens",
-  sum(output) AS "outputTokens", sum(cached) AS "cachedTokens", sum(micros) AS "costMicros", sum(unpriced) AS "unpricedCalls"`
-
-/** The filters are part of the text, so that each gets the index that is made for it: a session, a sender, or days. */
-export const usage = (db: Db, query: Query<"usage">): ReadonlyArray<UsageRow> => {
-  const { tenant, by, agent, session, sender, model, fromDay, toDay, limit } = query
-  const where = ["org = ? AND project = ?"]
-  const params: Array<string | number> = [tenant.org, tenant.project]
-  const filter = (condition: string, value: string | number | undefined) => {
-    if (value === undefined) return
-    where.push(condition)
-    params.push(value)
-  }
-  filter("session = ?", session)
-  filter("sender = ?", sender)
-  filter("agent = ?", agent)
-  filter("model = ?", model)
-  filter("day >= ?", fromDay)
-  filter("day <= ?", toDay)
-  const order = by === "day" ? "day DESC" : `sum(micros) DESC, sum(input) + sum(output) DESC, key`
-  const sql = `SELECT ${keyOf[by]} AS key, ${sums} FROM spending WHERE ${where.join(" AND ")}
-    GROUP BY ${by === "total" ? "org" : keyOf[by]} ORDER BY ${order} LIMIT ?`
-  return db
-    .all<Omit<UsageRow, "key"> & { readonly key: string | number }>(sql, [...params, wholeLimit(limit)])
-    .map(({ key, ...sum }) => ({ key: String(key), ...sum }))
-}
-const keptSettings = `SELECT session, json_extract(settings, '$.' || ?1) AS value FROM sessions
-  WHERE org = ?2 AND project = ?3 AND settings IS NOT NULL AND json_extract(settings, '$.' || ?1) IS NOT NULL
-    AND session > ?4 ORDER BY session LIMIT ?5`
-export const settings = (db: Db, { tenant, name, after = "" as SessionKey, limit }: Query<"settings">) =>
-  db.all<{ session: SessionKey; value: string }>(keptSettings, [
-    name,
+// A name in quotes before a colon stands only where it is a key: within a value the quotes are escaped.
+const keptSettings = `SELECT session, settings FROM sessions
+  WHERE org = ? AND project = ? AND settings IS NOT NULL AND session > ? AND settings LIKE ? ESCAPE '\\'
+  ORDER BY session LIMIT ?`
+export function* settings({ tenant, name, after = "" as SessionKey, limit }: Query<"settings">) {
+  const key = `%"${name.replaceAll("_", "\\_")}":%`
+  const rows = yield* all<{ readonly session: SessionKey; readonly settings: string }>(keptSettings, [
     tenant.org,
     tenant.project,
     after,
+    key,
     wholeLimit(limit)
   ])
+  return rows.map((row) => ({ session: row.session, value: String(JSON.parse(row.settings)[name]) }))
+}
 
 interface SessionColumns extends Home {
   readonly title: string | null

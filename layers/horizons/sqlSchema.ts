@@ -126,13 +126,20 @@ const approvals = [
   `CREATE INDEX approvals_pending_session ON approvals (org, project, session, created_at, id) WHERE state = 'pending'`
 ]
 
+/** JSON of the words that a session keeps, by name; NULL for none. */
+const settings = [
+  `ALTER TABLE sessions ADD COLUMN settings TEXT`,
+  `CREATE INDEX sessions_settings ON sessions (org, project, session) WHERE settings IS NOT NULL`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
   "0002_titles": titles,
   "0003_overflow": overflow,
   "0004_queues": queues,
-  "0005_approvals": approvals
+  "0005_approvals": approvals,
+  "0006_settings": settings
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

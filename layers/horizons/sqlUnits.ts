@@ -607,6 +607,21 @@ function* keepQueue({ place, overrides, at }: KeepQueue): Answer<"KeepQueue"> {
   return Result.succeed({})
 }
 
+const keptSettings = `SELECT settings FROM sessions WHERE org = ? AND project = ? AND session = ?`
+const keepSettings = `INSERT INTO sessions
+    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, settings)
+  VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?5, ?6)
+  ON CONFLICT (org, project, session) DO UPDATE SET settings = excluded.settings`
+
+function* keepSetting({ place, name, value, at }: KeepSetting): Answer<"KeepSetting"> {
+  const kept = yield* get<{ settings: string | null }>(keptSettings, scope(place))
+  const { [name]: _, ...others } = JSON.parse(kept?.settings ?? "{}")
+  const left = value === undefined ? others : { ...others, [name]: value }
+  const json = Object.keys(left).length === 0 ? null : toJson(left)
+  yield* change(keepSettings, [...home(place), at, json])
+  return Result.succeed({})
+}
+
 function* renameSession({ place, title }: RenameSession): Answer<"RenameSession"> {
   const kept = title === undefined ? null : toJson(title)
   return Result.succeed({ existed: (yield* count(retitle, [kept, ...scope(place)])) > 0 })
@@ -638,5 +653,7 @@ export function apply(unit: Unit): Answer<Unit["_tag"]> {
       return renameSession(unit)
     case "KeepQueue":
       return keepQueue(unit)
+    case "KeepSetting":
+      return keepSetting(unit)
   }
 }

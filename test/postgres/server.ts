@@ -89,13 +89,9 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
   let child: ChildProcess | undefined
   let said = ""
 
-  const start = async () => {
-    const options = [
-      "listen_addresses=127.0.0.1",
-      "max_connections=300",
-      "autovacuum_naptime=10s",
-      ...settings
-    ]
+  const startOnce = async () => {
+    said = ""
+    const options = ["listen_addresses=127.0.0.1", "max_connections=300", ...settings]
     // Its own process group, so that one signal reaches all of its processes.
     child = spawn(
       program("postgres"),
@@ -104,6 +100,17 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     )
     child.stderr?.on("data", (part: Buffer) => (said = (said + part.toString()).slice(-4000)))
     await untilItAnswers(child, port, () => said)
+  }
+  /** Of a killed server some process may still be dying with the shared memory in its hands: then it does not start yet. */
+  const start = async (): Promise<void> => {
+    for (;;) {
+      try {
+        return await startOnce()
+      } catch (error) {
+        if (!said.includes("shared memory block")) throw error
+        await new Promise((done) => setTimeout(done, 50))
+      }
+    }
   }
   const signal = (name: NodeJS.Signals) => {
     if (child?.pid !== undefined && child.exitCode === null && child.signalCode === null)

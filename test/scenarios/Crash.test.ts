@@ -82,7 +82,7 @@ describe.each([
     { timeout: 240_000 },
     async () => {
       const { url } = await provider()
-      const { config } = await configured(url)
+      const { config } = await configured(url, oneByOne)
       const random = lcg(Number(process.env["OPENCRAW_SEED"] ?? 7))
       const clients = Array.from(
         { length: 20 },
@@ -126,7 +126,7 @@ describe.each([
   ]) {
     it(`goes on after a kill at ${failpoint}`, { timeout: 60_000 }, async () => {
       const { url } = await provider()
-      const { config } = await configured(url)
+      const { config } = await configured(url, oneByOne)
       const client = new Client("point")
       cleanups.push(() => client.close())
 
@@ -227,7 +227,7 @@ describe.each([
 
   it("answers what it had acknowledged although nobody comes back for it", { timeout: 60_000 }, async () => {
     const { url } = await provider()
-    const { config } = await configured(url)
+    const { config } = await configured(url, oneByOne)
     const client = new Client("alone")
     const first = track(await startGateway(config, { OPENCRAW_FAILPOINT: "after-ack" }))
     client.connect(first)

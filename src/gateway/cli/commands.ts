@@ -112,7 +112,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "migrate",
     about: "bring the store to the schema of this version, without starting a gateway",
     details:
-      "A start does the same by itself. All or nothing; a schema of a newer version is refused. In prod any number of gateways may start meanwhile: one migrates, the others wait.",
+      "A start does the same by itself. All or nothing; a schema of a newer version is refused. Of several at once one migrates.",
     arguments: [],
     flags: [{ name: "plan", about: "only say what would be done" }, config, json],
     examples: [

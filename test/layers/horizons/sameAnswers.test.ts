@@ -229,7 +229,8 @@ const emptied = Effect.cached(fresh).pipe(
 
 describe("the logs in memory and on SQLite", () => {
   it.effect.prop("say the same to any units, and read the same afterwards", draws, property(inFolder), {
-    arbitrary: { runs: 60, size: 60 }
+    arbitrary: { runs: 60, size: 60 },
+    timeout: 60_000
   })
 })
 
