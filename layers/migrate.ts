@@ -72,7 +72,10 @@ export const migrate = Effect.fn("migrate")(function* (given: Given) {
     error instanceof CommandFailed ? error : new CommandFailed({ code, message: error.message })
   const { config } = yield* Settings.load(optionsOf(given)).pipe(Effect.mapError(failed(exitCodes.config)))
   const { store, migrations }: Result = yield* config.runtime.mode === "prod"
-    ? ofProd(pgFitness.placeOf(config.postgres), isPlan).pipe(Effect.mapError(failed(exitCodes.store)))
+    ? ofProd(pgFitness.placeOf(config.postgres), isPlan).pipe(
+        Effect.catchTags({ StoreUnreachable: (error) => Effect.fail(failed(exitCodes.unavailable)(error)) }),
+        Effect.mapError(failed(exitCodes.store))
+      )
     : ofDev(config.runtime.data_dir ?? "", isPlan).pipe(
         Effect.catchTags({ DataDirLocked: (error) => Effect.fail(failed(exitCodes.locked)(error)) }),
         Effect.mapError(failed(exitCodes.store))

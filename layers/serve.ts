@@ -21,6 +21,7 @@ import * as Settings from "#layers/platform/Settings.ts"
 import { Auth } from "#src/gateway/Auth.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { Runtime } from "#src/setting/RuntimeSettings.ts"
 import { Shutdown } from "#src/gateway/Shutdown.ts"
 import { modelStatus } from "#src/gateway/probes.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
@@ -41,6 +42,7 @@ export const codeOf: Readonly<Record<string, number>> = {
   DataDirLocked: exitCodes.locked,
   SchemaTooNew: exitCodes.store,
   StoreUnfit: exitCodes.store,
+  StoreUnreachable: exitCodes.unavailable,
   MigrationFailed: exitCodes.store,
   SqliteFailure: exitCodes.store,
   LogError: exitCodes.store
@@ -87,7 +89,8 @@ const running = (onReady: Effect.Effect<void>) =>
     const broken = yield* Effect.raceFirst(Effect.as(Fiber.join(stop), undefined), (yield* MessageLog).broken)
     if (broken !== undefined) {
       yield* Effect.logFatal("the store cannot be trusted any more; restart the gateway", broken)
-      return exitCodes.store
+      // A disk that failed wants a look; a database that went away wants another start.
+      return (yield* Runtime).get().mode === "dev" ? exitCodes.store : exitCodes.unavailable
     }
     yield* leave
     return exitCodes.ok

@@ -27,6 +27,16 @@ export class StoreUnfit extends Schema.TaggedError<StoreUnfit>()("StoreUnfit", {
   }
 }
 
+/** Nobody answers there now: nothing else could be asked. It may be different in a moment. */
+export class StoreUnreachable extends Schema.TaggedError<StoreUnreachable>()("StoreUnreachable", {
+  database: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `the database ${this.database} cannot be reached (${this.detail}): is the server running, and is postgres.url right?`
+  }
+}
+
 export const placeOf = ({ url, schema }: PostgresSettings): PgLink.Options => ({
   url: url ?? Redacted.make(""),
   schema
@@ -40,7 +50,7 @@ export const nameOf = ({ url }: PgLink.Options): string => {
 
 const oldest = { number: 140_000, name: "14" }
 
-const inWords = ({ kind, code, detail }: PgFailure): string => {
+const inWords = ({ code, detail }: PgFailure): string => {
   switch (code) {
     case "28P01":
     case "28000":
@@ -50,10 +60,13 @@ const inWords = ({ kind, code, detail }: PgFailure): string => {
     case "53300":
       return `it takes no more connections (${detail}): raise max_connections`
     default:
-      if (kind !== "unreachable") return `it cannot be examined (${detail})`
-      return `it cannot be reached (${detail}): is the server running, and is postgres.url right?`
+      return `it cannot be examined (${detail})`
   }
 }
+
+/** No server, or one that is starting or stopping. */
+const isAway = ({ kind, code }: PgFailure): boolean =>
+  kind === "unreachable" && (code === undefined || /^(57P0|08)/.test(code))
 
 const facts = `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
   pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' AS read_only,
@@ -122,10 +135,7 @@ const examine = (options: PgLink.Options) =>
   Effect.gen(function* () {
     const { schema } = options
     const link = yield* PgLink.make(options)
-    const opened = yield* Effect.result(link.open)
-    if (opened._tag === "Failure") {
-      return { faults: [inWords(opened.failure)], warnings: [] }
-    }
+    yield* link.open
     const found = (yield* link.query(facts, [schema])).rows[0] as unknown as Facts
     const faults = [...judgeFacts(found, schema)]
     if (found.may_enter) {
@@ -147,12 +157,15 @@ const examine = (options: PgLink.Options) =>
   }).pipe(
     Effect.scoped,
     Effect.catchTags({
-      PgFailure: (failure) => Effect.succeed({ faults: [inWords(failure)], warnings: [] })
+      PgFailure: (failure) =>
+        isAway(failure)
+          ? Effect.fail(new StoreUnreachable({ database: nameOf(options), detail: failure.detail }))
+          : Effect.succeed({ faults: [inWords(failure)], warnings: [] })
     })
   )
 
 /** Fails with everything that is wrong. */
-export const mustBeFit = (options: PgLink.Options): Effect.Effect<void, StoreUnfit> =>
+export const mustBeFit = (options: PgLink.Options): Effect.Effect<void, StoreUnfit | StoreUnreachable> =>
   Effect.flatMap(examine(options), ({ faults, warnings }) =>
     faults.length > 0
       ? Effect.fail(new StoreUnfit({ database: nameOf(options), faults }))
@@ -163,10 +176,15 @@ export const mustBeFit = (options: PgLink.Options): Effect.Effect<void, StoreUnf
 
 /** The same for `doctor`. */
 export const judge = (options: PgLink.Options): Effect.Effect<CheckResult> =>
-  Effect.map(examine(options), ({ faults, warnings }): CheckResult => {
-    if (faults.length > 0)
-      return { status: "failed", message: new StoreUnfit({ database: nameOf(options), faults }).message }
-    return warnings.length > 0
-      ? { status: "warning", message: warnings.join("\n") }
-      : { status: "ok", message: nameOf(options) }
-  })
+  examine(options).pipe(
+    Effect.map(({ faults, warnings }): CheckResult => {
+      if (faults.length > 0)
+        return { status: "failed", message: new StoreUnfit({ database: nameOf(options), faults }).message }
+      return warnings.length > 0
+        ? { status: "warning", message: warnings.join("\n") }
+        : { status: "ok", message: nameOf(options) }
+    }),
+    Effect.catchTags({
+      StoreUnreachable: ({ message }) => Effect.succeed<CheckResult>({ status: "failed", message })
+    })
+  )

@@ -28,11 +28,11 @@ export const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
     "the answer is no: a check failed, a message was not answered, there is no such session or message",
   usage: "wrong arguments",
   unavailable:
-    "`serve`: the port is in use or cannot be listened on; others: no gateway runs, or it does not answer",
+    "`serve`: the port is in use or cannot be listened on, or the database cannot be reached; others: no gateway runs, or it does not answer",
   machine: "this machine cannot run it: Node is older than 24",
   dataDir: "the data directory, its key file, or a file to be written cannot be used",
   store:
-    "the store cannot be used or trusted (failed sync, newer schema, a database that is unreachable or unfit): mend it, then start again",
+    "the store cannot be used or trusted (failed sync, newer schema, an unfit database): mend it, then start again",
   locked: "another process holds the data directory",
   refused: "the gateway refused the token",
   config: "the configuration is wrong; all problems are listed"

@@ -32,8 +32,9 @@ const asOwner = (options: PgLink.Options, ...statements: ReadonlyArray<string>) 
       Effect.forEach(statements, (sql) => link.query(sql), { discard: true })
     )
   )
-const faultsOf = (options: PgLink.Options) =>
-  Effect.map(Effect.flip(mustBeFit(options)), ({ faults }) => faults)
+const unfit = (options: PgLink.Options) =>
+  mustBeFit(options).pipe(Effect.catchTags({ StoreUnreachable: Effect.die }), Effect.flip)
+const faultsOf = (options: PgLink.Options) => Effect.map(unfit(options), ({ faults }) => faults)
 const pooler = (url: string, mode: "transaction" | "session") =>
   Effect.acquireRelease(
     Effect.promise(() => Pooler.startPooler(url, mode)),
@@ -60,11 +61,12 @@ describe.skipIf(withoutPostgres)(named("a database that prod starts on"), () => 
     () =>
       Effect.gen(function* () {
         const options = yield* fresh
-        const [silent] = yield* faultsOf(changed(options, (url) => (url.port = "1")))
+        const silent = yield* Effect.flip(mustBeFit(changed(options, (url) => (url.port = "1"))))
         const [missing] = yield* faultsOf(changed(options, (url) => (url.pathname = "/nowhere")))
         const [stranger] = yield* faultsOf(changed(options, (url) => (url.username = "stranger")))
 
-        assert.match(silent ?? "", /cannot be reached .*ECONNREFUSED/)
+        assert.strictEqual(silent._tag, "StoreUnreachable")
+        assert.match(silent.message, /127.0.0.1:1.* cannot be reached .*ECONNREFUSED/)
         assert.match(missing ?? "", /does not exist .*"nowhere"/)
         assert.match(stranger ?? "", /refuses the user or the password .*"stranger"/)
       })
@@ -87,7 +89,7 @@ describe.skipIf(withoutPostgres)(named("a database that prod starts on"), () => 
         url.password = "hush-hush"
         url.pathname = `/${database}`
       })
-      const error = yield* Effect.flip(mustBeFit(poor))
+      const error = yield* unfit(poor)
 
       assert.strictEqual(error.faults.length, 3)
       assert.match(error.message, /can only be read/)
