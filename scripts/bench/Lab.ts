@@ -87,8 +87,8 @@ export interface GatewayOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly systemPrompt?: string
   readonly maxPromptTokens?: number
-  /** Runs at once; the gateway's default without. */
-  readonly maxConcurrency?: number
+  /** Prod on this database; dev without. */
+  readonly postgres?: { readonly url: string; readonly schema: string }
 }
 
 /** Ours and the providers' variables of the caller must not change what is measured. */
@@ -102,8 +102,11 @@ export const cleanEnvironment = (): NodeJS.ProcessEnv =>
 const configText = (options: GatewayOptions, dataDir: string): string =>
   [
     "[runtime]",
-    'mode = "dev"',
+    `mode = "${options.postgres === undefined ? "dev" : "prod"}"`,
     `data_dir = ${JSON.stringify(dataDir)}`,
+    ...(options.postgres === undefined
+      ? []
+      : ["[postgres]", `url = "${options.postgres.url}"`, `schema = "${options.postgres.schema}"`]),
     "[general]",
     'model = "fake/fake-model"',
     ...(options.systemPrompt === undefined
@@ -263,7 +266,7 @@ export class Lab {
   /** Runs the load generator. Fails when a request did. */
   async load(
     target: Running,
-    others: ReadonlyArray<Running>,
+    others: ReadonlyArray<{ readonly pid: number | (() => number) }>,
     options: LoadOptions,
     model = "opencraw"
   ): Promise<LoadResult> {
@@ -280,7 +283,7 @@ export class Lab {
       user: 1,
       "session-prefix": `load${this.#next++}`,
       pid: target.pid,
-      "other-pids": others.map(({ pid }) => pid).join(",")
+      "other-pids": others.map(({ pid }) => (typeof pid === "number" ? pid : pid())).join(",")
     }
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)])
     const text = await this.run("load", args, cleanEnvironment())

@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { inject } from "vitest"
+import { newSchema } from "./server.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 
 declare module "vitest" {
@@ -14,8 +15,6 @@ declare module "vitest" {
 
 let url: Promise<string> | undefined
 export const sharedUrl = (): Promise<string> => (url ??= text(connect(inject("postgresDoor"))))
-
-export const newSchema = (): string => `t_${crypto.randomUUID().replaceAll("-", "")}`
 
 /** Where a test's own tables are going to be. */
 export const fresh: Effect.Effect<PgLink.Options> = Effect.promise(async () => ({

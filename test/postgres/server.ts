@@ -57,9 +57,15 @@ const untilItAnswers = async (child: ChildProcess, port: number, said: () => str
   }
 }
 
+/** A name that no other test uses. */
+export const newSchema = (): string => `t_${crypto.randomUUID().replaceAll("-", "")}`
+
 export interface Server {
   readonly port: number
   readonly url: string
+  /** Of the process that all others are children of. */
+  readonly pid: () => number
+  readonly version: () => Promise<string>
   /** The whole server dies at once, as by a loss of power of its processes. */
   readonly kill: () => Promise<void>
   readonly start: () => Promise<void>
@@ -128,6 +134,8 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
   return {
     port,
     url: `postgres://app@127.0.0.1:${port}/postgres`,
+    pid: () => child?.pid ?? 0,
+    version: async () => execFileSync(program("postgres"), ["--version"], { encoding: "utf8" }).trim(),
     kill: () => end("SIGKILL"),
     start,
     freeze: () => signal("SIGSTOP"),

@@ -1,7 +1,7 @@
 /** The process is killed with SIGKILL; the disk survives. Provider: our own fake; stores: the real SQLite file, a real PostgreSQL. */
 import { afterEach, assert, describe, test } from "vitest"
-import { newSchema, sharedUrl } from "../postgres/fresh.ts"
-import { named, withoutPostgres } from "../postgres/server.ts"
+import { sharedUrl } from "../postgres/fresh.ts"
+import { named, newSchema, withoutPostgres } from "../postgres/server.ts"
 import {
   api,
   Client,

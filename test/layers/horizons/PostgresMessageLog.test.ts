@@ -14,8 +14,8 @@ import { known, missing } from "#layers/horizons/sqlSchema.ts"
 import { ofPostgres } from "#layers/horizons/pgSchema.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { acceptOf, acme, finishOf, messageLogContract, placeAt } from "../../contracts/MessageLog.contract.ts"
-import { fresh, newSchema } from "../../postgres/fresh.ts"
-import { named, type Server, startServer, withoutPostgres } from "../../postgres/server.ts"
+import { fresh } from "../../postgres/fresh.ts"
+import { named, newSchema, type Server, startServer, withoutPostgres } from "../../postgres/server.ts"
 
 const at = (options: PgLink.Options) =>
   PostgresMessageLog.layerAt(options).pipe(Layer.provideMerge(Checks.layer))

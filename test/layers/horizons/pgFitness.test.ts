@@ -12,9 +12,9 @@ import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import * as Stream from "effect/Stream"
 import { acceptOf } from "../../contracts/MessageLog.contract.ts"
-import { fresh, newSchema } from "../../postgres/fresh.ts"
+import { fresh } from "../../postgres/fresh.ts"
 import * as Pooler from "../../postgres/pooler.ts"
-import { named, withoutPostgres } from "../../postgres/server.ts"
+import { named, newSchema, withoutPostgres } from "../../postgres/server.ts"
 
 const changed = (
   options: PgLink.Options,

@@ -1,0 +1,136 @@
+/**
+ * `npm run bench -- prod`: what a message costs on PostgreSQL, beside the same on SQLite in the same run.
+ *
+ * Both gateways and the floor are measured in turn, round by round, so that a slow minute slows all three. The server is a fresh one
+ * of this machine with the settings it comes with, its disk synced; it shares the cores with everything else, as the provider does.
+ */
+import { newSchema, startServer } from "../../test/postgres/server.ts"
+import { type Lab, type LoadOptions, type LoadResult, type Running } from "./Lab.ts"
+import { tree } from "./Machine.ts"
+import { median, round } from "./numbers.ts"
+import { full, quick } from "./sizes.ts"
+import { targets, type Target } from "./targets.ts"
+
+interface Row {
+  readonly target: Target
+  readonly load: "one" | "oneStream" | "many" | "manyStream" | "burst"
+  readonly pick: (result: LoadResult) => number | undefined
+}
+
+/** On Postgres the design names one target of its own; the other rows show what was set for SQLite. */
+const rows: Readonly<Record<string, Row>> = {
+  warm_p50: { target: targets.warm_p50, load: "one", pick: ({ latency_ms }) => latency_ms.p50 },
+  warm_p95: { target: targets.warm_p95, load: "one", pick: ({ latency_ms }) => latency_ms.p95 },
+  first_content: { target: targets.first_content, load: "oneStream", pick: ({ ttft_ms }) => ttft_ms?.p50 },
+  cpu_1: { target: targets.cpu_1, load: "one", pick: ({ cpu_ms_per_msg }) => cpu_ms_per_msg },
+  cpu_64: { target: targets.cpu_64, load: "many", pick: ({ cpu_ms_per_msg }) => cpu_ms_per_msg },
+  rate_1: { target: targets.rate_1, load: "one", pick: ({ rps }) => rps },
+  rate_64: {
+    target: {
+      what: "messages per second on Postgres, 64 sessions",
+      unit: "msg/s",
+      must: 200,
+      aim: 450,
+      slice: "1069"
+    },
+    load: "many",
+    pick: ({ rps }) => rps
+  },
+  rate_64_stream: { target: targets.rate_64_stream, load: "manyStream", pick: ({ rps }) => rps },
+  burst_200: { target: targets.burst_200, load: "burst", pick: ({ wall_s }) => wall_s }
+}
+
+interface Round {
+  readonly prod: LoadResult
+  readonly dev: LoadResult
+  readonly floor: LoadResult
+  /** CPU of the database's processes per message, ms. */
+  readonly databaseMs: number
+}
+
+const show = (text: string) => process.stderr.write(`${text}\n`)
+const medianOf = (rounds: ReadonlyArray<Round>, of: keyof Round, pick: Row["pick"]) =>
+  median(rounds.map((one) => pick(one[of] as LoadResult) ?? NaN))
+
+/** The exit code: 1 only when something did not run. */
+export const benchProd = async (
+  lab: Lab,
+  isQuick: boolean,
+  about: Readonly<Record<string, unknown>>
+): Promise<number> => {
+  const sizes = isQuick ? quick : full
+  const server = await startServer()
+  try {
+    const provider = await lab.startProvider()
+    const dev = await lab.startGateway({ main: "source", provider })
+    const postgres = { url: server.url, schema: newSchema() }
+    const prod = await lab.startGateway({ main: "source", provider, postgres })
+    const loads: Readonly<Record<Row["load"], LoadOptions>> = {
+      one: { sessions: 1, messages: sizes.messages1, warmup: sizes.warmup1 },
+      oneStream: { sessions: 1, messages: sizes.messages1, warmup: sizes.warmup1, stream: true },
+      many: { sessions: 64, messages: sizes.messages64, warmup: 3 },
+      manyStream: { sessions: 64, messages: sizes.messages64, warmup: 3, stream: true },
+      burst: { sessions: 200, messages: 1 }
+    }
+    const others = (me: Running) => [provider, server, ...[dev, prod].filter((one) => one !== me)]
+    const taken: Record<string, Array<Round>> = {}
+    for (const gateway of [dev, prod]) {
+      await lab.load(gateway, others(gateway), { sessions: 32, messages: Math.ceil(sizes.messages1 / 5) })
+    }
+    for (let turn = 0; turn < sizes.rounds; turn++) {
+      for (const [name, options] of Object.entries(loads)) {
+        show(`${name}, round ${turn + 1} of ${sizes.rounds}`)
+        await provider.configure({ ttftMs: name === "burst" ? 200 : 0 })
+        const floor = await lab.load(provider, [], options)
+        const onDev = await lab.load(dev, others(dev), options)
+        const before = tree(server.pid()).cpuSeconds
+        const onProd = await lab.load(prod, others(prod), options)
+        const databaseMs = ((tree(server.pid()).cpuSeconds - before) * 1000) / onProd.total
+        ;(taken[name] ??= []).push({ prod: onProd, dev: onDev, floor, databaseMs })
+      }
+    }
+    const figures = Object.fromEntries(
+      Object.entries(rows).map(([name, { target, load, pick }]) => {
+        const rounds = taken[load] ?? []
+        const ratio = median(rounds.map((one) => (pick(one.prod) ?? NaN) / (pick(one.dev) ?? NaN)))
+        return [
+          name,
+          {
+            ...target,
+            value: round(medianOf(rounds, "prod", pick)),
+            dev: round(medianOf(rounds, "dev", pick)),
+            ratio_to_dev: round(ratio),
+            floor: round(medianOf(rounds, "floor", pick)),
+            database_cpu_ms: round(median(rounds.map(({ databaseMs }) => databaseMs))),
+            foreign_cores: round(median(rounds.map((one) => one.prod.foreign_cores)))
+          }
+        ]
+      })
+    )
+    show(
+      `\n${"what".padEnd(46)} unit    Postgres   SQLite    ratio    floor   must    aim  database CPU  foreign cores`
+    )
+    for (const one of Object.values(figures)) {
+      const cells = [
+        one.value,
+        one.dev,
+        `${one.ratio_to_dev}x`,
+        one.floor,
+        one.must,
+        one.aim,
+        `${one.database_cpu_ms} ms`,
+        one.foreign_cores
+      ]
+      show(
+        `${one.what.padEnd(46)} ${one.unit.padEnd(7)} ${cells.map((cell) => String(cell ?? "").padStart(8)).join(" ")}`
+      )
+    }
+    process.stdout.write(`${JSON.stringify({ ...about, server: await server.version(), rows: figures })}\n`)
+    return 0
+  } catch (cause) {
+    show(`FAILED ${cause instanceof Error ? cause.message : String(cause)}`)
+    return 1
+  } finally {
+    await server.stop()
+  }
+}
