@@ -6,6 +6,7 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import { optionsOf, print, printJson } from "#layers/gateway/cli/terminal.ts"
 import { schemaOf } from "#layers/horizons/inspectLog.ts"
 import * as pgFitness from "#layers/horizons/pgFitness.ts"
@@ -57,9 +58,12 @@ const ofDev = Effect.fnUntraced(function* (dataDir: string, isPlan: boolean) {
   }).pipe(Effect.provide(layerDataDir(dataDir)))
 })
 
+const logger = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+
 const ofProd = Effect.fnUntraced(function* (options: PgLink.Options, isPlan: boolean) {
   const store = `${pgFitness.nameOf(options)} (schema ${options.schema})`
-  yield* pgFitness.mustBeFit(options)
+  // What is told besides the result must not stand in it.
+  yield* pgFitness.mustBeFit(options).pipe(Effect.provide(logger))
   const migrations = isPlan
     ? yield* Effect.scoped(Effect.flatMap(PgLink.make(options), pgSchema.plan))
     : yield* pgSchema.migrate(options)

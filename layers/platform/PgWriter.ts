@@ -52,6 +52,8 @@ const patienceMillis = 30_000
 /** A server that does not answer is a lost one. */
 const answerMillis = 20_000
 const maxConflicts = 6
+const nameTaken = "23505"
+const mistake = ({ detail, code = "" }: PgFailure) => new PgFailure({ kind: "statement", detail, code })
 
 /** The writers' own table; a row of a process that is gone is forgotten when tables are made. */
 export const tables = [
@@ -234,7 +236,11 @@ export const make = (
           } else if (failure.kind !== "conflict" || ++conflicts > maxConflicts) {
             if (failure.kind === "broken") onBroken(failure.detail)
             return failAll(jobs, failure)
-          } else if (conflicts > 2) yield* Effect.sleep(10 * conflicts)
+          } else if (conflicts > 2) {
+            // Whoever was faster has committed by now: the name is taken for good, and that is the caller's mistake.
+            if (failure.code === nameTaken) return failAll(jobs, mistake(failure))
+            yield* Effect.sleep(10 * conflicts)
+          }
         }
       })
 

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -15,6 +16,7 @@ import { ofPostgres } from "#layers/horizons/pgSchema.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { acceptOf, acme, finishOf, messageLogContract, placeAt } from "../../contracts/MessageLog.contract.ts"
 import { fresh } from "../../postgres/fresh.ts"
+import { plansAtScale } from "./pgPlans.ts"
 import { named, newSchema, type Server, startServer, withoutPostgres } from "../../postgres/server.ts"
 
 const at = (options: PgLink.Options) =>
@@ -110,6 +112,30 @@ describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
     30_000
   )
 
+  it.effect(
+    "an id that was used before is a mistake of the caller, and leaves the others of its group alone",
+    () =>
+      Effect.gen(function* () {
+        for (const unit of [
+          acceptOf("m1", { start: "r1" }),
+          finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] })
+        ])
+          yield* commit(unit)
+        yield* commit(acceptOf("m2", { start: "r2" }))
+        const [wrong, right] = yield* Effect.all(
+          [
+            Effect.exit(commit(finishOf("r2", { m2: "answered" }, { deliveries: ["d1"] }))),
+            Effect.exit(commit(acceptOf("m3", { at: placeAt("b") })))
+          ],
+          { concurrency: "unbounded" }
+        )
+
+        assert.isTrue(Exit.hasDies(wrong))
+        assert.isTrue(Exit.isSuccess(right))
+        assert.deepStrictEqual((yield* stored).toSorted(), ["m2", "m3"])
+      }).pipe(Effect.provide(inSchema))
+  )
+
   it.effect("tables that are gone break the store, and it says so", () =>
     Effect.gen(function* () {
       const options = yield* fresh
@@ -140,6 +166,12 @@ describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
 
       assert.deepStrictEqual(yield* Effect.provide(stored, at(options)), ["m1"])
     })
+  )
+
+  it.effect(
+    "every read and every unit finds its rows by an index, at a cost that does not grow",
+    () => plansAtScale(4000),
+    60_000
   )
 
   it.effect("texts sort by their bytes, whatever the database's locale is", () =>

@@ -1,0 +1,145 @@
+/** Asks a Postgres with very many sessions how it finds the rows of every statement of the log. */
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Checks from "#src/check/Checks.ts"
+import { messageId } from "#src/domain/Ids.ts"
+import type { Unit } from "#src/horizons/MessageLog.ts"
+import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
+import { Postgres } from "#layers/platform/PgClient.ts"
+import * as PgLink from "#layers/platform/PgLink.ts"
+import { numbered } from "#layers/platform/pgStatements.ts"
+import type { Body, Statement } from "#layers/platform/statements.ts"
+import {
+  acceptOf,
+  acme,
+  appendOf,
+  decideOf,
+  finishOf,
+  parkOf,
+  placeAt,
+  startOf
+} from "../../contracts/MessageLog.contract.ts"
+import { fresh } from "../../postgres/fresh.ts"
+
+/** Of each session: two ended messages with their run, entries and delivery; every hundredth has an open message and an approval. */
+const seeds = [
+  `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, (n % 50 = 0)::int, 5, 5, (n % 100 = 0)::int, n, n FROM generate_series(1, $1) n`,
+  `INSERT INTO messages (org, project, agent, session, id, seq, channel, account, conversation, thread, external_id, revision,
+     sender, access, ephemeral, body, body_hash, accepted_at, run_id, outcome)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'n' || n || '-' || k, k, 'web', 'main', 'room' || n, '', 'c' || n || '-' || k, 0,
+     'ann', 'owner', 0, '{"text":"x"}', 'h', n, 'r' || n || '-' || k, CASE WHEN n % 100 = 0 AND k = 2 THEN NULL ELSE 'answered' END
+   FROM generate_series(1, $1) n, generate_series(1, 2) k`,
+  `INSERT INTO entries (org, project, agent, session, seq, ord, id, message_id, client_id, run_id, entry, at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, k, k, 'e' || n || '-' || k, 'n' || n || '-' || k, 'c', 'r' || n || '-' || (1 + k % 2),
+     '{"v":1,"kind":"user","text":"x","sender":"ann"}', n
+   FROM generate_series(1, $1) n, generate_series(1, 4) k`,
+  `INSERT INTO runs (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, usage)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'r' || n || '-' || k, 'ended', 1, 0, '[]', n, '{}'
+   FROM generate_series(1, $1) n, generate_series(1, 2) k`,
+  `INSERT INTO outbox (org, project, agent, session, id, run_id, seq, part, channel, account, conversation, thread, text, state,
+     attempts, created_at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'd' || n, 'r' || n || '-1', 2, 0, 'web', 'main', 'room' || n, '', '"x"',
+     CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'sent' END, 1, n FROM generate_series(1, $1) n`,
+  `INSERT INTO cursors (org, project, agent, session, channel, account, position, updated_at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'web', 'a' || n, '1', n FROM generate_series(1, $1) n`,
+  `INSERT INTO approvals (org, project, agent, session, id, run_id, call_id, tool, arguments, state, told, created_at, expires_at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'a' || n, 'r' || n || '-1', '"c"', '"t"', '"{}"',
+     CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'approved' END, 2, n, n FROM generate_series(1, $1) n`,
+  `ANALYZE`
+]
+
+/** Statements for which reading a table of nothing but waiting rows, or of a handful of settings, is right. */
+const isSmall = (sql: string) => /UPDATE cursors SET agent = ''/.test(sql)
+
+function* told<A>(body: Body<A>, tell: (statement: Statement) => void): Body<A> {
+  let next = body.next()
+  while (next.done !== true) {
+    tell(next.value)
+    next = body.next(yield next.value)
+  }
+  return next.value
+}
+
+interface Plan {
+  readonly "Node Type": string
+  readonly "Relation Name"?: string
+  readonly "Total Cost": number
+  readonly Plans?: ReadonlyArray<Plan>
+}
+const scans = (plan: Plan): ReadonlyArray<string> => [
+  ...(plan["Node Type"] === "Seq Scan" ? [plan["Relation Name"] ?? "?"] : []),
+  ...(plan.Plans ?? []).flatMap(scans)
+]
+
+/** Every unit and every read of the log, planned on so many sessions: by an index, at a cost that does not grow with them. */
+export const plansAtScale = (sessions: number) =>
+  Effect.gen(function* () {
+    const options = yield* fresh
+    const statements = new Map<string, Statement>()
+    const tell = (statement: Statement) => void statements.set(statement.sql, statement)
+    yield* Effect.gen(function* () {
+      const link = yield* PgLink.make(options)
+      yield* link.query("SET statement_timeout = 0")
+      for (const seed of seeds) yield* link.query(seed, seed.includes("$1") ? [sessions] : [])
+
+      const postgres = yield* Postgres
+      const log = yield* PostgresMessageLog.make.pipe(
+        Effect.provideService(Postgres, {
+          ...postgres,
+          unit: (names, body) => postgres.unit(names, () => told(body(), tell)),
+          read: (body) => postgres.read(() => told(body(), tell)),
+          snapshot: (body) => postgres.snapshot(() => told(body(), tell))
+        })
+      )
+      const tenant = acme
+      const { session } = placeAt("a")
+      const units: ReadonlyArray<Unit> = [
+        acceptOf("m1", { cursor: "1", start: "r1" }),
+        parkOf("r1", 1, "p1"),
+        decideOf("p1", "approved"),
+        startOf("r1", ["m1"]),
+        appendOf("r1", 2, "e1"),
+        acceptOf("m2", { cap: 1, drop: "summarize", notice: "sorry" }),
+        acceptOf("m3"),
+        startOf("r2", ["m3"]),
+        finishOf("r1", { m1: "answered" }, { attempt: 2, deliveries: ["answer-1"] }),
+        { _tag: "RenameSession", place: placeAt("a"), title: "t", at: 1 },
+        { _tag: "KeepSetting", place: placeAt("a"), name: "model", value: "x", at: 1 },
+        { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
+      ]
+      for (const unit of units) yield* Effect.ignore(log.commit(unit))
+      yield* log.open({ tenant, limit: 10 })
+      yield* log.open({ tenant, session, limit: 10 })
+      yield* log.openSessions({ tenant, limit: 10 })
+      yield* log.history({ tenant, session, limit: 10 })
+      yield* log.entries({ tenant, session, limit: 10 })
+      yield* log.entries({ tenant, session, beforeSeq: 9, limit: 10 })
+      yield* log.lookup({ tenant, identity: acceptOf("m1").message.identity })
+      for (const query of [
+        {},
+        { session },
+        { channel: "web" },
+        { createdAfter: 1 },
+        { session, createdAfter: 1 }
+      ])
+        yield* log.undelivered({ tenant, limit: 10, ...query })
+      yield* log.approvals({ tenant, limit: 10 })
+      yield* log.approvals({ tenant, session, limit: 10 })
+      yield* log.sessions({ tenant, limit: 10 })
+      yield* log.sessions({ tenant, key: session, limit: 10 })
+      yield* log.message({ tenant, id: messageId("n1-1") })
+      yield* log.queues({ tenant, limit: 10 })
+      yield* log.purge({ tenant, before: 1 })
+
+      assert.isAbove(statements.size, 40)
+      for (const { sql, params } of statements.values()) {
+        const { rows } = yield* link.query(`EXPLAIN (FORMAT JSON) ${numbered(sql)}`, params)
+        const [{ Plan: plan }] = rows[0]!["QUERY PLAN"] as unknown as readonly [{ readonly Plan: Plan }]
+        if (isSmall(sql)) continue
+        assert.deepStrictEqual(scans(plan), [], sql)
+        assert.isBelow(plan["Total Cost"], 500, sql)
+      }
+    }).pipe(Effect.provide(PostgresMessageLog.layerAt(options).pipe(Layer.provide(Checks.layer))))
+  })

@@ -1,0 +1,104 @@
+/** The real program in prod: on a real PostgreSQL that is killed and stopped under it. Provider: our own fake. */
+import { spawnSync } from "node:child_process"
+import { afterEach, assert, describe, it } from "vitest"
+import {
+  type Database,
+  Client,
+  configure,
+  startGateway,
+  startProvider,
+  transcript,
+  until
+} from "./gatewayProcess.ts"
+import { sharedUrl } from "../postgres/fresh.ts"
+import { named, newSchema, startServer, withoutPostgres } from "../postgres/server.ts"
+
+const cleanups: Array<() => void | Promise<void>> = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
+})
+
+const provider = async () => {
+  const started = await startProvider(({ messages }) => ({
+    pieces: ["echo of ", messages.findLast((message) => message.role === "user")?.content ?? ""],
+    pauseMillis: 3
+  }))
+  cleanups.push(started.stop)
+  return started.url
+}
+const opencraw = (...args: ReadonlyArray<string>) => {
+  const ran = spawnSync(process.execPath, ["layers/main.ts", ...args], { encoding: "utf8", timeout: 60_000 })
+  return { code: ran.status, stdout: ran.stdout, stderr: ran.stderr }
+}
+
+describe.skipIf(withoutPostgres)(named("a gateway in prod"), { timeout: 120_000 }, () => {
+  it("says what is missing, refuses a database that is not fit, and tries nothing else", async () => {
+    const url = await provider()
+    const nobody: Database = { url: "postgres://app:hush-hush@127.0.0.1:1/shop", schema: "opencraw" }
+    const away = configure(url, "", nobody)
+    const unreachable = opencraw("serve", "--config", away.config)
+    const doctor = opencraw("doctor", "--offline", "--config", away.config)
+    const missing = configure(url, "", { url: `${await sharedUrl()}_nowhere`, schema: "opencraw" })
+    const unfit = opencraw("serve", "--config", missing.config)
+
+    assert.strictEqual(unreachable.code, 69)
+    assert.match(unreachable.stderr, /127\.0\.0\.1:1\/shop cannot be reached/)
+    assert.notInclude(unreachable.stderr + doctor.stdout, "hush-hush")
+    assert.strictEqual(doctor.code, 2)
+    assert.match(doctor.stdout, /database/)
+    assert.strictEqual(unfit.code, 74)
+    assert.match(unfit.stderr, /does not exist/)
+  })
+
+  it("migrates when it is told to, and says before what it would do", async () => {
+    const { config } = configure(await provider(), "", { url: await sharedUrl(), schema: newSchema() })
+    const plan = opencraw("migrate", "--plan", "--json", "--config", config)
+    const done = opencraw("migrate", "--json", "--config", config)
+    const again = opencraw("migrate", "--config", config)
+
+    assert.deepStrictEqual([plan.code, done.code, again.code], [0, 0, 0])
+    assert.deepStrictEqual(JSON.parse(plan.stdout).migrations, JSON.parse(done.stdout).migrations)
+    assert.include(JSON.parse(done.stdout).migrations[0].name, "log")
+    assert.match(again.stdout, /nothing to do/)
+  })
+
+  it("loses and repeats nothing while its database is killed and started again under load", async () => {
+    const server = await startServer()
+    cleanups.push(server.stop)
+    const { config } = configure(await provider(), "", { url: server.url, schema: newSchema() })
+    const gateway = await startGateway(config)
+    cleanups.push(() => void gateway.child.kill("SIGKILL"))
+    const clients = Array.from({ length: 6 }, (_, n) => new Client(`outage-${n}`))
+    cleanups.push(() => clients.forEach((client) => client.close()))
+    for (const client of clients) client.connect(gateway)
+    const answered = () => clients.reduce((sum, client) => sum + client.answers.size, 0)
+    let sent = 0
+    const send = (count: number) => {
+      for (let n = 0; n < count; n++, sent++) clients[sent % 6]!.send(`m${sent}`, `m${sent}`)
+    }
+    for (let kill = 0; kill < 3; kill++) {
+      send(20)
+      await until("some of the answers", () => answered() >= sent - 18)
+      await server.kill()
+      send(10)
+      await server.start()
+    }
+    // A message that was refused meanwhile is sent again by its client when it connects.
+    for (const client of clients) client.connect(gateway)
+    await until("every answer", () => answered() === sent)
+
+    for (const [n, client] of clients.entries()) {
+      const lines = await transcript(gateway, `outage-${n}`)
+      for (const id of client.acked.keys()) {
+        assert.lengthOf(
+          lines.filter((line) => line.client_id === id),
+          1,
+          id
+        )
+        const answers = lines.filter((line) => line.answers?.includes(id) === true)
+        assert.lengthOf(answers, 1, `answers to ${id}`)
+        assert.deepStrictEqual([...(client.answers.get(id) ?? [])], [answers[0]!.id], `deliveries for ${id}`)
+      }
+    }
+  })
+})
