@@ -53,6 +53,8 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
       return (await import("#layers/serve.ts")).serve({ argvConfig: given.values.get("config") })
     case "doctor":
       return (await import("#layers/doctor.ts")).doctor(given)
+    case "what-if":
+      return (await import("#layers/whatIf.ts")).whatIf(given)
     case "migrate":
       return (await import("#layers/migrate.ts")).migrate(given)
     case "chat":

@@ -11,10 +11,8 @@ import * as NodeConfigFile from "#layers/gateway/NodeConfigFile.ts"
 import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
 import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
-import * as Anthropic from "#layers/model/Anthropic.ts"
-import * as Demo from "#layers/model/Demo.ts"
 import * as FileHealthStore from "#layers/model/FileHealthStore.ts"
-import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
+import * as providers from "#layers/model/providers.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
 import * as NodeIds from "#layers/platform/NodeIds.ts"
@@ -27,7 +25,7 @@ import * as Outbound from "#src/outbound/Outbound.ts"
 import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
-  Models.layer.pipe(Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Demo.layer))),
+  Models.layer.pipe(Layer.provide(providers.layer)),
   FileHealthStore.layer,
   FileSystemTools.layer
 )

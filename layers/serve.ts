@@ -142,7 +142,7 @@ const composition = Layer.unwrap(
 
 /** Start, run, stop; the result is the exit code. `onReady` runs once it listens. */
 export const serve = (options: Settings.LoadOptions, onReady: Effect.Effect<void> = Effect.void) =>
-  Effect.scoped(running(onReady)).pipe(
+  Effect.scoped(Effect.andThen(Effect.sync(growSlowly), running(onReady))).pipe(
     Effect.provide(composition.pipe(Layer.provideMerge(Settings.layer(options)))),
     Effect.exit,
     Effect.flatMap((exit) => (Exit.isSuccess(exit) ? Effect.succeed(exit.value) : explain(exit.cause))),

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- gateway | start | profile | lanes | durable | growth | prod`: how fast, how much it grows, and where the time goes.
+ * `npm run bench -- gateway | start | stream | profile | lanes | durable | growth | prod`: how fast, how much it grows, and where the time goes.
  *
  * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
  * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
@@ -41,11 +41,13 @@ const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openc
        bench stream [--quick]
        bench profile [--quick] [--sessions N]
        bench lanes [--quick]
+       bench durable [--quick]
+       bench growth [--quick]
        bench prod [--quick]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
-const names = ["gateway", "start", "profile", "lanes", "prod"] as const
+const names = ["gateway", "start", "stream", "profile", "lanes", "durable", "growth", "prod"] as const
 
 interface Arguments {
   readonly name: (typeof names)[number]
@@ -147,6 +149,7 @@ const main = async (): Promise<number> => {
       buildBundle()
       return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))
     }
+    if (args.name === "stream") return await benchStream(lab, args.isQuick, aboutRun("stream", args.isQuick))
     if (args.name === "prod") return await benchProd(lab, args.isQuick, aboutRun("prod", args.isQuick))
     return await (args.name === "gateway"
       ? benchGateway(lab, args)

@@ -117,7 +117,8 @@ export const variables = {
   OPENCRAW_PORT: "gateway.port",
   OPENCRAW_GATEWAY_TOKEN: "gateway.token",
   OPENCRAW_POSTGRES_URL: "postgres.url",
-  OPENCRAW_MODEL: "general.model"
+  OPENCRAW_MODEL: "general.model",
+  OPENCRAW_RECORD: "runtime.record"
 } as const
 
 const decodeConfig = decodeStrict(ConfigSchema)

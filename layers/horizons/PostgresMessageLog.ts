@@ -74,17 +74,17 @@ export const make = Effect.gen(function* () {
   const purge = Effect.fn("MessageLog.purge")(function* (
     query: Parameters<MessageLog["Service"]["purge"]>[0]
   ) {
-    const { tenant, before } = query
+    const { tenant } = query
     let total = 0
     while (true) {
       const stale = yield* postgres
-        .read(() => Reads.stalest(tenant, before, purgedAtOnce))
+        .read(() => Reads.stalest(query, purgedAtOnce))
         .pipe(Effect.catch(translated))
       const [first, ...others] = stale.map((session) => nameOf({ tenant, session }))
       if (first === undefined) return total
       // A session may have been written to between the look and its lock.
       const some = function* () {
-        const still = new Set(yield* Reads.stalest(tenant, before, purgedAtOnce))
+        const still = new Set(yield* Reads.stalest(query, purgedAtOnce))
         const keys = stale.filter((session) => still.has(session))
         for (const session of keys) yield* forgetSession({ tenant, session })
         return Result.succeed(keys.length)
@@ -106,6 +106,7 @@ export const make = Effect.gen(function* () {
     approvals: reading(Reads.approvals),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
+    usage: reading(Reads.usage),
     settings: reading(Reads.settings),
     purge,
     broken: postgres.broken

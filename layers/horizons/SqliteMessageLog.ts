@@ -23,7 +23,7 @@ import {
 } from "#src/horizons/MessageLog.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
 import * as SqliteClient from "#layers/platform/SqliteClient.ts"
-import { answered, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
+import { answered, type Db, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
 import type { Body } from "#layers/platform/statements.ts"
 import * as Reads from "./sqlReads.ts"
 import { migrate } from "./sqliteSchema.ts"
@@ -77,8 +77,8 @@ export const make = Effect.gen(function* () {
   ) {
     const some = sqlite
       .unit((db) => {
-        const keys = answered(db, Reads.stalest(tenant, before, purgedAtOnce))
-        for (const session of keys) answered(db, forgetSession({ tenant, session }))
+        const keys = answered(db, Reads.stalest(query, purgedAtOnce))
+        for (const session of keys) answered(db, forgetSession({ tenant: query.tenant, session }))
         return Result.succeed(keys.length)
       })
       .pipe(Effect.catch(translated))

@@ -324,6 +324,43 @@ export function* queues({ tenant, after = "" as SessionKey, limit }: Query<"queu
   return rows.map(({ session, queue }) => ({ session, overrides: JSON.parse(queue) }))
 }
 
+const keyOf: Readonly<Record<UsageBy, string>> = {
+  total: "''",
+  day: "day",
+  agent: "agent",
+  session: "session",
+  sender: "sender",
+  model: "model"
+}
+const sums = `CAST(sum(calls) AS BIGINT) AS calls, CAST(sum(estimated) AS BIGINT) AS "estimatedCalls", CAST(sum(input) AS BIGINT) AS "inputTokens",
+  CAST(sum(output) AS BIGINT) AS "outputTokens", CAST(sum(cached) AS BIGINT) AS "cachedTokens", CAST(sum(micros) AS BIGINT) AS "costMicros", CAST(sum(unpriced) AS BIGINT) AS "unpricedCalls"`
+
+/** The filters are part of the text, so that each gets the index that is made for it: a session, a sender, or days. */
+export function* usage(query: Query<"usage">): Body<ReadonlyArray<UsageRow>> {
+  const { tenant, by, agent, session, sender, model, fromDay, toDay, limit } = query
+  const where = ["org = ? AND project = ?"]
+  const params: Array<string | number> = [tenant.org, tenant.project]
+  const filter = (condition: string, value: string | number | undefined) => {
+    if (value === undefined) return
+    where.push(condition)
+    params.push(value)
+  }
+  filter("session = ?", session)
+  filter("sender = ?", sender)
+  filter("agent = ?", agent)
+  filter("model = ?", model)
+  filter("day >= ?", fromDay)
+  filter("day <= ?", toDay)
+  const order = by === "day" ? "day DESC" : `sum(micros) DESC, sum(input) + sum(output) DESC, key`
+  const sql = `SELECT ${keyOf[by]} AS key, ${sums} FROM spending WHERE ${where.join(" AND ")}
+    GROUP BY ${by === "total" ? "org" : keyOf[by]} ORDER BY ${order} LIMIT ?`
+  const rows = yield* all<Omit<UsageRow, "key"> & { readonly key: string | number }>(sql, [
+    ...params,
+    wholeLimit(limit)
+  ])
+  return rows.map(({ key, ...sum }) => ({ key: String(key), ...sum }))
+}
+
 // A name in quotes before a colon stands only where it is a key: within a value the quotes are escaped.
 const keptSettings = `SELECT session, settings FROM sessions
   WHERE org = ? AND project = ? AND settings IS NOT NULL AND session > ? AND settings LIKE ? ESCAPE '\\'
@@ -367,14 +404,12 @@ export function* sessions({ tenant, key, limit }: Query<"sessions">): Body<Reado
 }
 
 const stale = `SELECT session FROM sessions
-  WHERE org = ? AND project = ? AND ephemeral = 1 AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
-/** Ephemeral sessions that nobody needs any more, the oldest first. */
-export function* stalest(tenant: Tenant, before: number, limit: number): Body<ReadonlyArray<SessionKey>> {
-  const rows = yield* all<{ readonly session: SessionKey }>(stale, [
-    tenant.org,
-    tenant.project,
-    before,
-    limit
-  ])
-  return rows.map(({ session }) => session)
+  WHERE org = ? AND project = ? AND ephemeral = ? AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
+/** Sessions, ephemeral or listed ones, that were not touched for long, the oldest first. */
+export function* stalest(
+  { tenant, before, listed = false }: Query<"purge">,
+  limit: number
+): Body<ReadonlyArray<SessionKey>> {
+  const params = [tenant.org, tenant.project, !listed, before, limit]
+  return (yield* all<{ readonly session: SessionKey }>(stale, params)).map(({ session }) => session)
 }

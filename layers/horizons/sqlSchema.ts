@@ -132,6 +132,23 @@ const settings = [
   `CREATE INDEX sessions_settings ON sessions (org, project, session) WHERE settings IS NOT NULL`
 ]
 
+/** What a run has sent of the step under way (JSON), and the message that a delivery changes instead of sending one. */
+const blocks = [`ALTER TABLE runs ADD COLUMN streamed TEXT`, `ALTER TABLE outbox ADD COLUMN edits TEXT`]
+
+/** Usage summed as it is spent: a row for each day, session, sender and model, so that no sum reads entries. */
+const spending = [
+  `CREATE TABLE spending (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    sender TEXT NOT NULL, model TEXT NOT NULL, day INTEGER NOT NULL,
+    calls INTEGER NOT NULL, estimated INTEGER NOT NULL,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
+    micros INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session, day, sender, model, agent)
+  ) WITHOUT ROWID`,
+  `CREATE INDEX spending_day ON spending (org, project, day)`,
+  `CREATE INDEX spending_sender ON spending (org, project, sender, day)`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -139,7 +156,9 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0003_overflow": overflow,
   "0004_queues": queues,
   "0005_approvals": approvals,
-  "0006_settings": settings
+  "0006_settings": settings,
+  "0007_blocks": blocks,
+  "0008_spending": spending
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

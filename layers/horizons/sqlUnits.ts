@@ -122,7 +122,7 @@ function* makeRoom({ place, messageId: by, cap, drop, dropNotice, at }: Accept):
     if (dropNotice?.channels.includes(channel) !== true) continue
     const route = { channel, account, conversation, thread }
     const notice = noticeOf(place, messageId(id), seq, route, dropNotice.text, session?.updated_at ?? at)
-    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt]
+    const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt, null]
     yield* change(insertDelivery, [...home(place), notice.id, notice.runId, seq, 0, ...to])
     notices.push(notice)
   }
@@ -162,7 +162,7 @@ function* accept(unit: Accept): Answer<"Accept"> {
   const run = counted.open === 1 && counted.overflow === 0 ? (unit.start ?? null) : null
   const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
   yield* change(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
-  const entry = { v: 1, kind: "user", text: message.body.text, sender: message.sender }
+  const entry = userEntryOf(message)
   // The entry is named like its message: both are one thing a person wrote.
   yield* change(insertEntry, [
     ...home(place),
@@ -203,7 +203,7 @@ interface RunState {
   readonly parks: number
   readonly streamed: string | null
 }
-const findRun = `SELECT CASE WHEN session = ?4 THEN 1 ELSE 0 END AS here, state, attempt, stalled, usage, parks FROM runs
+const findRun = `SELECT CASE WHEN session = ?4 THEN 1 ELSE 0 END AS here, state, attempt, stalled, usage, parks, streamed FROM runs
   WHERE org = ?1 AND project = ?2 AND id = ?3`
 const runState = (place: Place, runId: string) =>
   get<RunState>(findRun, [...named(place, runId), place.session])
@@ -282,11 +282,12 @@ function* start(unit: Start): Answer<"Start"> {
   if (fresh) yield* tellOverflow(place, runId, at)
   const ordered = yield* get<{ ord: number }>(reserveOrder, [...home(place), reserved, at, at])
   const last = ordered?.ord ?? 0
-  if (!fresh) {
+  if (run !== undefined) {
     const next = yield* get<{ attempt: number; stalled: number }>(nextAttempt, named(place, runId))
     const decided = run.parks === 0 ? [] : yield* tellDecided(place, runId)
     const { attempt = 1, stalled = 1 } = next ?? {}
-    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided })
+    const streamed = run.streamed === null ? {} : { streamed: JSON.parse(run.streamed) }
+    return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided, ...streamed })
   }
   yield* change(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
   let next = last - reserved
@@ -363,6 +364,60 @@ interface Counters {
 const progressRun = `UPDATE runs SET stalled = 0, usage = ?, streamed = ? WHERE org = ? AND project = ? AND id = ?`
 const addUsage = (before: string, more: Usage) => toJson(Usages.add(JSON.parse(before), more))
 
+const addSpending = `ON CONFLICT (org, project, session, day, sender, model, agent) DO UPDATE SET
+    calls = spending.calls + excluded.calls, estimated = spending.estimated + excluded.estimated,
+    input = spending.input + excluded.input, output = spending.output + excluded.output,
+    cached = spending.cached + excluded.cached, micros = spending.micros + excluded.micros,
+    unpriced = spending.unpriced + excluded.unpriced`
+const spend = `INSERT INTO spending (org, project, agent, session, sender, model, day,
+    calls, estimated, input, output, cached, micros, unpriced)
+  VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ${addSpending}`
+
+function* countSpent(place: Place, spending: Spending | undefined, usage: Usage, at: number) {
+  if (spending === undefined) return
+  const { inputTokens, outputTokens, cachedTokens, estimated, costMicros } = usage
+  const under = [spending.sender, spending.model, Usages.dayOf(at)]
+  const money = [costMicros ?? 0, costMicros === undefined ? 1 : 0]
+  yield* change(spend, [
+    ...home(place),
+    ...under,
+    estimated,
+    inputTokens,
+    outputTokens,
+    cachedTokens,
+    ...money
+  ])
+}
+
+function* insertDeliveries(
+  { place, runId }: Pick<Append, "place" | "runId">,
+  deliveries: ReadonlyArray<NewDelivery>,
+  seq: number,
+  firstPart: number,
+  createdAt: number
+) {
+  for (const [index, { id, route, text, edits }] of deliveries.entries()) {
+    const to = [route.channel, route.account, route.conversation, route.thread]
+    const own = [id, runId, seq, firstPart + index, ...to, toJson(text), createdAt, edits ?? null]
+    yield* change(insertDelivery, [...home(place), ...own])
+  }
+}
+
+const keepStreamed = `UPDATE runs SET streamed = ? WHERE org = ? AND project = ? AND id = ?`
+const nowOf = `SELECT seq, updated_at FROM sessions WHERE org = ? AND project = ? AND session = ?`
+
+function* block(unit: Block): Answer<"Block"> {
+  const { place, runId } = unit
+  const run = yield* runState(place, runId)
+  if (run === undefined || run.state === "ended" || run.attempt !== unit.attempt) return fenced()
+  const session = yield* get<Pick<Counters, "seq" | "updated_at">>(nowOf, scope(place))
+  if (run.here === 0 || session === undefined) return fenced()
+  const before: Streamed = run.streamed === null ? nothingStreamed : JSON.parse(run.streamed)
+  yield* change(keepStreamed, [toJson(streamedWith(before, unit)), ...named(place, runId)])
+  yield* insertDeliveries(unit, unit.deliveries, session.seq, before.parts, session.updated_at)
+  return Result.succeed({ seq: session.seq, part: before.parts })
+}
+
 function* append(unit: Append): Answer<"Append"> {
   const { place, runId, at } = unit
   const run = yield* runState(place, runId)
@@ -386,7 +441,10 @@ function* append(unit: Append): Answer<"Append"> {
     null,
     at
   ])
-  yield* change(progressRun, [addUsage(run.usage, unit.usage), ...named(place, runId)])
+  const streamed = run.streamed === null ? null : toJson({ ...JSON.parse(run.streamed), text: "" })
+  yield* change(progressRun, [addUsage(run.usage, unit.usage), streamed, ...named(place, runId)])
+  yield* countSpent(place, unit.spending, unit.usage, at)
+  if (unit.deliveries !== undefined) yield* insertDeliveries(unit, unit.deliveries, seq, 0, next.updated_at)
   if (run.parks > 0 && unit.entry.kind === "tool") {
     yield* change(settleDecision, [...named(place, runId), toJson(unit.entry.callId)])
   }
@@ -412,7 +470,7 @@ function* park(unit: Park): Answer<"Park"> {
   yield* change(countPark, named(place, runId))
   const asked = [toJson(approval.callId), toJson(approval.tool), toJson(approval.arguments)]
   yield* change(insertApproval, [...home(place), approval.id, runId, ...asked, at, approval.expiresAt])
-  yield* post(place, runId, unit.deliveries, seq, next.updated_at)
+  yield* insertDeliveries(unit, unit.deliveries, seq, 0, next.updated_at)
   return Result.succeed({ seq })
 }
 
@@ -434,21 +492,8 @@ function* withdraw(place: Place, runId: RunId, at: number) {
   return rows.map(({ id }) => approvalId(id)).toSorted()
 }
 
-/** Outbox rows for what a run tells, `seq` being the entry they carry. The session's own time never goes back: so the oldest delivery is also the first of its session. */
-function* post(
-  place: Place,
-  runId: RunId,
-  deliveries: ReadonlyArray<NewDelivery>,
-  seq: number | undefined,
-  createdAt: number
-) {
-  for (const [part, { id, route, text }] of deliveries.entries()) {
-    const to = [route.channel, route.account, route.conversation, route.thread]
-    yield* change(insertDelivery, [...home(place), id, runId, seq, part, ...to, toJson(text), createdAt])
-  }
-}
-
-const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ? WHERE org = ? AND project = ? AND id = ?`
+const endKnownRun = `UPDATE runs SET state = 'ended', ended_at = ?, usage = ?, failure = ?, streamed = NULL
+  WHERE org = ? AND project = ? AND id = ?`
 const endRun = `INSERT INTO runs
     (org, project, agent, session, id, state, attempt, stalled, message_ids, started_at, ended_at, usage, failure)
   VALUES (?, ?, ?, ?, ?, 'ended', 0, 0, ?, ?, ?, ?, ?)`
@@ -519,7 +564,9 @@ function* finish(unit: Finish): Answer<"Finish"> {
   }
   for (const { ending: one } of ending)
     yield* change(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
-  yield* post(place, runId, unit.deliveries, seqs[answer] ?? last.seq, last.updated_at)
+  // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
+  yield* insertDeliveries(unit, unit.deliveries, seqs[answer] ?? last.seq, 0, last.updated_at)
+  yield* countSpent(place, unit.spending, unit.usage, at)
   const withdrawn = run === undefined || run.parks === 0 ? [] : yield* withdraw(place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
@@ -557,12 +604,10 @@ const forget = [
   // What was spent stays spent, without the names.
   `INSERT INTO spending (org, project, agent, session, sender, model, day,
       calls, estimated, input, output, cached, micros, unpriced)
-    SELECT org, project, agent, '', '', model, day, calls, estimated, input, output, cached, micros, unpriced
+    SELECT org, project, agent, '', '', model, day,
+      sum(calls), sum(estimated), sum(input), sum(output), sum(cached), sum(micros), sum(unpriced)
     FROM spending WHERE org = ?1 AND project = ?2 AND session = ?3 AND session <> ''
-    ON CONFLICT (org, project, session, day, sender, model, agent) DO UPDATE SET
-      calls = calls + excluded.calls, estimated = estimated + excluded.estimated,
-      input = input + excluded.input, output = output + excluded.output, cached = cached + excluded.cached,
-      micros = micros + excluded.micros, unpriced = unpriced + excluded.unpriced`,
+    GROUP BY org, project, agent, model, day ${addSpending}`,
   `DELETE FROM spending WHERE org = ?1 AND project = ?2 AND session = ?3 AND session <> ''`,
   `DELETE FROM outbox WHERE org = ?1 AND project = ?2 AND run_id IN
     (SELECT id FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3)`,
@@ -641,6 +686,8 @@ export function apply(unit: Unit): Answer<Unit["_tag"]> {
       return park(unit)
     case "Decide":
       return decide(unit)
+    case "Block":
+      return block(unit)
     case "Finish":
       return finish(unit)
     case "SendBegun":

@@ -89,6 +89,8 @@ export interface GatewayOptions {
   readonly maxPromptTokens?: number
   /** Prod on this database; dev without. */
   readonly postgres?: { readonly url: string; readonly schema: string }
+  /** Runs at once; the gateway's default without. */
+  readonly maxConcurrency?: number
 }
 
 /** Ours and the providers' variables of the caller must not change what is measured. */

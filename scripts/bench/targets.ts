@@ -199,9 +199,6 @@ export type RowId = keyof typeof targets
 
 /** Rows of the design that have no part in this version, and why. */
 export const notBuilt: Readonly<Record<string, string>> = {
-  "lane engine: messages per CPU second at 1 / 1,000 / 100,000 lanes, beside p-queue and nact":
-    "the lane engine's own benchmark is not built",
-  "bytes per idle lane at 100,000": "the lane engine's own benchmark is not built",
   "takeover after kill -9 of a node": "more than one node is not built"
 }
 

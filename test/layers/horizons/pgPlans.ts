@@ -47,6 +47,8 @@ const seeds = [
   `INSERT INTO approvals (org, project, agent, session, id, run_id, call_id, tool, arguments, state, told, created_at, expires_at)
    SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'a' || n, 'r' || n || '-1', '"c"', '"t"', '"{}"',
      CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'approved' END, 2, n, n FROM generate_series(1, $1) n`,
+  `INSERT INTO spending (org, project, agent, session, sender, model, day, calls, estimated, input, output, cached, micros, unpriced)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 's' || n, 'p/m', n % 400, 1, 0, 1, 1, 0, 1, 0 FROM generate_series(1, $1) n`,
   `ANALYZE`
 ]
 
@@ -100,7 +102,7 @@ export const plansAtScale = (sessions: number) =>
         parkOf("r1", 1, "p1"),
         decideOf("p1", "approved"),
         startOf("r1", ["m1"]),
-        appendOf("r1", 2, "e1"),
+        { ...appendOf("r1", 2, "e1"), spending: { model: "demo/demo", sender: "ann" } },
         acceptOf("m2", { cap: 1, drop: "summarize", notice: "sorry" }),
         acceptOf("m3"),
         startOf("r2", ["m3"]),
@@ -131,7 +133,13 @@ export const plansAtScale = (sessions: number) =>
       yield* log.sessions({ tenant, key: session, limit: 10 })
       yield* log.message({ tenant, id: messageId("n1-1") })
       yield* log.queues({ tenant, limit: 10 })
+      for (const by of ["total", "day", "agent", "session", "sender", "model"] as const)
+        yield* log.usage({ tenant, by, fromDay: 1, toDay: 2, limit: 10 })
+      yield* log.usage({ tenant, by: "total", session, limit: 10 })
+      yield* log.usage({ tenant, by: "day", sender: "s1", fromDay: 1, limit: 10 })
+      yield* log.settings({ tenant, name: "model", limit: 10 })
       yield* log.purge({ tenant, before: 1 })
+      yield* log.purge({ tenant, before: 1, listed: true })
 
       assert.isAbove(statements.size, 40)
       for (const { sql, params } of statements.values()) {
