@@ -65,6 +65,7 @@ import {
   canonical,
   isAnswered,
   noteOf,
+  firstBlockPart,
   noticeOf,
   nothingStreamed,
   readEntry,
@@ -204,14 +205,12 @@ const makeRoom = (
     const { channel, account, conversation, thread } = message.identity
     if (dropNotice?.channels.includes(channel) !== true) continue
     const route = { channel, account, conversation, thread }
-    const notice = noticeOf(
-      message.place,
-      message.id,
-      message.seq,
-      route,
-      dropNotice.text.toWellFormed(),
-      session.updatedAt
-    )
+    const stand = {
+      seq: session.seq + 1,
+      part: notices.length,
+      createdAt: Math.max(at, session.updatedAt)
+    }
+    const notice = noticeOf(message.place, message.id, stand, route, dropNotice.text.toWellFormed())
     rows.deliveries.set(notice.id, notice)
     notices.push(notice)
   }
@@ -463,8 +462,9 @@ const block = (rows: Rows, unit: Block): Answer<"Block"> => {
   if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
   const before = run.streamed ?? nothingStreamed
   run.streamed = copied(streamedWith(before, unit))
-  deliver(rows, place, unit, unit.deliveries, session.seq, before.parts, session.updatedAt)
-  return Result.succeed({ seq: session.seq, part: before.parts })
+  const part = firstBlockPart + before.parts
+  deliver(rows, place, unit, unit.deliveries, session.seq, part, session.updatedAt)
+  return Result.succeed({ seq: session.seq, part })
 }
 
 const append = (rows: Rows, unit: Append): Answer<"Append"> => {

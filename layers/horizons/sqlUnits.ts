@@ -48,6 +48,7 @@ import {
   canonical,
   isAnswered,
   noteOf,
+  firstBlockPart,
   noticeOf,
   nothingStreamed,
   type Refusal,
@@ -103,12 +104,12 @@ type Gone = Pick<Committed["Accept"], "dropped" | "notices">
 
 const oldestWaiting = `SELECT id, seq, external_id, channel, account, conversation, thread FROM messages
   WHERE org = ? AND project = ? AND session = ? AND outcome IS NULL AND run_id IS NULL ORDER BY seq LIMIT ?`
-const countOpen = `SELECT open, updated_at FROM sessions WHERE org = ? AND project = ? AND session = ?`
+const countOpen = `SELECT open, seq, updated_at FROM sessions WHERE org = ? AND project = ? AND session = ?`
 const loseOpen = `UPDATE sessions SET open = open - ?, overflow = overflow + ? WHERE org = ? AND project = ? AND session = ?`
 
 /** End the oldest messages that no run has taken, as many as the newcomer needs. */
 function* makeRoom({ place, messageId: by, cap, drop, dropNotice, at }: Accept): Body<Gone> {
-  const session = yield* get<{ open: number; updated_at: number }>(countOpen, scope(place))
+  const session = yield* get<{ open: number; seq: number; updated_at: number }>(countOpen, scope(place))
   const needed = (session?.open ?? 0) - cap + 1
   const oldest = yield* all<{ id: string; seq: number; external_id: string } & Route>(oldestWaiting, [
     ...scope(place),
@@ -117,13 +118,18 @@ function* makeRoom({ place, messageId: by, cap, drop, dropNotice, at }: Accept):
   // Fewer would not make room: then the newcomer is refused, and nobody else loses by it.
   if (needed <= 0 || oldest.length < needed) return { dropped: [], notices: [] }
   const notices: Array<DeliveryRow> = []
-  for (const { id, seq, channel, account, conversation, thread } of oldest) {
+  for (const { id, channel, account, conversation, thread } of oldest) {
     yield* change(endMessage, ["dropped", by, at, null, ...named(place, id)])
     if (dropNotice?.channels.includes(channel) !== true) continue
     const route = { channel, account, conversation, thread }
-    const notice = noticeOf(place, messageId(id), seq, route, dropNotice.text, session?.updated_at ?? at)
+    const stand = {
+      seq: (session?.seq ?? 0) + 1,
+      part: notices.length,
+      createdAt: Math.max(at, session?.updated_at ?? at)
+    }
+    const notice = noticeOf(place, messageId(id), stand, route, dropNotice.text)
     const to = [channel, account, conversation, thread, toJson(notice.text), notice.createdAt, null]
-    yield* change(insertDelivery, [...home(place), notice.id, notice.runId, seq, 0, ...to])
+    yield* change(insertDelivery, [...home(place), notice.id, notice.runId, notice.seq, notice.part, ...to])
     notices.push(notice)
   }
   yield* change(loseOpen, [oldest.length, drop === "summarize" ? oldest.length : 0, ...scope(place)])
@@ -414,8 +420,9 @@ function* block(unit: Block): Answer<"Block"> {
   if (run.here === 0 || session === undefined) return fenced()
   const before: Streamed = run.streamed === null ? nothingStreamed : JSON.parse(run.streamed)
   yield* change(keepStreamed, [toJson(streamedWith(before, unit)), ...named(place, runId)])
-  yield* insertDeliveries(unit, unit.deliveries, session.seq, before.parts, session.updated_at)
-  return Result.succeed({ seq: session.seq, part: before.parts })
+  const part = firstBlockPart + before.parts
+  yield* insertDeliveries(unit, unit.deliveries, session.seq, part, session.updated_at)
+  return Result.succeed({ seq: session.seq, part })
 }
 
 function* append(unit: Append): Answer<"Append"> {

@@ -71,20 +71,28 @@ export const noteOf = (
   dropped: dropped.map(({ id }) => id)
 })
 
-/** The word to the sender of a dropped message. It belongs to the run that the message never had. */
+/**
+ * Blocks of a step leave before their entry has a seq: they stand behind the session's newest entry, and so behind the parts of the
+ * answer that this may be.
+ */
+export const firstBlockPart = 1_000_000
+
+/**
+ * The word to the sender of a dropped message. It belongs to the run that the message never had, and stands among the deliveries of
+ * the route where the newcomer (its `seq`) stands, not where the message had.
+ */
 export const noticeOf = (
   place: Place,
   id: MessageId,
-  seq: number,
+  { seq, part, createdAt }: Pick<DeliveryRow, "seq" | "part" | "createdAt">,
   route: Route,
-  text: string,
-  createdAt: number
+  text: string
 ): DeliveryRow => ({
   id: deliveryId(`dlv_drop_${id}`),
   place,
   runId: runOf(id),
   seq,
-  part: 0,
+  part,
   route,
   text,
   state: "pending",

@@ -422,7 +422,11 @@ export interface DeliveryRow {
   readonly id: DeliveryId
   readonly place: Place
   readonly runId: RunId
-  /** The seq of the answer it carries, and its place among that answer's parts, from 0. A block has the session's seq of its time. */
+  /**
+   * The seq of the answer it carries, and its place among that answer's parts, from 0. Within a session deliveries are in order of
+   * `createdAt`, seq and part: a block has the session's seq of its time and a part behind any answer's, the word to the sender of a
+   * dropped message the seq of the newcomer.
+   */
   readonly seq: number
   readonly part: number
   readonly route: Route

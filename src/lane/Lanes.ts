@@ -504,6 +504,7 @@ export const make = Effect.gen(function* () {
       post(key, { _tag: "Cancel", messageId: message, by })
     else {
       yield* driver.end(RunDriver.activate(runAlone(found.message)), { outcome: "cancelled", by })
+      forget(key, [message])
     }
     return true
   })

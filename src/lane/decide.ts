@@ -68,6 +68,8 @@ export interface LaneState {
   readonly beyond: boolean
   /** A page is being read; `again` when something arrived meanwhile that it may have missed. */
   readonly loading: "no" | "yes" | "again"
+  /** What ended while a page was being read: the page may still have it. */
+  readonly gone: ReadonlySet<MessageId>
   /** Highest seq that was queued, run or ended; the log is read after it. */
   readonly lastSeq: number
   /** Highest seq that ever arrived or was open in the log, also of messages left there. */
@@ -129,7 +131,7 @@ export type LaneEvent =
   | { readonly _tag: "Stuck"; readonly runId: RunId }
   /** A step that holds these messages is committed: they are steered into the run for good. */
   | { readonly _tag: "Steered"; readonly runId: RunId; readonly messageIds: ReadonlyArray<MessageId> }
-  /** The log has dropped these waiting messages to make room. */
+  /** These waiting messages have ended: the log has dropped them to make room, or somebody cancelled them there. */
   | { readonly _tag: "Dropped"; readonly messageIds: ReadonlyArray<MessageId> }
   /** Nothing came for the quiet time of this window. */
   | { readonly _tag: "QuietOver"; readonly generation: number }
@@ -198,11 +200,14 @@ export interface Decision {
 
 const noBatches: ReadonlyMap<MessageId, MessageId> = new Map()
 
+const noIds: ReadonlySet<MessageId> = new Set()
+
 export const initial = (buffer: number): LaneState => ({
   phase: { _tag: "Idle" },
   queue: [],
   beyond: false,
   loading: "no",
+  gone: noIds,
   lastSeq: 0,
   seenSeq: 0,
   quiet: undefined,
@@ -418,9 +423,9 @@ const loaded = (
 ): Decision => {
   // What was steered or resumed past the log's messages is in memory already.
   const known = new Set(started.map((row) => row.id))
-  const unknown = messages.filter(
-    (message) => message.seq > state.lastSeq && !known.has(message.id) && !isHeld(state, message.id)
-  )
+  const isNew = ({ id, seq }: MessageRow) =>
+    seq > state.lastSeq && !known.has(id) && !state.gone.has(id) && !isHeld(state, id)
+  const unknown = messages.filter(isNew)
   const groups = regroup(unknown)
   const fresh = [...started, ...groups.flat()]
   const lastSeq = Math.max(state.lastSeq, messages.at(-1)?.seq ?? 0, readUpTo)
@@ -433,7 +438,8 @@ const loaded = (
     lastSeq,
     seenSeq: Math.max(state.seenSeq, lastSeq, newestSeq),
     beyond: more || state.loading === "again",
-    loading: "no"
+    loading: "no",
+    gone: noIds
   }
   const newest = fresh
     .filter((message) => modeOf(message) === "interrupt")
@@ -612,7 +618,8 @@ const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
     phase._tag === "Running" && offered.length > 0
       ? [{ _tag: "Withdraw", runId: phase.run.runId, messageIds: offered }]
       : nothing
-  const now = { ...withoutSteering(state, ids), queue, parts }
+  const gone = state.loading === "no" ? state.gone : new Set([...state.gone, ...ids])
+  const now = { ...withoutSteering(state, ids), queue, parts, gone }
   return before(commands, next(queue.length === 0 ? { ...now, quiet: undefined } : now))
 }
 

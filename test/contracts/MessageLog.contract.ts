@@ -460,7 +460,7 @@ const accepting = (test: Test) => {
 
       assert.deepStrictEqual(fourth.dropped, [{ messageId: messageId("m2"), clientId: "client-m2" }])
       assert.deepStrictEqual(fourth.notices, waiting)
-      assert.deepInclude(waiting[0], { text: "sorry", state: "pending", seq: 2 })
+      assert.deepInclude(waiting[0], { text: "sorry", state: "pending", seq: 4, part: 0 })
       const trace = yield* log.message({ tenant, id: messageId("m2") })
       assert.deepInclude(trace?.message, { outcome: "dropped", outcomeBy: messageId("m4") })
       assert.deepStrictEqual(
@@ -1660,8 +1660,8 @@ const streaming = (test: Test) => {
       assert.deepStrictEqual(
         [first, second, third],
         [
-          { seq: 1, part: 0 },
-          { seq: 1, part: 1 },
+          { seq: 1, part: 1_000_000 },
+          { seq: 1, part: 1_000_001 },
           { seq: 2, part: 3 }
         ]
       )

@@ -119,6 +119,17 @@ describe("decide", () => {
     assert.isFalse(after.state.beyond)
   })
 
+  it("does not take from a page what ended while it was read", () => {
+    const reading = play([arrived(1), arrived(2), arrived(3), arrived(4), ended(1), ended(2)], 2)
+    const gone = decide(reading.state, { _tag: "Dropped", messageIds: [row(4).id] })
+    const page: LaneEvent = { _tag: "Loaded", messages: [row(4), row(5)], more: false }
+
+    assert.deepStrictEqual(
+      decide(gone.state, page).state.queue.map(({ seq }) => seq),
+      [5]
+    )
+  })
+
   it("reads again when a message arrived while it was reading", () => {
     const busy = play([arrived(1), arrived(2), arrived(3), arrived(4), ended(1), arrived(5)], 2)
     const after = decide(busy.state, { _tag: "Loaded", messages: [row(4)], more: false })

@@ -51,7 +51,10 @@ describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
       const results = yield* Effect.forEach(units, outcomeOf, { concurrency: "unbounded" })
 
       assert.deepStrictEqual(results, ["stored", "stored", "stored", "SessionFull", "Fenced", "stored"])
-      assert.deepStrictEqual((yield* stored).toSorted(), ["m1", "m2", "m4"])
+      // Which of the two doors was first is the database's to say.
+      const kept = (yield* stored).toSorted()
+      assert.lengthOf(kept, 3)
+      assert.deepStrictEqual([kept[0], kept[1]?.replace("b", ""), kept[2]], ["m1", "m2", "m4"])
     }).pipe(Effect.provide(inSchema))
   )
 
