@@ -1662,17 +1662,17 @@ const streaming = (test: Test) => {
         [
           { seq: 1, part: 1_000_000 },
           { seq: 1, part: 1_000_001 },
-          { seq: 2, part: 3 }
+          { seq: 2, part: 1_000_003 }
         ]
       )
       assert.deepStrictEqual(
         rows.map((row) => [row.id, row.seq, row.part]),
         [
-          ["z", 1, 0],
-          ["y", 1, 1],
-          ["x", 1, 2],
+          ["z", 1, 1_000_000],
+          ["y", 1, 1_000_001],
+          ["x", 1, 1_000_002],
           ["w", 2, 0],
-          ["v", 2, 3],
+          ["v", 2, 1_000_003],
           ["u", 3, 0]
         ]
       )
