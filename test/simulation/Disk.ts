@@ -15,7 +15,9 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
+import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import type * as PgLink from "#layers/platform/PgLink.ts"
 import * as Checks from "#src/check/Checks.ts"
 import {
   type Committed,
@@ -40,7 +42,8 @@ export type Journaled = {
   }
 }[Unit["_tag"]]
 
-export type Store = "memory" | "sqlite"
+/** A schema of a real PostgreSQL, which must be new. */
+export type Store = "memory" | "sqlite" | PgLink.Options
 
 /** How long the store takes, ms: until a unit is applied, and until it is durable. */
 export interface Latency {
@@ -64,9 +67,11 @@ const openMemory = (): Opened => {
   return { log: Context.get(context, MessageLog), close: () => Promise.resolve() }
 }
 
-const openSqlite = async (filename: string): Promise<Opened> => {
+const openSqlite = (filename: string) =>
+  opening(SqliteMessageLog.layerFile({ filename, sync: (_fd, done) => done(null) }))
+
+const opening = async <E>(layer: Layer.Layer<MessageLog, E, Checks.Checks>): Promise<Opened> => {
   const scope = Scope.makeUnsafe()
-  const layer = SqliteMessageLog.layerFile({ filename, sync: (_fd, done) => done(null) })
   const context = await Effect.runPromise(
     Layer.buildWithScope(Layer.fresh(layer.pipe(Layer.provide(Layer.fresh(Checks.layer)))), scope)
   )
@@ -108,6 +113,10 @@ export class Disk {
       this.#opened = openMemory()
       return
     }
+    if (this.#store !== "sqlite") {
+      this.#opened = await opening(PostgresMessageLog.layerAt(this.#store))
+      return
+    }
     this.#folder ??= mkdtempSync(join(tmpdir(), "opencraw-simulation-"))
     this.#opened = await openSqlite(join(this.#folder, "log.db"))
   }
@@ -132,7 +141,7 @@ export class Disk {
       powerLoss && this.#store === "memory"
         ? this.durable + this.#world.random.between(0, open)
         : this.#journal.length
-    if (this.#store === "sqlite") {
+    if (this.#store !== "memory") {
       await this.#opened?.close()
       await this.open()
     } else if (kept < this.#journal.length) {

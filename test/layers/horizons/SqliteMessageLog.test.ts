@@ -11,6 +11,7 @@ import * as Checks from "#src/check/Checks.ts"
 import { LogError, MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import { known, missing } from "#layers/horizons/sqlSchema.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import { type Db, Sqlite } from "#layers/platform/SqliteClient.ts"
 import type { Sync } from "#layers/platform/SqliteWriter.ts"
@@ -141,6 +142,47 @@ describe("SqliteMessageLog", () => {
       assert.strictEqual(error._tag, "SchemaTooNew")
       assert.include(error.message, "999")
     })
+  )
+
+  it.effect.each(Array.from({ length: known }, (_, version) => version))(
+    "a file of schema %i, with data, is brought to this version",
+    (version) =>
+      Effect.gen(function* () {
+        const file = join(yield* folder, "log.db")
+        const raw = new DatabaseSync(file)
+        if (version > 0)
+          raw.exec(
+            "CREATE TABLE log_migrations (migration_id INTEGER PRIMARY KEY NOT NULL, created_at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, name VARCHAR(255) NOT NULL)"
+          )
+        for (const { id, name, statements } of missing(0).filter((step) => step.id <= version)) {
+          for (const statement of statements) raw.exec(statement)
+          raw.prepare("INSERT INTO log_migrations (migration_id, name) VALUES (?, ?)").run(id, name)
+        }
+        if (version > 0) {
+          const { session } = placeAt("a")
+          raw
+            .prepare(
+              `INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at)
+               VALUES ('acme', 'shop', 'main', ?, 0, 1, 0, 1, 5, 5)`
+            )
+            .run(session)
+          raw
+            .prepare(
+              `INSERT INTO messages (org, project, agent, session, id, seq, channel, account, conversation, thread, external_id,
+                 revision, sender, access, ephemeral, body, body_hash, accepted_at)
+               VALUES ('acme', 'shop', 'main', ?, 'old', 1, 'web', 'main', 'room', '', 'c', 0, 'ann', 'owner', 0, ?, 'h', 5)`
+            )
+            .run(session, JSON.stringify({ text: "from before" }))
+        }
+        raw.close()
+        yield* Effect.gen(function* () {
+          const taken = yield* commit(acceptOf("new"))
+          const old = yield* MessageLog.use((log) => log.message({ tenant: acme, id: messageId("old") }))
+
+          assert.strictEqual(taken.seq, version === 0 ? 1 : 2)
+          assert.strictEqual(old?.message.body.text, version === 0 ? undefined : "from before")
+        }).pipe(Effect.provide(over(file)))
+      })
   )
 
   it.effect("a file that is no database is refused", () =>
