@@ -483,6 +483,7 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
     at,
     answers: undefined
   })
+  if (entry.kind === "notice") return Result.succeed({ seq, steered })
   run.stalled = 0
   run.usage = Usages.add(run.usage, usage)
   if (entry.kind === "tool") {

@@ -448,6 +448,8 @@ function* append(unit: Append): Answer<"Append"> {
     null,
     at
   ])
+  // The gateway's own word is no progress of the run.
+  if (unit.entry.kind === "notice") return Result.succeed({ seq, steered })
   const streamed = run.streamed === null ? null : toJson({ ...JSON.parse(run.streamed), text: "" })
   yield* change(progressRun, [addUsage(run.usage, unit.usage), streamed, ...named(place, runId)])
   yield* countSpent(place, unit.spending, unit.usage, at)

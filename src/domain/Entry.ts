@@ -48,11 +48,15 @@ export const NoteEntry = Schema.Struct({
   dropped: Schema.Array(Schema.String)
 })
 
-/** The gateway's own word to a person, such as a command's answer. Never shown to the model. */
+/**
+ * The gateway's own word to a person, such as a command's answer. Never shown to the model. With `slow` it tells that the run was found
+ * too slow: that stands in its timeline only.
+ */
 export const NoticeEntry = Schema.Struct({
   v: Schema.Literal(1),
   kind: Schema.Literal("notice"),
-  text: Schema.String
+  text: Schema.String,
+  slow: Schema.optionalKey(Schema.Literals(["long", "stalled", "stuck"]))
 })
 
 /** A run that ended without an answer. Shown to the person, never to the model. */

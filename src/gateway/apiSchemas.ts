@@ -54,7 +54,7 @@ export const RenameSession = Schema.Struct({
 }).annotate({ identifier: "RenameSession" })
 
 export const Step = Schema.Struct({
-  step: Schema.Literals(["accepted", "run_started", "model", "tool", "run_ended", "sent"]),
+  step: Schema.Literals(["accepted", "run_started", "model", "tool", "slow", "run_ended", "sent"]),
   at: Schema.Finite,
   /** Since the message was accepted, ms. */
   ms: Schema.Finite,

@@ -40,6 +40,8 @@ const stepsOf = ({ message, run, entries, deliveries }: MessageTrace): ReadonlyA
   const steps = [step("accepted", message.acceptedAt)]
   if (run !== undefined) steps.push(step("run_started", run.startedAt))
   for (const { entry, usage, at } of entries) {
+    if (entry.kind === "notice" && entry.slow !== undefined)
+      steps.push(step("slow", at, { status: entry.slow }))
     if (entry.kind === "tool") steps.push(step("tool", at, { name: entry.name, status: entry.status }))
     if (entry.kind === "assistant") {
       const used = usage === undefined || usage.inputTokens + usage.outputTokens === 0 ? {} : costOf(usage)

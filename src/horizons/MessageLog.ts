@@ -128,7 +128,7 @@ export interface Spending {
   readonly model: string
   readonly sender: string
 }
-/** A model call that asked for tools (an assistant entry with calls), or one tool's result (a tool entry). */
+/** A model call that asked for tools (an assistant entry with calls), one tool's result (a tool entry), or a notice, which is no progress. */
 export interface Append {
   readonly _tag: "Append"
   readonly place: Place

@@ -346,17 +346,19 @@ export const make = Effect.gen(function* () {
     const { stall: found } = active.pace
     if (found === undefined || found === before) return
     Telemetry.runSlow(found)
+    const { run, attempt } = active
+    const silentMillis = now - active.pace.since
     fork(
       Effect.logWarning(slowWords[found]).pipe(
-        Effect.annotateLogs({
-          run: active.run.runId,
-          session: key,
-          attempt: active.attempt,
-          silentMillis: now - active.pace.since
+        Effect.annotateLogs({ run: run.runId, session: key, attempt, silentMillis }),
+        Effect.andThen(driver.note(active, found, slowWords[found])),
+        Effect.map(() => {
+          // Its timeline says so before the next attempt begins, and by then it may have got on.
+          const isStill = active.pace?.stall === "stuck" && active.pace.events === active.events
+          if (isStill && active.attempt === attempt) post(key, { _tag: "Stuck", runId: run.runId })
         })
       )
     )
-    if (found === "stuck") post(key, { _tag: "Stuck", runId: active.run.runId })
   }
 
   const interrupt = (lane: Lane, run: Run, ending: Ending): void => {

@@ -51,7 +51,7 @@ import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import { footer } from "#src/session/usageText.ts"
 import type { Ending, Run } from "./decide.ts"
-import type { Pace } from "./stall.ts"
+import type { Pace, StallClass } from "./stall.ts"
 import * as LiveAnswer from "./LiveAnswer.ts"
 import { SessionModels, type Wish } from "./SessionModels.ts"
 
@@ -166,6 +166,8 @@ export class RunDriver extends Context.Service<
     readonly command: (active: ActiveRun) => Effect.Effect<void>
     /** What the run's model call under way may cost at most, in millionths of a US dollar, estimated from its prompt and the longest answer. */
     readonly mayCost: (active: ActiveRun) => number | undefined
+    /** Put the gateway's own word about the run into the log, unless it has ended or the store refuses: it is not worth waiting for. */
+    readonly note: (active: ActiveRun, slow: StallClass, text: string) => Effect.Effect<void>
     /** End a run from outside, which fences it. Retries while the store refuses; gives up with a log line when it is broken. */
     readonly end: (active: ActiveRun, ending: Ending) => Effect.Effect<void>
   }
@@ -573,6 +575,24 @@ export const make = Effect.gen(function* () {
       )
     })
 
+  const note = (active: ActiveRun, slow: StallClass, text: string) =>
+    Effect.flatMap(Clock.currentTimeMillis, (at) =>
+      log.commit({
+        _tag: "Append",
+        place: active.place,
+        runId: active.run.runId,
+        attempt: active.attempt,
+        entryId: ids.next("ent"),
+        entry: { v: 1, kind: "notice", text, slow },
+        usage: Usage.none,
+        at
+      })
+    ).pipe(
+      Effect.catch((error) => Effect.logWarning("a slow run's timeline lacks an entry", error.message)),
+      Effect.timeoutOption("1 second"),
+      Effect.asVoid
+    )
+
   /** Commit the question, and only then ask it. Not interruptible between the two, as with the run's end. */
   const park = (active: ActiveRun, call: ToolCall) =>
     Effect.uninterruptible(
@@ -957,7 +977,7 @@ export const make = Effect.gen(function* () {
     active.attempt = 0
   }
 
-  return RunDriver.of({ drive, command, mayCost, end })
+  return RunDriver.of({ drive, note, command, mayCost, end })
 })
 
 export const layer = Layer.effect(RunDriver, make)

@@ -4,10 +4,11 @@
  * Owns: the classes and their thresholds. Arrivals do not count: only what the run itself says.
  * Does not own: looking (`Lanes`), nor giving a stuck run up (`decide`).
  */
+import type { NoticeEntry } from "#src/domain/Entry.ts"
 import type { StallSettings } from "./QueueSettings.ts"
 
 /** `long`: it goes on, but for long. `stalled`: it has said nothing for a while. `stuck`: for so long that it is given up. */
-export type StallClass = "long" | "stalled" | "stuck"
+export type StallClass = NonNullable<NoticeEntry["slow"]>
 
 /** What was seen of a run when it was looked at last. */
 export interface Pace {

@@ -278,8 +278,11 @@ const toMessage = (row: EntryRow): TranscriptMessage | undefined => {
       return entry.calls !== undefined
         ? undefined
         : { ...common, role: "assistant", content: entry.text, partial: entry.partial }
-    case "note":
     case "notice":
+      return entry.slow === undefined
+        ? { ...common, role: "system", content: entry.text, partial: undefined }
+        : undefined
+    case "note":
     case "failure":
       return { ...common, role: "system", content: entry.text, partial: undefined }
     case "tool":

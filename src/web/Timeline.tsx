@@ -8,7 +8,7 @@ import { findMessageId, getJson } from "./client.ts"
 import type { UserLine } from "./state.ts"
 
 interface Step {
-  readonly step: "accepted" | "run_started" | "model" | "tool" | "run_ended" | "sent"
+  readonly step: "accepted" | "run_started" | "model" | "tool" | "slow" | "run_ended" | "sent"
   readonly ms: number
   readonly name?: string
   readonly status?: string
@@ -28,6 +28,12 @@ interface Status {
 const time = (ms: number): string =>
   ms < 1000 ? `${ms} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`
 
+const slowWords: Readonly<Record<string, string>> = {
+  long: "It goes on for long",
+  stalled: "It makes no progress",
+  stuck: "It is stuck and begins again"
+}
+
 const isBad = (status: string | undefined) => status !== undefined && status !== "ok" && status !== "sent"
 const words = ({ step, name, status }: Step): string => {
   const how = isBad(status) ? `: ${status}` : ""
@@ -40,6 +46,8 @@ const words = ({ step, name, status }: Step): string => {
       return `Model answered${how}`
     case "tool":
       return `Tool ${name ?? ""}${how}`
+    case "slow":
+      return slowWords[status ?? ""] ?? "It is slow"
     case "run_ended":
       return "Run ended"
     case "sent":

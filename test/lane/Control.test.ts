@@ -10,6 +10,7 @@ import type { InboundMessage } from "#src/domain/Inbound.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { statusOf } from "#src/gateway/timeline.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Sessions from "#src/session/Sessions.ts"
@@ -192,6 +193,14 @@ describe("a run that does not get on", () => {
       assert.strictEqual(yield* outcomeOf("1"), "answered")
       const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
       assert.strictEqual(trace?.run?.attempt, 2)
+      assert.deepStrictEqual(
+        statusOf(trace!).timeline.flatMap((step) => (step.step === "slow" ? [[step.ms, step.status]] : [])),
+        [
+          [20_000, "stalled"],
+          [60_000, "stuck"]
+        ]
+      )
+      assert.deepStrictEqual(yield* said, ["say 1", "whole"])
       assert.deepStrictEqual(yield* lanes, [])
     }).pipe(Effect.provide(system([[...text("half"), hang], "whole"])))
   )
@@ -214,6 +223,10 @@ describe("a run that does not get on", () => {
       assert.strictEqual(yield* outcomeOf("1"), "answered")
       const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
       assert.strictEqual(trace?.run?.attempt, 1)
+      assert.deepStrictEqual(
+        statusOf(trace!).timeline.flatMap(({ step, status }) => (step === "slow" ? [status] : [])),
+        ["long"]
+      )
     }).pipe(Effect.provide(system()))
   )
 

@@ -73,6 +73,7 @@ const ours: Make = async (work, maxRuns) => {
         const stop = work(run.run.messages[0]!, () => resume(finished))
         return Effect.sync(stop)
       }),
+    note: () => Effect.void,
     mayCost: () => undefined,
     command: () => Effect.void,
     end: () => Effect.void
