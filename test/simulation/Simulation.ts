@@ -573,7 +573,8 @@ class Simulation {
     )
     const lanes = Context.get(gateway.doors, Lanes.Lanes)
     for (const { session } of Effect.runSync(lanes.list)) gateway.run(lanes.stop(session, "ada"))
-    await world.run(world.now + 10_000)
+    // Until the last question would have expired.
+    await world.run(world.now + 40_000)
     const left = Effect.runSync(lanes.list)
     world.check(
       left.length === 0,
