@@ -118,11 +118,11 @@ const pooled =
  * A pooler in transaction mode lends a server session for a transaction: while another client of ours holds one, a client meets
  * another session than before, or both meet the same.
  */
-const isPooled = Effect.fnUntraced(function* (link: PgLink.Link, options: PgLink.Options) {
-  const pidOf = Effect.fnUntraced(function* (of: PgLink.Link) {
+const isPooled = Effect.fnUntraced(function* (link: PgLink.Session, options: PgLink.Options) {
+  const pidOf = Effect.fnUntraced(function* (of: PgLink.Session) {
     return (yield* of.query(sessionPid)).rows[0]?.["pid"]
   })
-  const other = yield* PgLink.make(options)
+  const other = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
   const before = yield* pidOf(link)
   yield* other.query("BEGIN")
   const held = yield* pidOf(other)
@@ -134,8 +134,7 @@ const isPooled = Effect.fnUntraced(function* (link: PgLink.Link, options: PgLink
 const examine = (options: PgLink.Options) =>
   Effect.gen(function* () {
     const { schema } = options
-    const link = yield* PgLink.make(options)
-    yield* link.open
+    const link = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
     const found = (yield* link.query(facts, [schema])).rows[0] as unknown as Facts
     const faults = [...judgeFacts(found, schema)]
     if (found.may_enter) {

@@ -22,7 +22,7 @@ const bookkeeping = `CREATE TABLE IF NOT EXISTS ${table} (
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
 
 /** The newest migration that ran in this schema; 0 for a fresh one. */
-export const versionOf = Effect.fnUntraced(function* (link: PgLink.Link) {
+export const versionOf = Effect.fnUntraced(function* (link: PgLink.Session) {
   const { rows: tables } = yield* link.query(`SELECT to_regclass($1) IS NOT NULL AS found`, [table])
   if (tables[0]?.["found"] !== true) return 0
   const { rows } = yield* link.query(`SELECT coalesce(max(migration_id), 0) AS id FROM ${table}`)
@@ -30,13 +30,13 @@ export const versionOf = Effect.fnUntraced(function* (link: PgLink.Link) {
 })
 
 /** What a start would do here: nothing is changed. Refuses a schema that a newer version made. */
-export const plan = Effect.fnUntraced(function* (link: PgLink.Link) {
+export const plan = Effect.fnUntraced(function* (link: PgLink.Session) {
   const found = yield* versionOf(link)
   if (found > known) return yield* new SchemaTooNew({ found, known })
   return missing(found)
 })
 
-const inTransaction = Effect.fnUntraced(function* (link: PgLink.Link, schema: string) {
+const inTransaction = Effect.fnUntraced(function* (link: PgLink.Session, schema: string) {
   yield* link.query("BEGIN")
   yield* link.query("SET LOCAL statement_timeout = 0")
   yield* link.query("SET LOCAL lock_timeout = 0")
@@ -62,6 +62,8 @@ export const migrate = (
 ): Effect.Effect<ReadonlyArray<Migration>, SchemaTooNew | MigrationFailed> =>
   Effect.scoped(
     Effect.flatMap(PgLink.make(options), (link) =>
-      inTransaction(link, options.schema).pipe(Effect.onError(() => link.close))
+      Effect.flatMap(link.open, (session) => inTransaction(session, options.schema)).pipe(
+        Effect.onError(() => link.close)
+      )
     )
   ).pipe(Effect.catchTags({ PgFailure: failed }))

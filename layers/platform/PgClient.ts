@@ -91,12 +91,12 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
     )
   }
 
-  const inOneState = Effect.fnUntraced(function* <A>(body: () => Body<A>) {
-    yield* still.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+  const inOneState = Effect.fnUntraced(function* <A>(session: PgLink.Session, body: () => Body<A>) {
+    yield* session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     const reading = body()
     let next = reading.next()
     while (next.done !== true) {
-      next = reading.next(PgLink.replyTo(next.value, yield* still.ask(next.value)))
+      next = reading.next(PgLink.replyTo(next.value, yield* session.ask(next.value)))
     }
     return next.value
   })
@@ -104,7 +104,9 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
     whileAway(
       Semaphore.withPermit(
         alone,
-        Effect.onExit(inOneState(body), () => Effect.ignore(still.query("ROLLBACK")))
+        Effect.flatMap(still.open, (session) =>
+          Effect.onExit(inOneState(session, body), () => Effect.ignore(session.query("ROLLBACK")))
+        )
       )
     )
 

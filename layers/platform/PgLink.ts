@@ -24,15 +24,19 @@ export interface Options {
   readonly schema: string
 }
 
-export interface Link {
-  /** Send a statement. One that fails as `unreachable` closes the connection; the next opens another. */
+/** One open connection. Once it is lost every statement fails as `unreachable`: a transaction never goes on somewhere else. */
+export interface Session {
   readonly query: (
     sql: string,
     params?: ReadonlyArray<Param>
   ) => Effect.Effect<PgConnection.Result, PgFailure>
   readonly ask: (statement: Statement) => Effect.Effect<PgConnection.Result, PgFailure>
-  /** Open it unless it is open. */
-  readonly open: Effect.Effect<void, PgFailure>
+}
+
+/** A statement that stands alone may be sent by the link itself: it opens another connection when the last one was lost. */
+export interface Link extends Session {
+  /** The open connection, opened unless it is: for what must stay on one. */
+  readonly open: Effect.Effect<Session, PgFailure>
   /** Drop the connection, and with it what its transaction did. */
   readonly close: Effect.Effect<void>
 }
@@ -84,9 +88,7 @@ const prepareSession = `SELECT set_config('search_path', quote_ident($1), false)
 export const make = (options: Options): Effect.Effect<Link, never, Scope.Scope> =>
   Effect.gen(function* () {
     const opening = Semaphore.makeUnsafe(1)
-    let current:
-      | { readonly connection: PgConnection.PgConnection; readonly scope: Scope.Closeable }
-      | undefined
+    let current: (Session & { readonly scope: Scope.Closeable }) | undefined
 
     const drop = (dead: typeof current) =>
       Effect.suspend(() => {
@@ -111,23 +113,23 @@ export const make = (options: Options): Effect.Effect<Link, never, Scope.Scope> 
         Effect.mapError(failureOf),
         Effect.onError(() => Scope.close(scope, Exit.void))
       )
-      current = { connection, scope }
-      return current
+      const query: Session["query"] = (sql, params = []) =>
+        connection.query(sql, params.map(bind)).pipe(
+          Effect.mapError(failureOf),
+          Effect.tapError((failure) => (failure.kind === "unreachable" ? drop(made) : Effect.void))
+        )
+      const ask: Session["ask"] = ({ sql, params }) => query(numbered(sql), params)
+      const made = { query, ask, scope }
+      current = made
+      return made
     })
-    const opened = Effect.suspend(() =>
+    const open = Effect.suspend(() =>
       current === undefined ? Effect.uninterruptible(opening.withPermit(connect)) : Effect.succeed(current)
     )
-    const query: Link["query"] = (sql, params = []) =>
-      Effect.flatMap(opened, (used) =>
-        used.connection.query(sql, params.map(bind)).pipe(
-          Effect.mapError(failureOf),
-          Effect.tapError((failure) => (failure.kind === "unreachable" ? drop(used) : Effect.void))
-        )
-      )
     const link: Link = {
-      query,
-      ask: ({ sql, params }) => query(numbered(sql), params),
-      open: Effect.asVoid(opened),
+      query: (sql, params) => Effect.flatMap(open, (session) => session.query(sql, params)),
+      ask: (statement) => Effect.flatMap(open, (session) => session.ask(statement)),
+      open,
       close: Effect.suspend(() => drop(current))
     }
     yield* Effect.addFinalizer(() => link.close)

@@ -18,7 +18,7 @@ import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { failedTransaction, PgFailure } from "./pgFailure.ts"
-import { type Link, replyTo } from "./PgLink.ts"
+import { type Link, replyTo, type Session } from "./PgLink.ts"
 import { joined, writtenTable } from "./pgStatements.ts"
 import type { Body, Statement } from "./statements.ts"
 
@@ -103,6 +103,7 @@ export const make = (
       Effect.forkDetach(sending, { startImmediately: true })
 
     const play = Effect.fnUntraced(function* (
+      session: Session,
       job: Job,
       told: Array<Fiber.Fiber<PgConnection.Result, PgFailure>>
     ) {
@@ -113,7 +114,7 @@ export const make = (
         if (unsent.length === 0) return Effect.void
         const { sql, params } = joined(unsent)
         unsent = []
-        return Effect.map(tell(link.query(sql, params)), (fiber) => void told.push(fiber))
+        return Effect.map(tell(session.query(sql, params)), (fiber) => void told.push(fiber))
       })
       let next = body.next()
       while (next.done !== true) {
@@ -122,7 +123,7 @@ export const make = (
         wrote ||= table !== undefined
         if (statement.wants !== "nothing") {
           yield* send
-          next = body.next(replyTo(statement, yield* link.ask(statement)))
+          next = body.next(replyTo(statement, yield* session.ask(statement)))
           continue
         }
         if (unsent.some((other) => writtenTable(other) === table)) yield* send
@@ -140,26 +141,26 @@ export const make = (
         const told: Array<Fiber.Fiber<PgConnection.Result, PgFailure>> = []
         const locks = inOrder(jobs)
         const attempt = Effect.gen(function* () {
-          yield* link.open
-          told.push(yield* tell(link.query("BEGIN")))
-          told.push(yield* tell(link.query(take, [locks])))
+          const session = yield* link.open
+          told.push(yield* tell(session.query("BEGIN")))
+          told.push(yield* tell(session.query(take, [locks])))
           // Units with nothing in common go side by side, so that the group waits as often as one unit does.
           const played = yield* Effect.forEach(
             together(jobs),
-            (row) => Effect.forEach(row, (job) => play(job, told)),
+            (row) => Effect.forEach(row, (job) => play(session, job, told)),
             { concurrency: "unbounded" }
           )
           const ends = new Map(played.flat().map((end) => [end.job, end]))
           const answers = jobs.map((job) => ends.get(job)!.answer)
           if (played.flat().some(({ undone }) => undone)) {
             if (jobs.length > 1) return yield* alone
-            yield* link.query("ROLLBACK")
+            yield* session.query("ROLLBACK")
             return answers
           }
-          told.push(yield* tell(link.query(mark, [id, ++number])))
+          told.push(yield* tell(session.query(mark, [id, ++number])))
           committing = { number, locks, answers }
           // Behind a statement that failed it rolls back, and says so.
-          const { command } = yield* link.query("COMMIT")
+          const { command } = yield* session.query("COMMIT")
           if (command === "ROLLBACK") {
             committing = undefined
             return yield* new PgFailure({ kind: "statement", detail: "the transaction had failed" })
@@ -181,10 +182,11 @@ export const make = (
 
     /** Behind its locks nothing of a lost transaction is under way any more: its number is there, or it never was. */
     const look = Effect.fnUntraced(function* (lost: Committing) {
-      yield* link.query("BEGIN")
-      yield* link.query(take, [lost.locks])
-      const { rows } = yield* link.query(marked, [id])
-      yield* link.query("COMMIT")
+      const session = yield* link.open
+      yield* session.query("BEGIN")
+      yield* session.query(take, [lost.locks])
+      const { rows } = yield* session.query(marked, [id])
+      yield* session.query("COMMIT")
       return Number(rows[0]?.["number"] ?? 0) >= lost.number ? ("committed" as const) : ("undone" as const)
     })
 
