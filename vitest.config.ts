@@ -8,7 +8,8 @@ export default defineConfig({
     include: [long ? "test/long/**/*.test.ts" : "test/**/*.test.ts"],
     exclude: long ? [] : ["test/long/**"],
     globalSetup: ["test/postgres/globalSetup.ts"],
-    testTimeout: long ? 600_000 : 10_000,
+    // Never a matter of speed: only what hangs comes to its end by this.
+    testTimeout: long ? 3_600_000 : 60_000,
     hookTimeout: 60_000
   }
 })

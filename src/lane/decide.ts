@@ -20,6 +20,7 @@ import {
   type GatherState,
   initial as noParts,
   isEmpty,
+  isMedia,
   regroup
 } from "./gather.ts"
 
@@ -319,7 +320,7 @@ const arrived = (
   }
   // Behind messages that are in the log only, it waits there with them.
   if (window !== undefined && !holdsLog(seen)) {
-    const part = { _tag: "Part", row: message, window, immediate: false } as const
+    const part = { _tag: "Part", row: message, window, immediate: isMedia(message) } as const
     return gatherInto({ ...seen, lastSeq: message.seq }, part)
   }
   return admit(seen, [message], () => enqueue(seen, message))

@@ -91,6 +91,9 @@ export const gather = (state: GatherState, event: GatherEvent): Gathering => {
   }
 }
 
+/** No text alone: it waits for nothing. */
+export const isMedia = ({ body }: MessageRow): boolean => (body.images?.length ?? 0) > 0
+
 const keyOf = (row: MessageRow): string => JSON.stringify([row.sender, routeKey(row)])
 
 const part = (state: GatherState, row: MessageRow, window: PartsWindow, immediate: boolean): Gathering => {
@@ -188,7 +191,7 @@ export const regroup = (rows: ReadonlyArray<MessageRow>): ReadonlyArray<Readonly
     timers = timers.filter(({ at }) => at > now)
     const window = row.body.queue?.parts
     if (window === undefined) groups.push([row])
-    else post(now, { _tag: "Part", row, window, immediate: false })
+    else post(now, { _tag: "Part", row, window, immediate: isMedia(row) })
   }
   post(0, { _tag: "Release" })
   return groups

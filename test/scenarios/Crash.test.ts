@@ -3,17 +3,17 @@ import { afterEach, assert, describe, test } from "vitest"
 import { sharedUrl } from "../postgres/fresh.ts"
 import { named, newSchema, withoutPostgres } from "../postgres/server.ts"
 import {
-  api,
+  checkEnds,
   Client,
   configure,
   type Database,
-  outcomeOf,
+  echo,
   type Gateway,
-  type Reply,
   startGateway,
   startProvider,
   transcript,
-  until
+  until,
+  untilEnded
 } from "./gatewayProcess.ts"
 
 /** One answer for one message, so that each can be told by its text. */
@@ -24,15 +24,8 @@ afterEach(() => {
   for (const cleanup of cleanups.splice(0)) cleanup()
 })
 
-/** Echoes the last user text, with a tool call before it where the text asks for one. */
 const provider = async () => {
-  const started = await startProvider(({ messages }): Reply => {
-    const last = messages.at(-1)!
-    const asked = messages.findLast((message) => message.role === "user")?.content ?? ""
-    return asked.includes("tool") && last.role === "user"
-      ? { call: "time_now" }
-      : { pieces: ["echo ", "of ", asked], pauseMillis: 5 }
-  })
+  const started = await startProvider(echo)
   cleanups.push(started.stop)
   return started
 }
@@ -178,52 +171,9 @@ describe.each([
           gateway = track(await startGateway(config))
           for (const [, client] of clients) client.connect(gateway)
           await until("every acknowledgement", () => accepted().length === sent)
-          let open: ReadonlyArray<string> = []
-          await until(
-            "every end",
-            async () => {
-              const outcomes = await Promise.all(
-                accepted().map(
-                  async ([, messageId]) => [messageId, await outcomeOf(gateway, messageId)] as const
-                )
-              )
-              open = outcomes.flatMap(([messageId, outcome]) => (outcome === undefined ? [messageId] : []))
-              return open.length === 0
-            },
-            20_000
-          ).catch(async (error: unknown) => {
-            const traces = open.map(async (id) => (await api(gateway, `/api/v1/os/messages/${id}`)).text())
-            const lanes = await (await api(gateway, "/api/v1/os/lanes")).text()
-            throw new Error(
-              [String(error), ...(await Promise.all(traces)), lanes, gateway.stderr()].join("\n")
-            )
-          })
+          await untilEnded(gateway, clients)
         }
-        for (const [session, client] of clients) {
-          const lines = await transcript(gateway, session)
-          for (const [id, messageId] of client.acked) {
-            const outcome = await outcomeOf(gateway, messageId)
-            const answers = lines.filter(
-              (line) => line.role === "assistant" && line.answers?.includes(id) === true
-            )
-            assert.lengthOf(
-              lines.filter((line) => line.client_id === id),
-              1,
-              `${id} in the transcript`
-            )
-            if (outcome === "interrupted") assert.lengthOf(answers, 0, `${id} was interrupted`)
-            else {
-              assert.include(["answered", "merged", "steered"], outcome, id)
-              assert.lengthOf(answers, 1, `answers to ${id}`)
-              await until("its delivery", () => client.answers.has(id))
-              assert.deepStrictEqual(
-                [...(client.answers.get(id) ?? [])],
-                [answers[0]!.id],
-                `deliveries for ${id}`
-              )
-            }
-          }
-        }
+        await checkEnds(gateway, clients)
       }
     )
   }

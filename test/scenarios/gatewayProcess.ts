@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
+import { assert } from "vitest"
 import { WebSocket } from "ws"
 
 export const token = "test-token"
@@ -248,5 +249,59 @@ export const until = async (what: string, holds: () => boolean | Promise<boolean
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`waited ${limitMillis} ms for: ${what}`)
     await new Promise((done) => setTimeout(done, 20))
+  }
+}
+
+/** Echoes the last user text, with a tool call before it where the text asks for one. */
+export const echo = ({ messages }: ProviderRequest): Reply => {
+  const last = messages.at(-1)!
+  const asked = messages.findLast((message) => message.role === "user")?.content ?? ""
+  return asked.includes("tool") && last.role === "user"
+    ? { call: "time_now" }
+    : { pieces: ["echo ", "of ", asked], pauseMillis: 5 }
+}
+
+type Clients = ReadonlyArray<readonly [session: string, client: Client]>
+
+const acceptedBy = (clients: Clients) => clients.flatMap(([, client]) => [...client.acked])
+
+/** Until each acknowledged message has its outcome; says what is known of the others when it takes too long. */
+export const untilEnded = async (gateway: Gateway, clients: Clients) => {
+  let open: ReadonlyArray<string> = []
+  const haveEnded = async () => {
+    const ids = acceptedBy(clients).map(([, messageId]) => messageId)
+    const outcomes = await Promise.all(ids.map((id) => outcomeOf(gateway, id)))
+    open = ids.filter((_, index) => outcomes[index] === undefined)
+    return open.length === 0
+  }
+  try {
+    await until("every end", haveEnded)
+  } catch (error) {
+    const traces = open.map(async (id) => (await api(gateway, `/api/v1/os/messages/${id}`)).text())
+    const lanes = await (await api(gateway, "/api/v1/os/lanes")).text()
+    throw new Error([String(error), ...(await Promise.all(traces)), lanes, gateway.stderr()].join("\n"), {
+      cause: error
+    })
+  }
+}
+
+/** Every acknowledged message: once in the transcript, with one end, and what answers it is one answer, delivered once. */
+export const checkEnds = async (gateway: Gateway, clients: Clients) => {
+  for (const [session, client] of clients) {
+    const lines = await transcript(gateway, session)
+    for (const [id, messageId] of client.acked) {
+      const outcome = await outcomeOf(gateway, messageId)
+      const answers = lines.filter((line) => line.role === "assistant" && line.answers?.includes(id) === true)
+      const shown = lines.filter((line) => line.client_id === id)
+      assert.lengthOf(shown, 1, `${id} in the transcript`)
+      if (outcome === "interrupted") {
+        assert.lengthOf(answers, 0, `${id} was interrupted`)
+        continue
+      }
+      assert.include(["answered", "merged", "steered"], outcome, id)
+      assert.lengthOf(answers, 1, `answers to ${id}`)
+      await until("its delivery", () => client.answers.has(id))
+      assert.deepStrictEqual([...(client.answers.get(id) ?? [])], [answers[0]!.id], `deliveries for ${id}`)
+    }
   }
 }
