@@ -85,6 +85,7 @@ const gatewayProgram = async (given: Given): Promise<Effect<number, CommandFaile
   const commands = await import("#layers/gateway/cli/sessions.ts")
   const programs: Readonly<Record<string, (given: Given) => Effect<number, CommandFailed>>> = {
     open: commands.open,
+    fork: commands.fork,
     trace: commands.trace,
     lanes: commands.lanes,
     approvals: commands.approvals,

@@ -38,6 +38,7 @@ import {
   type EntryRow,
   Fenced,
   type Finish,
+  type Fork,
   IdReused,
   type KeepQueue,
   type KeepSetting,
@@ -46,6 +47,8 @@ import {
   type MessageRow,
   type MessageTrace,
   type NewDelivery,
+  NoSuchSession,
+  NoSuchTurn,
   type Park,
   type Place,
   type RenameSession,
@@ -54,6 +57,8 @@ import {
   type SendEnded,
   SessionFull,
   type SessionRow,
+  SessionShared,
+  SessionTaken,
   type Spending,
   type Start,
   type Unit,
@@ -85,8 +90,16 @@ interface Session extends Open<SessionRow> {
   overflow: number
   queue: QueueOverrides | undefined
   readonly settings: Map<string, string>
-  /** By seq, without gaps: the entry of seq n is at n - 1. */
+  /** Its own, by seq, without gaps: the first follows the last one it shares. */
   readonly entries: Array<Open<EntryRow>>
+  /** Of each session that it shares entries of, the last one, oldest first. */
+  readonly shares: ReadonlyArray<Share>
+}
+/** An answer, and the session it was given in. */
+interface Share {
+  readonly owner: SessionKey
+  readonly seq: number
+  readonly order: number
 }
 interface Run extends Open<RunRow> {
   readonly session: SessionKey
@@ -170,15 +183,31 @@ const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Se
   const made = {
     place,
     title: undefined,
+    forkedFrom: undefined,
     queue: undefined,
     settings: new Map<string, string>(),
     ephemeral,
     ...counts,
-    entries: []
+    entries: [],
+    shares: []
   }
   rows.sessions.set(place.session, made)
   return made
 }
+
+/** The session's own entry of this seq. */
+const ownEntry = ({ entries: own, shares }: Session, seq: number): Open<EntryRow> | undefined =>
+  own[seq - 1 - (shares.at(-1)?.seq ?? 0)]
+
+/** What is read of a session: what it shares, and its own. */
+const entriesOf = (rows: Rows, session: Session | undefined): ReadonlyArray<EntryRow> => [
+  ...(session?.shares ?? []).flatMap(({ owner, seq, order: last }) =>
+    (rows.sessions.get(owner)?.entries ?? []).filter(
+      (row) => row.seq <= seq && row.order !== undefined && row.order <= last
+    )
+  ),
+  ...(session?.entries ?? [])
+]
 
 /** End the oldest messages that no run has taken, as many as the newcomer needs; undefined when that is not enough. */
 const makeRoom = (
@@ -354,7 +383,7 @@ const start = (rows: Rows, unit: Start): Answer<"Start"> => {
   tellOverflow(rows, session, name, unit.at)
   for (const message of messages) {
     message.runId = name
-    const entry = session.entries[message.seq - 1]
+    const entry = ownEntry(session, message.seq)
     if (entry === undefined) continue
     entry.runId = name
     entry.order ??= ++session.order
@@ -403,7 +432,7 @@ const join = (
   const endings: Array<Ending> = []
   for (const message of found) {
     if (message === undefined || steering === undefined) continue
-    const entry = session.entries[message.seq - 1]
+    const entry = ownEntry(session, message.seq)
     if (entry !== undefined) {
       entry.runId = run
       entry.order ??= ++session.order
@@ -683,6 +712,58 @@ const sendEnded = (rows: Rows, unit: SendEnded): Answer<"SendEnded"> => {
   return Result.succeed({ changed: true })
 }
 
+const forksOf = (rows: Rows, session: SessionKey): ReadonlyArray<SessionKey> =>
+  [...rows.sessions.values()]
+    .filter(({ shares }) => shares.some(({ owner }) => owner === session))
+    .map(({ place }) => place.session)
+    .toSorted(compareText)
+
+/** The answer of the turn that an entry of the session belongs to, its own or a shared one; of the last turn without a seq. */
+const answerAt = (rows: Rows, session: Session, atSeq: number | undefined): Share | undefined => {
+  if (atSeq === undefined) {
+    const { session: owner } = session.place
+    const last = session.entries.findLast(({ answers }) => answers !== undefined)
+    return last === undefined ? session.shares.at(-1) : { owner, seq: last.seq, order: last.order ?? 0 }
+  }
+  const entry = entriesOf(rows, session).find(({ seq }) => seq === atSeq)
+  if (entry?.order === undefined || entry.runId === undefined) return undefined
+  const share = session.shares.find(({ seq }) => seq >= atSeq)
+  for (const { place, entries: own } of rows.sessions.values()) {
+    const answer = own.findLast((row) => row.runId === entry.runId && row.answers !== undefined)
+    if (answer?.order === undefined || answer.order > (share?.order ?? Infinity)) continue
+    return { owner: place.session, seq: answer.seq, order: answer.order }
+  }
+  return undefined
+}
+
+const fork = (rows: Rows, unit: Fork): Answer<"Fork"> => {
+  const place = placeOf(unit.place)
+  const from = id.session(unit.from)
+  const original = rows.sessions.get(from)
+  if (original === undefined || original.ephemeral) return Result.fail(new NoSuchSession({ session: from }))
+  if (rows.sessions.has(place.session)) return Result.fail(new SessionTaken({ session: place.session }))
+  const turn = answerAt(rows, original, unit.atSeq)
+  if (turn === undefined) {
+    const at = unit.atSeq === undefined ? {} : { seq: unit.atSeq }
+    return Result.fail(new NoSuchTurn({ session: from, ...at }))
+  }
+  const { owner, seq, order: last } = turn
+  rows.sessions.set(place.session, {
+    ...sessionOf(rows, place, false, unit.at),
+    seq,
+    order: last,
+    forkedFrom: { session: owner, seq },
+    queue: original.queue,
+    settings: new Map(original.settings),
+    shares: [...original.shares.filter((share) => share.seq < seq), turn]
+  })
+  return Result.succeed({
+    seq,
+    queue: original.queue ?? {},
+    settings: Object.fromEntries(original.settings)
+  })
+}
+
 const openOf = (rows: Rows, session: SessionKey): ReadonlyArray<Message> =>
   [...rows.messages.values()]
     .filter((message) => message.place.session === session && message.outcome === undefined)
@@ -707,8 +788,13 @@ const forget = (rows: Rows, session: SessionKey): boolean => {
   return rows.sessions.delete(session)
 }
 
+/** Forks that a refusal names. */
+const namedForks = 20
+
 const deleteSession = (rows: Rows, unit: DeleteSession): Answer<"DeleteSession"> => {
   const session = id.session(unit.place.session)
+  const shared = forksOf(rows, session)
+  if (shared.length > 0) return Result.fail(new SessionShared({ forks: shared.slice(0, namedForks) }))
   const cancelled = openOf(rows, session).map((message) => message.id)
   return Result.succeed({ existed: forget(rows, session), cancelled })
 }
@@ -797,6 +883,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return sendBegun(rows, unit)
     case "SendEnded":
       return sendEnded(rows, unit)
+    case "Fork":
+      return fork(rows, unit)
     case "DeleteSession":
       return deleteSession(rows, unit)
     case "RenameSession":
@@ -871,9 +959,10 @@ const listed = (rows: Rows, query: Query<"sessions">): ReadonlyArray<SessionRow>
     )
     .toSorted((a, b) => b.updatedAt - a.updatedAt || compareText(a.place.session, b.place.session))
     .slice(0, wholeLimit(query.limit))
-    .map(({ place, title, seq, open, createdAt, updatedAt }) => ({
+    .map(({ place, title, forkedFrom, seq, open, createdAt, updatedAt }) => ({
       place,
       title,
+      forkedFrom,
       seq,
       open,
       createdAt,
@@ -899,8 +988,7 @@ const history = (
   rows: Rows,
   { session, afterOrder = 0, limit }: Query<"history">
 ): ReadonlyArray<EntryRow> => {
-  const entries = rows.sessions.get(id.session(session))?.entries ?? []
-  const known = entries
+  const known = entriesOf(rows, rows.sessions.get(id.session(session)))
     .filter(({ order }) => order !== undefined && order > afterOrder)
     .toSorted((a, b) => (a.order ?? 0) - (b.order ?? 0))
   return known.slice(Math.max(0, known.length - wholeLimit(limit))).map(entryRow)
@@ -910,7 +998,7 @@ const entries = (
   rows: Rows,
   { session, afterSeq = 0, beforeSeq, limit }: Query<"entries">
 ): ReadonlyArray<EntryRow> => {
-  const found = (rows.sessions.get(id.session(session))?.entries ?? []).filter(
+  const found = entriesOf(rows, rows.sessions.get(id.session(session))).filter(
     ({ seq }) => seq > afterSeq && (beforeSeq === undefined || seq < beforeSeq)
   )
   const most = wholeLimit(limit)
@@ -923,12 +1011,15 @@ const lookup = (rows: Rows, { identity }: Query<"lookup">): MessageRow | undefin
   return message === undefined ? undefined : messageRow(message)
 }
 
-const purge = (rows: Rows, { before, listed = false }: Query<"purge">): number => {
+const purge = (rows: Rows, query: Query<"purge">): number => {
+  const { before, listed = false } = query
   const stale = [...rows.sessions.values()].filter(
-    ({ ephemeral, open: waiting, updatedAt }) => ephemeral !== listed && waiting === 0 && updatedAt < before
+    ({ ephemeral, open: waiting, updatedAt, place }) =>
+      ephemeral !== listed && waiting === 0 && updatedAt < before && forksOf(rows, place.session).length === 0
   )
   for (const { place } of stale) forget(rows, place.session)
-  return stale.length
+  // Whom a fork kept may go once the fork is gone.
+  return stale.length === 0 ? 0 : stale.length + purge(rows, query)
 }
 
 /** Faults that a test asks for. A failed commit stores nothing. */
@@ -976,6 +1067,9 @@ const make = () => {
     lookup: over(lookup),
     undelivered: over(undelivered),
     approvals: over(approvals),
+    forks: over((rows, { session, limit }: Query<"forks">) =>
+      forksOf(rows, id.session(session)).slice(0, wholeLimit(limit))
+    ),
     sessions: over(listed),
     queues: over(queues),
     usage: over(usage),

@@ -51,6 +51,12 @@ const translated = (failure: PgFailure): Effect.Effect<never, LogError> => {
 const nameOf = ({ tenant, session }: Pick<Place, "tenant" | "session">) =>
   `${tenant.org}\n${tenant.project}\n${session}`
 
+/** Of both sessions, when one is forked: its original must not be forgotten meanwhile. */
+const locksOf = (unit: Unit): readonly [string, ...Array<string>] =>
+  unit._tag === "Fork"
+    ? [nameOf(unit.place), nameOf({ tenant: unit.place.tenant, session: unit.from })]
+    : [nameOf(unit.place)]
+
 /** Sessions that one purging unit forgets: few, since their lanes wait for it. */
 const purgedAtOnce = 50
 
@@ -59,7 +65,7 @@ export const make = Effect.gen(function* () {
 
   const commit = <U extends Unit>(unit: U) =>
     postgres
-      .unit([nameOf(unit.place)], () => apply(unit))
+      .unit(locksOf(unit), () => apply(unit))
       .pipe(
         Effect.catch((failure) =>
           failure._tag === "PgFailure" ? translated(failure) : Effect.fail(refused(failure))
@@ -90,7 +96,6 @@ export const make = Effect.gen(function* () {
         return Result.succeed(keys.length)
       }
       total += yield* postgres.unit([first, ...others], some).pipe(Effect.catch(translated))
-      if (stale.length < purgedAtOnce) return total
     }
   })
 
@@ -104,6 +109,7 @@ export const make = Effect.gen(function* () {
     lookup: reading(Reads.lookup),
     undelivered: reading(Reads.undelivered),
     approvals: reading(Reads.approvals),
+    forks: reading(Reads.forks),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
     usage: reading(Reads.usage),

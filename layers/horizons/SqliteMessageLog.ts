@@ -86,7 +86,8 @@ export const make = Effect.gen(function* () {
     while (true) {
       const purged = yield* some
       total += purged
-      if (purged < purgedAtOnce) break
+      // Whom a fork kept may go once the fork is gone.
+      if (purged === 0) break
       yield* Effect.yieldNow
     }
     if (total > 0) yield* giveBack
@@ -122,6 +123,7 @@ export const make = Effect.gen(function* () {
     lookup: reading(Reads.lookup),
     undelivered: reading(Reads.undelivered),
     approvals: reading(Reads.approvals),
+    forks: reading(Reads.forks),
     sessions: reading(Reads.sessions),
     queues: reading(Reads.queues),
     usage: reading(Reads.usage),

@@ -190,33 +190,95 @@ export function* openSessions({
 }
 
 const newest = `SELECT ${entryColumns} FROM entries
-  WHERE org = ? AND project = ? AND session = ? AND ord > ? ORDER BY ord DESC LIMIT ?`
+  WHERE org = ? AND project = ? AND session = ? AND ord > ? AND ord <= ? ORDER BY ord DESC LIMIT ?`
+const latestShares = `SELECT owner, last_seq, last_ord FROM shares
+  WHERE org = ? AND project = ? AND session = ? AND last_seq > ? ORDER BY last_seq DESC LIMIT ?`
+const earliestShares = `SELECT owner, last_seq, last_ord FROM shares
+  WHERE org = ? AND project = ? AND session = ? AND last_seq > ? ORDER BY last_seq LIMIT ?`
+interface Share {
+  readonly owner: SessionKey
+  readonly last_seq: number
+  readonly last_ord: number
+}
+const endless = Number.MAX_SAFE_INTEGER
+const none: ReadonlyArray<Share> = []
+
+/** The session's own, then from newest to oldest what it shares, as far as it is asked for: each share has an entry at least. */
 export function* history({
   tenant,
   session,
   afterOrder = 0,
   limit
 }: Query<"history">): Body<ReadonlyArray<EntryRow>> {
-  const params = [tenant.org, tenant.project, session, afterOrder, wholeLimit(limit)]
-  return (yield* all<EntryColumns>(newest, params)).map(entryRow).toReversed()
+  const scope = [tenant.org, tenant.project]
+  const most = wholeLimit(limit)
+  const rows = [...(yield* all<EntryColumns>(newest, [...scope, session, afterOrder, endless, most]))]
+  // The order has no gaps: only a fork's own entries may not reach down to where the reader stands.
+  const isWhole = () => rows.length >= most || rows.at(-1)?.ord === afterOrder + 1
+  const shares = isWhole() ? none : yield* all<Share>(latestShares, [...scope, session, 0, most])
+  for (const { owner, last_ord } of shares) {
+    if (isWhole()) break
+    const left = most - rows.length
+    rows.push(...(yield* all<EntryColumns>(newest, [...scope, owner, afterOrder, last_ord, left])))
+  }
+  return rows.map(entryRow).toReversed()
 }
 
 const bySeq = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?`
 const bySeqBefore = `SELECT ${entryColumns} FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?`
-export function* entries({
+const sharedBySeq = `SELECT ${entryColumns} FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND seq > ? AND seq <= ? AND ord <= ? ORDER BY seq LIMIT ?`
+const sharedBySeqBefore = `SELECT ${entryColumns} FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND seq > ? AND seq < ? AND ord <= ? ORDER BY seq DESC LIMIT ?`
+
+function* entriesAfter({
   tenant,
   session,
   afterSeq = 0,
-  beforeSeq,
   limit
 }: Query<"entries">): Body<ReadonlyArray<EntryRow>> {
-  const from = [tenant.org, tenant.project, session, afterSeq]
-  if (beforeSeq === undefined)
-    return (yield* all<EntryColumns>(bySeq, [...from, wholeLimit(limit)])).map(entryRow)
-  const rows = yield* all<EntryColumns>(bySeqBefore, [...from, beforeSeq, wholeLimit(limit)])
+  const scope = [tenant.org, tenant.project]
+  const most = wholeLimit(limit)
+  const own = yield* all<EntryColumns>(bySeq, [...scope, session, afterSeq, most])
+  // A session's own seqs have no gaps: only a fork's begin later.
+  const isWhole = most === 0 || own[0]?.seq === afterSeq + 1
+  const shares = isWhole ? none : yield* all<Share>(earliestShares, [...scope, session, afterSeq, most])
+  const rows: Array<EntryColumns> = []
+  for (const { owner, last_seq, last_ord } of shares) {
+    if (rows.length >= most) break
+    const until = [last_seq, last_ord, most - rows.length]
+    rows.push(...(yield* all<EntryColumns>(sharedBySeq, [...scope, owner, afterSeq, ...until])))
+  }
+  return [...rows, ...own].slice(0, most).map(entryRow)
+}
+
+function* entriesBefore(
+  { tenant, session, afterSeq = 0, limit }: Query<"entries">,
+  beforeSeq: number
+): Body<ReadonlyArray<EntryRow>> {
+  const scope = [tenant.org, tenant.project]
+  const most = wholeLimit(limit)
+  const rows = [...(yield* all<EntryColumns>(bySeqBefore, [...scope, session, afterSeq, beforeSeq, most]))]
+  const isWhole = rows.length >= most || rows.at(-1)?.seq === afterSeq + 1
+  const shares = isWhole ? none : yield* all<Share>(latestShares, [...scope, session, afterSeq, most])
+  for (const { owner, last_seq, last_ord } of shares) {
+    if (rows.length >= most) break
+    const until = [Math.min(beforeSeq, last_seq + 1), last_ord, most - rows.length]
+    rows.push(...(yield* all<EntryColumns>(sharedBySeqBefore, [...scope, owner, afterSeq, ...until])))
+  }
   return rows.map(entryRow).toReversed()
+}
+
+export const entries = (query: Query<"entries">): Body<ReadonlyArray<EntryRow>> =>
+  query.beforeSeq === undefined ? entriesAfter(query) : entriesBefore(query, query.beforeSeq)
+
+const forksOf = `SELECT DISTINCT session FROM shares
+  WHERE org = ? AND project = ? AND owner = ? ORDER BY session LIMIT ?`
+export function* forks({ tenant, session, limit }: Query<"forks">): Body<ReadonlyArray<SessionKey>> {
+  const params = [tenant.org, tenant.project, session, wholeLimit(limit)]
+  return (yield* all<{ readonly session: SessionKey }>(forksOf, params)).map((row) => row.session)
 }
 
 const oneMessage = `SELECT * FROM messages WHERE org = ? AND project = ? AND id = ?`
@@ -379,6 +441,8 @@ export function* settings({ tenant, name, after = "" as SessionKey, limit }: Que
 
 interface SessionColumns extends Home {
   readonly title: string | null
+  readonly forked_from: SessionKey | null
+  readonly forked_seq: number | null
   readonly seq: number
   readonly open: number
   readonly created_at: number
@@ -396,6 +460,10 @@ export function* sessions({ tenant, key, limit }: Query<"sessions">): Body<Reado
   return rows.map((row) => ({
     place: placeOf(row),
     title: parsed(row.title),
+    forkedFrom:
+      row.forked_from === null || row.forked_seq === null
+        ? undefined
+        : { session: row.forked_from, seq: row.forked_seq },
     seq: row.seq,
     open: row.open,
     createdAt: row.created_at,
@@ -404,8 +472,10 @@ export function* sessions({ tenant, key, limit }: Query<"sessions">): Body<Reado
 }
 
 const stale = `SELECT session FROM sessions
-  WHERE org = ? AND project = ? AND ephemeral = ? AND updated_at < ? AND open = 0 ORDER BY updated_at LIMIT ?`
-/** Sessions, ephemeral or listed ones, that were not touched for long, the oldest first. */
+  WHERE org = ? AND project = ? AND ephemeral = ? AND updated_at < ? AND open = 0 AND NOT EXISTS (
+    SELECT 1 FROM shares s WHERE s.org = sessions.org AND s.project = sessions.project AND s.owner = sessions.session)
+  ORDER BY updated_at LIMIT ?`
+/** Sessions, ephemeral or listed ones, that were not touched for long and that no fork shares, the oldest first. */
 export function* stalest(
   { tenant, before, listed = false }: Query<"purge">,
   limit: number

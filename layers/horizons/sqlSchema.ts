@@ -149,6 +149,21 @@ const spending = [
   `CREATE INDEX spending_sender ON spending (org, project, sender, day)`
 ]
 
+/**
+ * What a fork shares: of each session that it shares entries of, the last of them in both orders. Those of `last_seq` and `last_ord`
+ * and before, down to what the next older row has.
+ */
+const forks = [
+  `ALTER TABLE sessions ADD COLUMN forked_from TEXT`,
+  `ALTER TABLE sessions ADD COLUMN forked_seq INTEGER`,
+  `CREATE TABLE shares (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    last_seq INTEGER NOT NULL, last_ord INTEGER NOT NULL, owner TEXT NOT NULL,
+    PRIMARY KEY (org, project, session, last_seq)
+  ) WITHOUT ROWID`,
+  `CREATE INDEX shares_owner ON shares (org, project, owner, session)`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -158,7 +173,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0005_approvals": approvals,
   "0006_settings": settings,
   "0007_blocks": blocks,
-  "0008_spending": spending
+  "0008_spending": spending,
+  "0009_forks": forks
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

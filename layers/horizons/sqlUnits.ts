@@ -25,16 +25,21 @@ import {
   type Ending,
   Fenced,
   type Finish,
+  type Fork,
   IdReused,
   type KeepQueue,
   type KeepSetting,
   type NewDelivery,
+  NoSuchSession,
+  NoSuchTurn,
   type Park,
   type Place,
   type RenameSession,
   type SendBegun,
   type SendEnded,
   SessionFull,
+  SessionShared,
+  SessionTaken,
   type Spending,
   type Start,
   type Streamed,
@@ -43,6 +48,7 @@ import {
 } from "#src/horizons/MessageLog.ts"
 import { all, type Body, count, get, run as change } from "#layers/platform/statements.ts"
 import { toJson } from "#layers/platform/storable.ts"
+import { forks } from "./sqlReads.ts"
 import {
   answerIndex,
   canonical,
@@ -629,6 +635,7 @@ const forget = [
     (SELECT message_id FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3 AND message_id IS NOT NULL)`,
   `DELETE FROM approvals WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3`,
+  `DELETE FROM shares WHERE org = ?1 AND project = ?2 AND session = ?3`,
   // The position is the channel's, not the session's: it stays, without the name.
   `UPDATE cursors SET agent = '', session = '' WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM sessions WHERE org = ?1 AND project = ?2 AND session = ?3`
@@ -642,10 +649,79 @@ export function* forgetSession(place: Pick<Place, "tenant" | "session">): Body<b
   return existed
 }
 
+/** Forks that a refusal names. */
+const namedForks = 20
+
 function* deleteSession({ place }: DeleteSession): Answer<"DeleteSession"> {
+  const shared = yield* forks({ tenant: place.tenant, session: place.session, limit: namedForks })
+  if (shared.length > 0) return Result.fail(new SessionShared({ forks: shared }))
   const open = yield* all<{ id: string }>(openIds, scope(place))
   const cancelled = open.map(({ id }) => messageId(id))
   return Result.succeed({ existed: yield* forgetSession(place), cancelled })
+}
+
+interface Turn {
+  readonly session: string
+  readonly seq: number
+  readonly ord: number
+}
+const sessionToFork = `SELECT queue, settings FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral = 0`
+const anySession = `SELECT 1 AS one FROM sessions WHERE org = ? AND project = ? AND session = ?`
+const lastAnswer = `SELECT session, seq, ord FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND ord > 0 AND answers IS NOT NULL ORDER BY ord DESC LIMIT 1`
+const lastShare = `SELECT owner AS session, last_seq AS seq, last_ord AS ord FROM shares
+  WHERE org = ? AND project = ? AND session = ? ORDER BY last_seq DESC LIMIT 1`
+const shareWith = `SELECT owner AS session, last_seq AS seq, last_ord AS ord FROM shares
+  WHERE org = ? AND project = ? AND session = ? AND last_seq >= ? ORDER BY last_seq LIMIT 1`
+const runAt = `SELECT run_id, ord FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND seq = ? AND ord IS NOT NULL AND run_id IS NOT NULL`
+const answerOfRun = `SELECT session, seq, ord FROM entries
+  WHERE org = ? AND project = ? AND run_id = ? AND answers IS NOT NULL ORDER BY seq DESC LIMIT 1`
+
+/** The answer of the turn that an entry of the session belongs to, its own or a shared one; of the last turn without a seq. */
+function* answerAt(place: Place, atSeq: number | undefined): Body<Turn | undefined> {
+  if (atSeq === undefined) {
+    return (yield* get<Turn>(lastAnswer, scope(place))) ?? (yield* get<Turn>(lastShare, scope(place)))
+  }
+  const share = yield* get<Turn>(shareWith, [...scope(place), atSeq])
+  const owner = share === undefined ? scope(place) : named(place, share.session)
+  const entry = yield* get<{ run_id: string; ord: number }>(runAt, [...owner, atSeq])
+  const last = share?.ord ?? Infinity
+  if (entry === undefined || entry.ord > last) return undefined
+  const answer = yield* get<Turn>(answerOfRun, named(place, entry.run_id))
+  return answer === undefined || answer.ord > last ? undefined : answer
+}
+
+const insertFork = `INSERT INTO sessions
+    (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at, queue, settings, forked_from, forked_seq)
+  VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?7, ?8, ?9, ?10, ?5)`
+const copyShares = `INSERT INTO shares (org, project, agent, session, last_seq, last_ord, owner)
+  SELECT org, project, ?3, ?4, last_seq, last_ord, owner FROM shares
+  WHERE org = ?1 AND project = ?2 AND session = ?5 AND last_seq < ?6`
+const insertShare = `INSERT INTO shares (org, project, agent, session, last_seq, last_ord, owner) VALUES (?, ?, ?, ?, ?, ?, ?)`
+
+function* fork({ place, from, atSeq, at }: Fork): Answer<"Fork"> {
+  const kept = yield* get<{ queue: string | null; settings: string | null }>(
+    sessionToFork,
+    named(place, from)
+  )
+  if (kept === undefined) return Result.fail(new NoSuchSession({ session: from }))
+  if ((yield* get(anySession, scope(place))) !== undefined) {
+    return Result.fail(new SessionTaken({ session: place.session }))
+  }
+  const turn = yield* answerAt({ ...place, session: from }, atSeq)
+  if (turn === undefined) {
+    return Result.fail(new NoSuchTurn({ session: from, ...(atSeq === undefined ? {} : { seq: atSeq }) }))
+  }
+  const { session: owner, seq, ord } = turn
+  yield* change(insertFork, [...home(place), seq, ord, at, kept.queue, kept.settings, owner])
+  yield* change(copyShares, [...home(place), from, seq])
+  yield* change(insertShare, [...home(place), seq, ord, owner])
+  return Result.succeed({
+    seq,
+    queue: JSON.parse(kept.queue ?? "{}"),
+    settings: JSON.parse(kept.settings ?? "{}")
+  })
 }
 
 const retitle = `UPDATE sessions SET title = ? WHERE org = ? AND project = ? AND session = ?`
@@ -703,6 +779,8 @@ export function apply(unit: Unit): Answer<Unit["_tag"]> {
       return sendBegun(unit)
     case "SendEnded":
       return sendEnded(unit)
+    case "Fork":
+      return fork(unit)
     case "DeleteSession":
       return deleteSession(unit)
     case "RenameSession":

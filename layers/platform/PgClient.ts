@@ -28,7 +28,7 @@ export class Postgres extends Context.Service<
       names: readonly [string, ...ReadonlyArray<string>],
       body: PgWriter.UnitBody<A, E>
     ) => Effect.Effect<A, E | PgFailure>
-    /** One statement that reads committed rows. */
+    /** One statement, mostly, that reads committed rows; a body that turns out to need more begins anew in a snapshot. */
     readonly read: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
     /** Several that read the same state. */
     readonly snapshot: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
@@ -46,8 +46,6 @@ const readerCount = 2
 const away = Schedule.max([Schedule.exponential("50 millis"), Schedule.recurs(7)])
 const whileAway = <A>(reading: Effect.Effect<A, PgFailure>) =>
   Effect.retry(reading, { while: ({ kind }) => kind === "unreachable", schedule: away })
-
-const oneStatement = "a read is one statement: more of them see the same state only in a snapshot"
 
 /** Connects when it is first used. */
 export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
@@ -76,21 +74,6 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
       return writer.unit(locks, body)
     })
 
-  const read: Postgres["Service"]["read"] = <A>(body: () => Body<A>) => {
-    const link = readers[turn++ % readerCount]!
-    return whileAway(
-      Effect.suspend(() => {
-        const reading = body()
-        const first = reading.next()
-        if (first.done === true) return Effect.succeed(first.value)
-        return Effect.flatMap(link.ask(first.value), (answer) => {
-          const last = reading.next(PgLink.replyTo(first.value, answer))
-          return last.done === true ? Effect.succeed(last.value) : Effect.die(oneStatement)
-        })
-      })
-    )
-  }
-
   const inOneState = Effect.fnUntraced(function* <A>(session: PgLink.Session, body: () => Body<A>) {
     yield* session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     const reading = body()
@@ -109,6 +92,21 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
         )
       )
     )
+
+  const read: Postgres["Service"]["read"] = <A>(body: () => Body<A>) => {
+    const link = readers[turn++ % readerCount]!
+    return whileAway(
+      Effect.suspend(() => {
+        const reading = body()
+        const first = reading.next()
+        if (first.done === true) return Effect.succeed(first.value)
+        return Effect.flatMap(link.ask(first.value), (answer) => {
+          const last = reading.next(PgLink.replyTo(first.value, answer))
+          return last.done === true ? Effect.succeed(last.value) : snapshot(body)
+        })
+      })
+    )
+  }
 
   return Postgres.of({ unit, read, snapshot, broken: Deferred.await(lost), schema: options.schema })
 })

@@ -132,6 +132,12 @@ export const isReserved = (key: SessionKey, ownChannel?: string): boolean => {
   return isPeer && head !== ownChannel
 }
 
+/**
+ * The key of a fork of this session that nobody named: behind its original's, so that it belongs to the same agent and is as reserved.
+ * `id` is fresh, and begins with `fork_`.
+ */
+export const forkKey = (key: SessionKey, id: string): string => `${key.replace(/:fork_[^:]*$/, "")}:${id}`
+
 /** Whose budget a session's runs count against: people's, helpers of an agent, or what runs without a person (schedules, hooks). */
 export type BudgetClass = "main" | "subagent" | "cron"
 

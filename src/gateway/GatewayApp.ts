@@ -20,6 +20,7 @@ import * as osRoutes from "./osRoutes.ts"
 import * as probes from "./probes.ts"
 import { compile, type OpenCall, type Route } from "./Routing.ts"
 import * as setupRoutes from "./setupRoutes.ts"
+import * as forkRoutes from "./forkRoutes.ts"
 import * as usageRoutes from "./usageRoutes.ts"
 import { Shutdown } from "./Shutdown.ts"
 import * as v1Routes from "./v1Routes.ts"
@@ -44,6 +45,7 @@ export const make = Effect.gen(function* () {
     ...(yield* v1Routes.make),
     ...(yield* osRoutes.make),
     ...(yield* setupRoutes.make),
+    ...(yield* forkRoutes.make),
     ...(yield* usageRoutes.make),
     ...(yield* probes.make),
     ...docsRoutes.routes

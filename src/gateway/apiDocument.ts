@@ -113,7 +113,19 @@ const os = HttpApiGroup.make("os").add(
     params: key,
     success: HttpApiSchema.NoContent,
     error
-  }).annotate(OpenApi.Description, "Stop a session's work and forget it."),
+  }).annotate(
+    OpenApi.Description,
+    "Stop a session's work and forget it. 409 while it has forks, whose keys are in the details: what was said in it is part of them."
+  ),
+  HttpApiEndpoint.post("forkSession", "/api/v1/os/sessions/:key/fork", {
+    params: key,
+    payload: Api.ForkSession,
+    success: Api.Forked.pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Begin a new session with what was said in this one, up to an answered turn. It is shared, not copied, and this session stays as it is; messages that wait or run are not in the fork. 404 without such a session or turn, 409 when the key is taken."
+  ),
   HttpApiEndpoint.post("sendMessage", "/api/v1/os/messages/send", {
     payload: Api.SendMessage,
     success: Api.SentMessage.pipe(HttpApiSchema.status(202)),

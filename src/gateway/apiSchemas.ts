@@ -26,6 +26,8 @@ export const Session = Schema.Struct({
   title: Schema.optionalKey(Schema.String),
   /** How its first message begins. */
   opening: Schema.optionalKey(Schema.String),
+  /** Of a fork: the session in which the last turn that it shares was said, and the seq of that answer. */
+  forked_from: Schema.optionalKey(Schema.Struct({ session_key: Schema.String, seq: Count })),
   seq: Count,
   open: Count,
   created_at: Schema.Finite,
@@ -52,6 +54,19 @@ export const TranscriptMessage = Schema.Struct({
 export const RenameSession = Schema.Struct({
   title: Schema.String
 }).annotate({ identifier: "RenameSession" })
+
+export const ForkSession = Schema.Struct({
+  /** The seq of any entry of the turn to fork behind; without, the last answered turn. */
+  at: Schema.optionalKey(Count),
+  /** The fork's key; without, one is made. */
+  session_key: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "ForkSession" })
+
+export const Forked = Schema.Struct({
+  session_key: Schema.String,
+  /** Of the answer that the fork begins behind. */
+  seq: Count
+}).annotate({ identifier: "Forked" })
 
 export const Step = Schema.Struct({
   step: Schema.Literals(["accepted", "run_started", "model", "tool", "slow", "run_ended", "sent"]),

@@ -12,7 +12,7 @@ import { Channels } from "#src/channel/Channels.ts"
 import { Checks } from "#src/check/Checks.ts"
 import { approvalId, Ids, messageId } from "#src/domain/Ids.ts"
 import { agentOf } from "#src/domain/SessionKey.ts"
-import { type LogError, MessageLog } from "#src/horizons/MessageLog.ts"
+import { type LogError, MessageLog, SessionShared } from "#src/horizons/MessageLog.ts"
 import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
@@ -20,7 +20,7 @@ import { SessionModels } from "#src/lane/SessionModels.ts"
 import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
-import { ApiError, invalid, notFound, storeUnavailable } from "./ApiError.ts"
+import { ApiError, invalid, notFound } from "./ApiError.ts"
 import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
 import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
@@ -28,7 +28,7 @@ import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { imageLine } from "./Frames.ts"
 import { readStrict } from "./readBody.ts"
-import { toApiError } from "./refusals.ts"
+import { logRefusal, toApiError } from "./refusals.ts"
 import type { Call, OpenCall, Route } from "./Routing.ts"
 import { statusOf } from "./timeline.ts"
 import { sessionOf, toMessage } from "./WebChat.ts"
@@ -36,7 +36,7 @@ import { sessionOf, toMessage } from "./WebChat.ts"
 const json = <A>(body: A, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
 
 const read = <A>(effect: Effect.Effect<A, LogError>): Effect.Effect<A, ApiError> =>
-  Effect.catchTags(effect, { LogError: () => Effect.fail(storeUnavailable(false)) })
+  Effect.catchTags(effect, { LogError: ({ reason }) => Effect.fail(logRefusal(reason)) })
 
 /** The query's whole numbers; an unknown parameter or another value is refused by name. */
 const numbers = (query: URLSearchParams, allowed: ReadonlyArray<string>) =>
@@ -86,6 +86,9 @@ export const make = Effect.gen(function* () {
       agent: agentOf(row.place.session),
       ...(row.title === undefined ? {} : { title: row.title }),
       ...(row.opening === undefined ? {} : { opening: row.opening }),
+      ...(row.forkedFrom === undefined
+        ? {}
+        : { forked_from: { session_key: row.forkedFrom.session, seq: row.forkedFrom.seq } }),
       seq: row.seq,
       open: row.open,
       created_at: row.createdAt,
@@ -132,6 +135,9 @@ export const make = Effect.gen(function* () {
   const removeSession = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
     const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    // Asked first: who may not delete it must not stop its work either.
+    const forks = yield* read(sessions.forks(key))
+    if (forks.length > 0) return yield* logRefusal(new SessionShared({ forks }))
     yield* read(lanes.stop(key, principal.id))
     if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
     sessionModels.forget(key)

@@ -1,6 +1,7 @@
-/** What `Inbound` refuses, in the words of HTTP and of the socket. */
+/** What `Inbound` and the log refuse, in the words of HTTP and of the socket. */
+import type { LogError } from "#src/horizons/MessageLog.ts"
 import type { Refusal } from "#src/inbound/Inbound.ts"
-import { ApiError } from "./ApiError.ts"
+import { ApiError, notFound, storeUnavailable } from "./ApiError.ts"
 
 /** Nothing was stored, so unlike answers after acceptance these may be retried by the client itself. */
 export const toApiError = (refusal: Refusal): ApiError => {
@@ -47,5 +48,36 @@ export const toFrame = (refusal: Refusal): { code: string; message: string; retr
       return { code: "invalid_message", message: refusal.message }
     case "NotAccepting":
       return { code: refusal.code, message: refusal.message, retry_after_ms: refusal.retryAfterMillis }
+  }
+}
+
+/** What the log refuses of a request that sends no message. */
+export const logRefusal = (reason: LogError["reason"]): ApiError => {
+  switch (reason._tag) {
+    case "NoSuchSession":
+      return notFound(reason.message)
+    case "NoSuchTurn":
+      return new ApiError({
+        status: 404,
+        code: "no_such_turn",
+        message: reason.message,
+        ...(reason.seq === undefined ? {} : { param: "at" })
+      })
+    case "SessionTaken":
+      return new ApiError({
+        status: 409,
+        code: "session_taken",
+        message: reason.message,
+        param: "session_key"
+      })
+    case "SessionShared":
+      return new ApiError({
+        status: 409,
+        code: "session_shared",
+        message: reason.message,
+        details: { forks: reason.forks }
+      })
+    default:
+      return storeUnavailable(false)
   }
 }

@@ -42,6 +42,41 @@ export class Fenced extends Schema.TaggedError<Fenced>()("Fenced", {}) {
     return "this run has ended; its late work was not stored"
   }
 }
+/** There is no listed session of this key. */
+export class NoSuchSession extends Schema.TaggedError<NoSuchSession>()("NoSuchSession", {
+  session: Schema.String
+}) {
+  override get message() {
+    return "there is no such session"
+  }
+}
+/** The session has no answered turn there; without `seq` it has none at all. */
+export class NoSuchTurn extends Schema.TaggedError<NoSuchTurn>()("NoSuchTurn", {
+  session: Schema.String,
+  seq: Schema.optionalKey(Schema.Finite)
+}) {
+  override get message() {
+    return this.seq === undefined
+      ? "this session has no answered turn yet"
+      : `the entry ${this.seq} of this session belongs to no answered turn`
+  }
+}
+/** Another session has this key. */
+export class SessionTaken extends Schema.TaggedError<SessionTaken>()("SessionTaken", {
+  session: Schema.String
+}) {
+  override get message() {
+    return "there is a session of this key already"
+  }
+}
+/** Other sessions share what was said in this one: of their keys, the first few. Nothing was changed. */
+export class SessionShared extends Schema.TaggedError<SessionShared>()("SessionShared", {
+  forks: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    return `what was said in this session is part of its forks: delete these first (${this.forks.join(", ")})`
+  }
+}
 /** The disk is full. Nothing of the unit was stored; it may work again later. */
 export class StoreFull extends Schema.TaggedError<StoreFull>()("StoreFull", {}) {
   override get message() {
@@ -62,7 +97,18 @@ export class StoreBusy extends Schema.TaggedError<StoreBusy>()("StoreBusy", { de
 }
 
 export class LogError extends Schema.TaggedError<LogError>()("LogError", {
-  reason: Schema.Union([IdReused, SessionFull, Fenced, StoreFull, StoreBroken, StoreBusy])
+  reason: Schema.Union([
+    IdReused,
+    SessionFull,
+    Fenced,
+    NoSuchSession,
+    NoSuchTurn,
+    SessionTaken,
+    SessionShared,
+    StoreFull,
+    StoreBroken,
+    StoreBusy
+  ])
 }) {
   override get message() {
     return this.reason.message
@@ -251,7 +297,26 @@ export interface SendEnded {
   readonly detail?: string
   readonly at: number
 }
-/** Forget a session: its messages, entries, runs and deliveries. Open messages end as cancelled first (they are returned). */
+/**
+ * Make a new session that begins with what was said in another one, up to and with an answered turn. That is shared, not copied, as
+ * `history` and `entries` of the new session: what is in the model's order up to the answer, so neither messages that wait or run,
+ * nor those that ended without reaching the model. Both orders of the new session go on behind it. It keeps the other's queue and
+ * settings as they are now, and has neither its title nor its usage. The other session stays as it is.
+ *
+ * `atSeq` is any entry of the turn; without, it is the last answered turn. Refused with `NoSuchSession`, `NoSuchTurn` or `SessionTaken`.
+ */
+export interface Fork {
+  readonly _tag: "Fork"
+  /** Of the new session. */
+  readonly place: Place
+  readonly from: SessionKey
+  readonly atSeq?: number
+  readonly at: number
+}
+/**
+ * Forget a session: its messages, entries, runs and deliveries. Open messages end as cancelled first (they are returned). Refused with
+ * `SessionShared` while forks share what was said in it.
+ */
 export interface DeleteSession {
   readonly _tag: "DeleteSession"
   readonly place: Place
@@ -295,6 +360,7 @@ export type Unit =
   | Finish
   | SendBegun
   | SendEnded
+  | Fork
   | DeleteSession
   | RenameSession
   | KeepQueue
@@ -345,6 +411,12 @@ export interface Committed {
   SendBegun: { readonly attempts: number }
   /** `changed`: the delivery exists and was not in a final state before. */
   SendEnded: { readonly changed: boolean }
+  /** `seq` is that of the answer the fork begins with; the others are what it keeps of the session it came from. */
+  Fork: {
+    readonly seq: number
+    readonly queue: QueueOverrides
+    readonly settings: Readonly<Record<string, string>>
+  }
   DeleteSession: { readonly existed: boolean; readonly cancelled: ReadonlyArray<MessageId> }
   /** `existed`: there is such a session, and it has the title now. */
   RenameSession: { readonly existed: boolean }
@@ -445,6 +517,8 @@ export interface SessionRow {
   readonly place: Place
   /** What people call it; undefined until somebody named it. */
   readonly title: string | undefined
+  /** Of a fork: the session in which the last turn that it shares was said, and the seq of that turn's answer. */
+  readonly forkedFrom: { readonly session: SessionKey; readonly seq: number } | undefined
   /** Highest seq given so far; 0 for none. */
   readonly seq: number
   readonly open: number
@@ -545,6 +619,12 @@ export class MessageLog extends Context.Service<
       readonly id?: ApprovalId
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<ApprovalRow>, LogError>
+    /** Sessions that share what was said in this one, by key. */
+    readonly forks: (query: {
+      readonly tenant: Tenant
+      readonly session: SessionKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<SessionKey>, LogError>
     /** Listed (not ephemeral) sessions, latest first. */
     readonly sessions: (query: {
       readonly tenant: Tenant
@@ -552,8 +632,8 @@ export class MessageLog extends Context.Service<
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<SessionRow>, LogError>
     /**
-     * Remove sessions untouched since `before`, without open messages: the ephemeral ones, or with `listed` the others. Returns how
-     * many. What it frees the store may give back to the disk, without holding up others for long.
+     * Remove sessions untouched since `before`, without open messages and without forks: the ephemeral ones, or with `listed` the
+     * others. Returns how many. What it frees the store may give back to the disk, without holding up others for long.
      */
     readonly purge: (query: {
       readonly tenant: Tenant

@@ -249,6 +249,10 @@ const toRefusal = ({ reason }: MessageLog.LogError): Refusal => {
     case "StoreFull":
       return new NotAccepting({ code: "store_full", retryAfterMillis: 30_000 })
     case "Fenced":
+    case "NoSuchSession":
+    case "NoSuchTurn":
+    case "SessionTaken":
+    case "SessionShared":
     case "StoreBusy":
     case "StoreBroken":
       return new NotAccepting({ code: "store_unavailable", retryAfterMillis })

@@ -41,6 +41,8 @@ export class SessionModels extends Context.Service<
     readonly inline: (text: string, agent: string) => string | undefined
     /** The session is deleted, and its choice with it. */
     readonly forget: (session: SessionKey) => void
+    /** The session was made with these settings, which the log has already. */
+    readonly adopt: (session: SessionKey, settings: Readonly<Record<string, string>>) => void
   }
 >()("opencraw/lane/SessionModels") {}
 
@@ -128,7 +130,11 @@ export const make = Effect.gen(function* () {
       return { model, fallbacks: rest, isChosen: false, isRefused: false }
     },
     inline,
-    forget: (session) => void kept.delete(session)
+    forget: (session) => void kept.delete(session),
+    adopt: (session, { [name]: chosen }) => {
+      if (chosen === undefined) kept.delete(session)
+      else kept.set(session, chosen)
+    }
   })
 })
 

@@ -21,6 +21,8 @@ export class SessionQueues extends Context.Service<
   {
     /** What the session keeps; empty for most. */
     readonly get: (session: SessionKey) => QueueOverrides
+    /** The session was made with these settings, which the log has already. */
+    readonly adopt: (session: SessionKey, overrides: QueueOverrides) => void
   }
 >()("opencraw/lane/SessionQueues") {}
 
@@ -47,6 +49,11 @@ export const make = Effect.gen(function* () {
 
   const get = (session: SessionKey): QueueOverrides => kept.get(session) ?? nothing
 
+  const adopt = (session: SessionKey, overrides: QueueOverrides) => {
+    if (Object.keys(overrides).length === 0) kept.delete(session)
+    else kept.set(session, overrides)
+  }
+
   const run = Effect.fn("SessionQueues.run")(
     function* (rest: string, { agent, session, route }: Commands.CommandContext) {
       const present = { config: queueConfig(queue.get()), channel: route.channel, stored: get(session) }
@@ -54,8 +61,7 @@ export const make = Effect.gen(function* () {
       if (changed) {
         const place = { tenant: local, agent, session }
         yield* log.commit({ _tag: "KeepQueue", place, overrides, at: yield* Clock.currentTimeMillis })
-        if (Object.keys(overrides).length === 0) kept.delete(session)
-        else kept.set(session, overrides)
+        adopt(session, overrides)
       }
       return answer
     },
@@ -75,7 +81,7 @@ export const make = Effect.gen(function* () {
     run
   })
 
-  return SessionQueues.of({ get })
+  return SessionQueues.of({ get, adopt })
 })
 
 export const layer = Layer.effect(SessionQueues, make)

@@ -23,6 +23,8 @@ export class SessionUsage extends Context.Service<
     readonly modeOf: (session: SessionKey, channel: string) => UsageMode
     /** The session is deleted, and what it kept with it. */
     readonly forget: (session: SessionKey) => void
+    /** The session was made with these settings, which the log has already. */
+    readonly adopt: (session: SessionKey, settings: Readonly<Record<string, string>>) => void
   }
 >()("opencraw/session/SessionUsage") {}
 
@@ -110,7 +112,14 @@ export const make = Effect.gen(function* () {
     run
   })
 
-  return SessionUsage.of({ modeOf, forget: (session) => void kept.delete(session) })
+  return SessionUsage.of({
+    modeOf,
+    forget: (session) => void kept.delete(session),
+    adopt: (session, { [name]: mode = "" }) => {
+      if (isMode(mode)) kept.set(session, mode)
+      else kept.delete(session)
+    }
+  })
 })
 
 export const layer = Layer.effect(SessionUsage, make)

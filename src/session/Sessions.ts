@@ -79,7 +79,21 @@ export class Sessions extends Context.Service<
     readonly history: (key: SessionKey, limit: number) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
     /** Call it `title`; `undefined` takes the title away. False when there is no such session. */
     readonly rename: (key: SessionKey, title: string | undefined) => Effect.Effect<boolean, LogError>
-    /** Forget it; messages still open end as cancelled. False when there was none. Stop its lane first. */
+    /**
+     * Begin session `to` with what was said in `from`, up to the answer of the turn that the entry `at` belongs to; without it, up to
+     * the last answer. Refused with `NoSuchSession`, `NoSuchTurn` or `SessionTaken`.
+     */
+    readonly fork: (
+      from: SessionKey,
+      to: SessionKey,
+      at?: number
+    ) => Effect.Effect<MessageLog.Committed["Fork"], LogError>
+    /** The first few of the sessions that share what was said in it. */
+    readonly forks: (key: SessionKey) => Effect.Effect<ReadonlyArray<SessionKey>, LogError>
+    /**
+     * Forget it; messages still open end as cancelled. False when there was none. Stop its lane first. Refused with `SessionShared`
+     * while it has forks.
+     */
     readonly remove: (key: SessionKey) => Effect.Effect<boolean, LogError>
   }
 >()("opencraw/session/Sessions") {}
@@ -90,6 +104,7 @@ const pageSize = 500
 const maxOpen = 1000
 const maxOpening = 120
 const maxOpenings = 5000
+const maxForks = 20
 
 /** Characters of recent histories kept in memory. */
 const cachedChars = 8_000_000
@@ -203,6 +218,18 @@ export const make = Effect.gen(function* () {
     return cache.extend(key, fresh, limit)
   })
 
+  const fork = Effect.fn("Sessions.fork")(function* (from: SessionKey, to: SessionKey, atSeq?: number) {
+    const place = { tenant: local, agent: agentOf(to), session: to }
+    const at = yield* Clock.currentTimeMillis
+    return yield* log.commit({
+      _tag: "Fork",
+      place,
+      from,
+      ...(atSeq === undefined ? {} : { atSeq }),
+      at
+    })
+  })
+
   const remove = Effect.fn("Sessions.remove")(function* (key: SessionKey) {
     const place = { tenant: local, agent: agentOf(key), session: key }
     const at = yield* Clock.currentTimeMillis
@@ -220,6 +247,8 @@ export const make = Effect.gen(function* () {
     rename,
     trace: (id) => log.message({ tenant: local, id }),
     history,
+    fork,
+    forks: (key) => log.forks({ tenant: local, session: key, limit: maxForks }),
     remove
   })
 })

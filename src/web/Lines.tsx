@@ -20,6 +20,8 @@ export interface Asks {
   readonly discard: (line: UserLine) => void
   readonly cancel: (line: UserLine) => void
   readonly sendAgain: (text: string) => void
+  /** Begin another conversation with all up to this answer. Gives what went wrong, or undefined. */
+  readonly fork: (line: AnswerLine) => Promise<string | undefined>
 }
 
 /** Where an accepted message stands; undefined once it has an answer of its own. */
@@ -108,14 +110,48 @@ const cutOffWords: Readonly<Record<string, string>> = {
   failed: "It failed here"
 }
 
-const AnswerItem = ({ line }: { line: AnswerLine }) => (
-  <article class={`line ${line.kind}`}>
-    <span class="unseen">{line.kind === "assistant" ? "Answer: " : "Note: "}</span>
-    <Tools tools={line.tools} />
-    <Markdown text={line.text} />
-    {line.cutOff !== undefined && <footer>{cutOffWords[line.cutOff] ?? `Cut off: ${line.cutOff}`}</footer>}
-  </article>
-)
+const ForkButton = ({ line, asks }: { line: AnswerLine; asks: Asks }) => {
+  const [isBusy, setBusy] = useState(false)
+  const [problem, setProblem] = useState<string>()
+  const fork = async () => {
+    setBusy(true)
+    setProblem(await asks.fork(line))
+    setBusy(false)
+  }
+  return (
+    <>
+      <button
+        type="button"
+        class="plain fork"
+        title="Begin a new conversation with what was said up to this answer"
+        disabled={isBusy}
+        onClick={() => void fork()}
+      >
+        Fork from here
+      </button>
+      {problem !== undefined && <span role="alert">That did not work: {problem}</span>}
+    </>
+  )
+}
+
+const AnswerItem = ({ line, asks }: ItemProps & { line: AnswerLine }) => {
+  const { kind, tools, text, cutOff } = line
+  // What answers nobody, and what is not in the history yet, is no turn to begin with.
+  const isTurn = kind === "assistant" && line.answers.length > 0 && Number.isInteger(line.seq)
+  return (
+    <article class={`line ${kind}`}>
+      <span class="unseen">{kind === "assistant" ? "Answer: " : "Note: "}</span>
+      <Tools tools={tools} />
+      <Markdown text={text} />
+      {(cutOff !== undefined || isTurn) && (
+        <footer>
+          {cutOff !== undefined && (cutOffWords[cutOff] ?? `Cut off: ${cutOff}`)}
+          {isTurn && <ForkButton line={line} asks={asks} />}
+        </footer>
+      )}
+    </article>
+  )
+}
 
 /** A line is drawn again only when something of it has changed: hundreds of others stay untouched by each piece of text. */
 export class Item extends Component<ItemProps> {
@@ -125,7 +161,11 @@ export class Item extends Component<ItemProps> {
   }
   override render() {
     const { line } = this.props
-    return line.kind === "user" ? <UserItem {...this.props} line={line} /> : <AnswerItem line={line} />
+    return line.kind === "user" ? (
+      <UserItem {...this.props} line={line} />
+    ) : (
+      <AnswerItem {...this.props} line={line} />
+    )
   }
 }
 

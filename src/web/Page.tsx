@@ -11,7 +11,17 @@ import { Composer } from "./Composer.tsx"
 import { Dialog } from "./Dialog.tsx"
 import type { Asks } from "./Lines.tsx"
 import { Log } from "./Log.tsx"
-import { type Listed, type SessionList, isNamed, remove, rename, titleOf, useSessions } from "./sessions.ts"
+import {
+  type Listed,
+  type SessionList,
+  fork,
+  isNamed,
+  nameOf,
+  remove,
+  rename,
+  titleOf,
+  useSessions
+} from "./sessions.ts"
 import { Sidebar } from "./Sidebar.tsx"
 import { Demo } from "./Setup.tsx"
 import { type State, initial, reduce } from "./state.ts"
@@ -189,7 +199,14 @@ export const Page = () => {
       retry: (line) => client?.retry(line),
       discard: (line) => client?.discard(line),
       cancel: (line) => client?.cancel(line),
-      sendAgain: (text) => client?.send(text)
+      sendAgain: (text) => client?.send(text),
+      fork: async (line) => {
+        const made = await fork(session, line.seq)
+        if ("failed" in made) return made.failed
+        list.tell({})
+        go(nameOf(made.key))
+        return undefined
+      }
     }),
     [client]
   )

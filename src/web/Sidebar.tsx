@@ -41,6 +41,7 @@ const Row = ({ row, props }: { row: Listed; props: Props }) => {
   const facts = [
     when(row.updated_at),
     row.agent === "main" ? "" : row.agent,
+    row.forked_from === undefined ? "" : "fork",
     row.open > 0 ? `${row.open} open` : "",
     !isCurrent && props.unsent.includes(name) ? "not sent yet" : ""
   ]

@@ -12,6 +12,8 @@ export interface Listed {
   readonly agent: string
   readonly title?: string
   readonly opening?: string
+  /** Of a fork: where its last shared turn was said. */
+  readonly forked_from?: { readonly session_key: string; readonly seq: number }
   readonly seq: number
   /** Messages that have no answer yet. */
   readonly open: number
@@ -72,6 +74,26 @@ export const rename = (key: string, title: string) =>
     body: JSON.stringify({ title })
   })
 export const remove = (key: string) => change(key, { method: "DELETE" })
+
+/** Begin a conversation with what was said in this one up to an answer. Gives its key, or what went wrong. */
+export const fork = async (
+  name: string,
+  seq: number
+): Promise<{ readonly key: string } | { readonly failed: string }> => {
+  try {
+    const response = await fetch(`${path}/${encodeURIComponent(name)}/fork`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      credentials: "same-origin",
+      body: JSON.stringify({ at: seq })
+    })
+    if (!response.ok) return { failed: await refused(response) }
+    const { session_key: key } = (await response.json()) as { session_key: string }
+    return { key }
+  } catch {
+    return { failed: "the gateway cannot be reached; try again" }
+  }
+}
 
 interface News {
   /** The session that was deleted; absent for any other change. */

@@ -247,6 +247,7 @@ export const messageLogContract = <E>(name: string, store: Layer.Layer<MessageLo
     together(test)
     streaming(test)
     spending(test)
+    forking(test)
   })
 
 type Test = <A, E>(sentence: string, body: () => Effect.Effect<A, E, MessageLog>) => void
@@ -1234,9 +1235,10 @@ const reading = (test: Test) => {
       yield* commit(acceptOf("m2", { time: 3000 }))
 
       const rows = yield* sessions()
+      const plain = { title: undefined, forkedFrom: undefined }
       assert.deepStrictEqual(rows, [
-        { place, title: undefined, seq: 2, open: 2, createdAt: 1000, updatedAt: 3000 },
-        { place: placeAt("b"), title: undefined, seq: 1, open: 1, createdAt: 2000, updatedAt: 2000 }
+        { place, ...plain, seq: 2, open: 2, createdAt: 1000, updatedAt: 3000 },
+        { place: placeAt("b"), ...plain, seq: 1, open: 1, createdAt: 2000, updatedAt: 2000 }
       ])
       assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("b"), limit: 10 }), rows.slice(1))
       assert.deepStrictEqual(yield* log.sessions({ tenant, key: sessionKey("x"), limit: 10 }), [])
@@ -1848,5 +1850,200 @@ const spending = (test: Test) => {
       assert.isUndefined(unknown?.run?.usage.costMicros)
       assert.strictEqual(unknown?.run?.usage.inputTokens, 70)
       assert.strictEqual(known?.run?.usage.costMicros, 540)
+    }))
+}
+
+const forkOf = (to: Place, options: { readonly from?: SessionKey; readonly atSeq?: number } = {}) =>
+  ({
+    _tag: "Fork",
+    place: to,
+    from: options.from ?? session,
+    ...(options.atSeq === undefined ? {} : { atSeq: options.atSeq }),
+    at: 7000
+  }) as const
+/** Messages that are answered one after the other. */
+const talk = (ids: ReadonlyArray<string>, at: Place = place) =>
+  Effect.forEach(ids, (id) =>
+    commitAll(
+      acceptOf(id, { at, start: `r-${id}` }),
+      finishOf(`r-${id}`, { [id]: "answered" }, { at, attempt: 1 })
+    )
+  )
+const said = (...ids: ReadonlyArray<string>) => ids.flatMap((id) => [`text of ${id}`, `answer of r-${id}`])
+const numbered = (rows: ReadonlyArray<{ readonly seq: number; readonly order: number | undefined }>) =>
+  rows.map(({ seq, order }) => [seq, order])
+const forkKeys = (of: Place = place) =>
+  MessageLog.use((log) => log.forks({ tenant: of.tenant, session: of.session, limit: 10 }))
+
+const forking = (test: Test) => {
+  const b = placeAt("b")
+  const c = placeAt("c")
+
+  test("a fork begins with what was said up to a turn, goes on behind it, and leaves the original as it is", () =>
+    Effect.gen(function* () {
+      yield* talk(["m1", "m2", "m3"])
+      const before = yield* Effect.all([history(), entries(), sessions()])
+      const { seq } = yield* commit(forkOf(b, { atSeq: 3 }))
+      const shared = yield* history(100, b)
+
+      assert.strictEqual(seq, 4)
+      assert.deepStrictEqual(shared, before[0].slice(0, 4))
+      assert.deepStrictEqual(yield* entries(100, undefined, b), before[1].slice(0, 4))
+      yield* talk(["n1"], b)
+      yield* talk(["m4"])
+      const rows = yield* history(100, b)
+      assert.deepStrictEqual(rows.slice(0, 4), shared)
+      assert.deepStrictEqual(texts(rows), said("m1", "m2", "n1"))
+      assert.deepStrictEqual(
+        numbered(rows),
+        [1, 2, 3, 4, 5, 6].map((n) => [n, n])
+      )
+      assert.deepStrictEqual(texts(yield* history()), said("m1", "m2", "m3", "m4"))
+      const row = (yield* sessions()).find(({ place: { session: key } }) => key === b.session)
+      assert.deepStrictEqual(row?.forkedFrom, { session, seq: 4 })
+      assert.deepStrictEqual([row?.seq, row?.open, row?.title], [6, 0, undefined])
+      assert.isUndefined((yield* sessions()).find(({ place: of }) => of.session === session)?.forkedFrom)
+    }))
+
+  test("pages of a fork, forwards and backwards, cross into what it shares, also when that is shared already", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* talk(["m1", "m2"])
+      yield* commit(forkOf(b, { atSeq: 2 }))
+      yield* talk(["n1", "n2"], b)
+      yield* commit(forkOf(c, { from: b.session, atSeq: 4 }))
+      yield* talk(["o1"], c)
+      const of = { tenant, session: c.session }
+      const forwards: Array<number> = []
+      for (let afterSeq = 0; ; afterSeq = forwards.at(-1)!) {
+        const page = yield* log.entries({ ...of, afterSeq, limit: 1 })
+        if (page.length === 0) break
+        forwards.push(page[0]!.seq)
+      }
+
+      assert.deepStrictEqual(forwards, [1, 2, 3, 4, 5, 6])
+      assert.deepStrictEqual(texts(yield* history(100, c)), said("m1", "n1", "o1"))
+      assert.deepStrictEqual(texts(yield* history(3, c)), said("m1", "n1", "o1").slice(-3))
+      assert.deepStrictEqual(texts(yield* log.history({ ...of, afterOrder: 1, limit: 9 })).length, 5)
+      const seqs = (rows: ReadonlyArray<{ readonly seq: number }>) => rows.map(({ seq }) => seq)
+      assert.deepStrictEqual(seqs(yield* log.entries({ ...of, beforeSeq: 6, limit: 4 })), [2, 3, 4, 5])
+      assert.deepStrictEqual(seqs(yield* log.entries({ ...of, beforeSeq: 3, limit: 4 })), [1, 2])
+      assert.deepStrictEqual(seqs(yield* log.entries({ ...of, afterSeq: 1, beforeSeq: 6, limit: 2 })), [4, 5])
+      assert.deepStrictEqual(seqs(yield* log.entries({ ...of, afterSeq: 1, limit: 2 })), [2, 3])
+      assert.deepStrictEqual(seqs(yield* log.entries({ ...of, afterSeq: 6, limit: 2 })), [])
+    }))
+
+  test("a fork at a turn that is shared itself is one of the session that said it", () =>
+    Effect.gen(function* () {
+      yield* talk(["m1", "m2"])
+      yield* commit(forkOf(b))
+      yield* commit(forkOf(c, { from: b.session, atSeq: 1 }))
+      const d = placeAt("d")
+      yield* commit(forkOf(d, { from: c.session }))
+      yield* commit(deleteOf(b))
+      yield* commit(deleteOf(c))
+
+      assert.deepStrictEqual(texts(yield* history(100, d)), said("m1"))
+      assert.deepStrictEqual(yield* forkKeys(), [d.session])
+    }))
+
+  test("messages that wait, run or were cancelled are not in the fork, then and later", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* talk(["m1"])
+      yield* commitAll(acceptOf("m2", { start: "r-m2" }), acceptOf("m3"), acceptOf("m4"))
+      yield* commit(appendOf("r-m2", 1, "e1"))
+      yield* commit(finishOf("r-m3", { m3: "cancelled" }, { entries: [] }))
+      yield* commit(forkOf(b))
+      yield* commit(finishOf("r-m2", { m2: "answered" }, { attempt: 1 }))
+      yield* commit(startOf("r-m4", ["m4"]))
+      yield* commit(forkOf(c, { atSeq: 3 }))
+
+      assert.deepStrictEqual(texts(yield* entries(100, undefined, b)), said("m1"))
+      assert.deepStrictEqual(yield* log.open({ tenant, session: b.session, limit: 9 }), [])
+      assert.deepStrictEqual(texts(yield* entries(100, undefined, c)), texts(yield* history(100, c)))
+      assert.deepStrictEqual(numbered(yield* entries(100, undefined, c)), [
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [6, 4],
+        [7, 5]
+      ])
+    }))
+
+  test("what a fork shares keeps its ids, client ids, answers and timeline", () =>
+    Effect.gen(function* () {
+      yield* talk(["m1"])
+      const before = yield* message("m1")
+      yield* commit(forkOf(b))
+      const [asked, answer] = yield* entries(100, undefined, b)
+
+      assert.deepStrictEqual(yield* message("m1"), before)
+      assert.deepStrictEqual([asked?.id, asked?.messageId, asked?.clientId], ["m1", "m1", "client-m1"])
+      assert.deepStrictEqual([answer?.id, answer?.answers], ["answer-r-m1", ["client-m1"]])
+    }))
+
+  test("a fork keeps the queue's settings and the words of its original, and spends from nothing", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* talk(["m1"])
+      yield* commit({ _tag: "KeepQueue", place, overrides: { mode: "steer" }, at: 1 })
+      yield* commit({ _tag: "KeepSetting", place, name: "model", value: "p/big", at: 1 })
+      yield* commit({ _tag: "RenameSession", place, title: "one", at: 1 })
+      const kept = yield* commit(forkOf(b))
+      yield* commit({ _tag: "KeepSetting", place, name: "model", value: undefined, at: 2 })
+
+      assert.deepStrictEqual([kept.queue, kept.settings], [{ mode: "steer" }, { model: "p/big" }])
+      assert.deepStrictEqual(yield* log.settings({ tenant, name: "model", limit: 9 }), [
+        { session: b.session, value: "p/big" }
+      ])
+      assert.deepStrictEqual(
+        (yield* log.queues({ tenant, limit: 9 })).map(({ session: key }) => key),
+        [session, b.session]
+      )
+      assert.deepStrictEqual(yield* sumOf({ by: "total", session: b.session }), [])
+    }))
+
+  test("a session whose words forks share is neither deleted nor purged before them", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* talk(["m1"])
+      yield* commit(forkOf(b))
+      yield* commit(forkOf(c, { from: b.session }))
+      const { reason } = yield* Effect.flip(commit(deleteOf()))
+      const stale = { tenant, before: 7000, listed: true } as const
+
+      assert.deepStrictEqual(reason._tag === "SessionShared" ? reason.forks : reason._tag, [
+        b.session,
+        c.session
+      ])
+      assert.strictEqual(yield* log.purge(stale), 0)
+      assert.deepStrictEqual(texts(yield* history(100, b)), said("m1"))
+      yield* commit(deleteOf(b))
+      assert.strictEqual(yield* refusal(deleteOf()), "SessionShared")
+      assert.strictEqual(yield* log.purge({ ...stale, before: 7001 }), 2)
+      assert.isUndefined(yield* message("m1"))
+      assert.deepStrictEqual(yield* sessions(), [])
+    }))
+
+  test("there must be such a session and such a turn, and nobody else's key", () =>
+    Effect.gen(function* () {
+      yield* commit(acceptOf("m0", { at: c, ephemeral: true, start: "r-m0" }))
+      yield* commit(finishOf("r-m0", { m0: "answered" }, { at: c, attempt: 1 }))
+      yield* commit(acceptOf("m1", { start: "r-m1" }))
+
+      assert.strictEqual(yield* refusal(forkOf(b, { from: sessionKey("none") })), "NoSuchSession")
+      assert.strictEqual(yield* refusal(forkOf(b, { from: c.session })), "NoSuchSession")
+      assert.strictEqual(yield* refusal(forkOf(placeAt("b", rival))), "NoSuchSession")
+      assert.strictEqual(yield* refusal(forkOf(b)), "NoSuchTurn")
+      yield* commit(finishOf("r-m1", { m1: "cancelled" }, { attempt: 1 }))
+      assert.strictEqual(yield* refusal(forkOf(b, { atSeq: 1 })), "NoSuchTurn")
+      yield* talk(["m2"])
+      assert.strictEqual(yield* refusal(forkOf(b, { atSeq: 99 })), "NoSuchTurn")
+      assert.strictEqual(yield* refusal(forkOf(place)), "SessionTaken")
+      assert.strictEqual(yield* refusal(forkOf(c)), "SessionTaken")
+      yield* commit(forkOf(b))
+      yield* commit(acceptOf("m3", { at: b }))
+      assert.strictEqual(yield* refusal(forkOf(placeAt("d"), { from: b.session, atSeq: 5 })), "NoSuchTurn")
     }))
 }

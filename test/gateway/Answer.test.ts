@@ -85,6 +85,8 @@ const logOf = (traces: () => ReadonlyArray<MessageTrace>) =>
     open: () => Effect.succeed(new Set()),
     rename: () => Effect.succeed(false),
     history: () => Effect.succeed([]),
+    fork: () => Effect.die("it forks nothing"),
+    forks: () => Effect.succeed([]),
     remove: () => Effect.succeed(false),
     trace: (id) => Effect.sync(() => traces().find((one) => one.message.id === id))
   })

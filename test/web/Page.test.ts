@@ -389,6 +389,34 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     assert.lengthOf(await other.locator(said).allTextContents(), 2)
   })
 
+  it("forks a conversation from an answer by keyboard, and each goes its own way", async () => {
+    await start()
+    await open()
+    await write("plant roses")
+    await answer("You wrote: plant roses").waitFor()
+    await write("plant thorns")
+    await answer("You wrote: plant thorns").waitFor()
+    const original = await lines()
+    await page.getByRole("button", { name: "Fork from here" }).first().press("Enter")
+    await page.waitForURL(/session=main%3Afork_/)
+    await answer("You wrote: plant roses").waitFor()
+
+    assert.deepStrictEqual(await lines(), original.slice(0, 2))
+    await page.waitForFunction(() => document.activeElement?.id === "text")
+    await page.keyboard.type("plant tulips")
+    await page.keyboard.press("Enter")
+    await answer("You wrote: plant tulips").waitFor()
+    const list = page.getByRole("navigation", { name: "Conversations" }).getByRole("link")
+    await list.getByText(/· fork/).waitFor()
+    await page.goBack()
+    await answer("You wrote: plant thorns").waitFor()
+    assert.deepStrictEqual(await lines(), original)
+
+    await page.getByRole("button", { name: "Delete" }).click()
+    await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click()
+    await page.getByRole("dialog").getByText("part of its forks").waitFor()
+  })
+
   it("shows what another tab of the same session wrote, and its answer, once", async () => {
     await start()
     await open()

@@ -114,6 +114,24 @@ describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeo
     await vi.waitFor(() => assert.deepStrictEqual(confirmed(), ["e2", "e2"]))
   })
 
+  it("offers a fork behind an answer only, and says why there is none", async () => {
+    await open()
+    gateway.sendAll({ type: "message", id: "n1", seq: 1, reply_to: "", answers: [], content: "a note" })
+    gateway.sendAll({
+      type: "message",
+      id: "e2",
+      seq: 2,
+      reply_to: "x",
+      answers: ["x"],
+      content: "an answer"
+    })
+    await page.locator(".log").getByText("an answer").waitFor()
+    await page.getByRole("button", { name: "Fork from here" }).click()
+    await page.getByRole("alert").getByText("That did not work: the gateway answered 404").waitFor()
+    assert.include(gateway.asked, "POST /api/v1/os/sessions/main/fork")
+    assert.strictEqual(new URL(page.url()).search, "")
+  })
+
   it("draws markdown, loads nothing from elsewhere, and marks links that lead away", async () => {
     const asked: Array<string> = []
     page.on("request", (request) => asked.push(request.url()))

@@ -103,6 +103,20 @@ export const remove = Effect.fn("cli.sessions.delete")(function* (given: Given) 
   return exitCodes.ok
 })
 
+export const fork = Effect.fn("cli.fork")(function* (given: Given) {
+  const from = wordOf(given, "SESSION")
+  const at = yield* numberOf(given, "at", 1)
+  const as = given.values.get("as")
+  const client = yield* connect(given)
+  const made = yield* client.call(Api.Forked, "POST", `${pathOf(from)}/fork`, {
+    ...(at === undefined ? {} : { at }),
+    ...(as === undefined ? {} : { session_key: as })
+  })
+  if (given.values.has("json")) printJson(made)
+  else print(`${render.plain(made.session_key)} begins with ${render.plain(from)} up to ${made.seq}.\n`)
+  return exitCodes.ok
+})
+
 export const exportSession = Effect.fn("cli.sessions.export")(function* (given: Given) {
   const key = wordOf(given, "KEY")
   const output = given.values.get("output")

@@ -181,6 +181,27 @@ export const commands: ReadonlyArray<Command> = [
     ]
   },
   {
+    name: "fork",
+    about: "begin a new session with what was said in another one, up to an answer",
+    details:
+      "What was said is shared, not copied, and the other session stays as it is. It cannot be deleted before its forks.",
+    arguments: [one("SESSION", "the session to begin with")],
+    flags: [
+      {
+        name: "at",
+        value: "SEQ",
+        about: "the seq of a message or an answer of the last turn to keep; the last answered turn without"
+      },
+      { name: "as", value: "KEY", about: "the new session's key; one is made without" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw fork main", about: "with all that was answered so far" },
+      { line: "opencraw fork main --at 4 --as plan-b", about: "another way on from the answer 4" }
+    ]
+  },
+  {
     name: "trace",
     about: "show what became of a message, and when",
     arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],

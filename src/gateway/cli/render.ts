@@ -55,7 +55,7 @@ export const transcript = (messages: ReadonlyArray<typeof Api.TranscriptMessage.
     .map((message) => {
       const cut = message.partial === undefined ? "" : ` (${message.partial})`
       const time = isoOf(message.created_at).slice(0, 19).replace("T", " ")
-      return `${time}Z  ${speakers[message.role]}${cut}  [${message.id}]\n${plain(message.content).trimEnd()}\n`
+      return `${time}Z  ${speakers[message.role]}${cut}  ${message.seq}  [${message.id}]\n${plain(message.content).trimEnd()}\n`
     })
     .join("\n")
 

@@ -344,6 +344,8 @@ describe("SqliteMessageLog", () => {
       yield* commit({ ...appendOf("r1", 1, "e1"), spending: { model: "demo/demo", sender: "ann" } })
       yield* commit(finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }))
       yield* commit(startOf("idle", []))
+      yield* commit({ _tag: "Fork", place: placeAt("b"), from: placeAt("a").session, at: 1 })
+      yield* commit({ _tag: "DeleteSession", place: placeAt("b"), at: 1 })
       yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
       const tables = yield* sqlite.read((db) =>
         db.all<{ name: string }>(
@@ -351,7 +353,7 @@ describe("SqliteMessageLog", () => {
         )
       )
 
-      assert.strictEqual(tables.length, 8)
+      assert.strictEqual(tables.length, 9)
       for (const { name } of tables) {
         const [found] = yield* sqlite.read((db) =>
           db.all<{ count: number }>(
@@ -421,6 +423,14 @@ describe("SqliteMessageLog", () => {
       yield* log.message({ tenant, id: messageId("m1") })
       yield* log.purge({ tenant, before: 1 })
       yield* log.queues({ tenant, limit: 1 })
+      const fork = { _tag: "Fork", place: placeAt("fork"), from: session, at: 1 } as const
+      yield* log.commit(fork)
+      for (const atSeq of [1, 99])
+        yield* Effect.exit(log.commit({ ...fork, place: placeAt("other"), atSeq, from: fork.place.session }))
+      yield* log.history({ tenant, session: fork.place.session, limit: 9 })
+      yield* log.entries({ tenant, session: fork.place.session, limit: 9 })
+      yield* log.entries({ tenant, session: fork.place.session, beforeSeq: 9, limit: 9 })
+      yield* log.forks({ tenant, session, limit: 1 })
       for (const by of ["total", "day", "agent", "session", "sender", "model"] as const)
         yield* log.usage({ tenant, by, fromDay: 1, toDay: 2, limit: 1 })
       yield* log.usage({ tenant, by: "total", session, limit: 1 })

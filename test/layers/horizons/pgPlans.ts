@@ -47,6 +47,8 @@ const seeds = [
   `INSERT INTO approvals (org, project, agent, session, id, run_id, call_id, tool, arguments, state, told, created_at, expires_at)
    SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 'a' || n, 'r' || n || '-1', '"c"', '"t"', '"{}"',
      CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'approved' END, 2, n, n FROM generate_series(1, $1) n`,
+  `INSERT INTO shares (org, project, agent, session, last_seq, last_ord, owner)
+   SELECT 'acme', 'shop', 'main', 'agent:main:f' || n, 4, 4, 'agent:main:n' || n FROM generate_series(7, $1, 10) n`,
   `INSERT INTO spending (org, project, agent, session, sender, model, day, calls, estimated, input, output, cached, micros, unpriced)
    SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 's' || n, 'p/m', n % 400, 1, 0, 1, 1, 0, 1, 0 FROM generate_series(1, $1) n`,
   `ANALYZE`
@@ -109,9 +111,17 @@ export const plansAtScale = (sessions: number) =>
         finishOf("r1", { m1: "answered" }, { attempt: 2, deliveries: ["answer-1"] }),
         { _tag: "RenameSession", place: placeAt("a"), title: "t", at: 1 },
         { _tag: "KeepSetting", place: placeAt("a"), name: "model", value: "x", at: 1 },
-        { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
+        { _tag: "Fork", place: placeAt("b"), from: session, at: 1 },
+        { _tag: "Fork", place: placeAt("c"), from: placeAt("b").session, at: 1 },
+        { _tag: "Fork", place: placeAt("d"), from: placeAt("b").session, atSeq: 1, at: 1 }
       ]
       for (const unit of units) yield* Effect.ignore(log.commit(unit))
+      const ofFork = { tenant, session: placeAt("d").session, limit: 10 }
+      assert.isAbove((yield* log.history(ofFork)).length, 1)
+      yield* log.entries(ofFork)
+      yield* log.entries({ ...ofFork, beforeSeq: 9 })
+      for (const name of ["d", "c", "b", "a"])
+        yield* log.commit({ _tag: "DeleteSession", place: placeAt(name), at: 1 })
       yield* log.open({ tenant, limit: 10 })
       yield* log.open({ tenant, session, limit: 10 })
       yield* log.openSessions({ tenant, limit: 10 })

@@ -36,8 +36,8 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(16),
-  place: upTo(2),
+  kind: upTo(20),
+  place: upTo(3),
   message: upTo(4),
   run: upTo(3),
   attempt: upTo(3),
@@ -46,7 +46,7 @@ const Draw = Schema.Struct({
 })
 type Draw = typeof Draw.Type
 
-const places = [placeAt("a"), placeAt("b"), placeAt("a", { org: "rival", project: "shop" })]
+const places = [placeAt("a"), placeAt("b"), placeAt("c"), placeAt("a", { org: "rival", project: "shop" })]
 const outcomes: ReadonlyArray<Outcome> = ["answered", "merged", "cancelled", "interrupted"]
 const drops = ["new", "old", "summarize"] as const
 const decisions = ["approved", "denied", "expired"] as const
@@ -141,6 +141,16 @@ const unitOf = (
         ...(draw.pick === 1 ? { draft: `post ${index}` } : {}),
         at: time
       }
+    case 16:
+    case 17:
+    case 18:
+      return {
+        _tag: "Fork",
+        place: { ...places[(draw.place + 1 + (draw.run % 2)) % 3]!, tenant: at.tenant },
+        from: at.session,
+        ...(draw.pick < 3 ? {} : { atSeq: draw.message + draw.attempt }),
+        at: time
+      }
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -164,7 +174,11 @@ const everything = (log: MessageLog["Service"]) =>
       log.history({ tenant, session, limit: 5 }),
       log.history({ tenant, session, afterOrder: 2, limit: 3 }),
       log.entries({ tenant, session, limit: 100 }),
+      log.history({ tenant, session, limit: 100 }),
       log.entries({ tenant, session, beforeSeq: 4, limit: 2 }),
+      log.entries({ tenant, session, afterSeq: 1, beforeSeq: 7, limit: 3 }),
+      log.entries({ tenant, session, afterSeq: 3, limit: 2 }),
+      log.forks({ tenant, session, limit: 2 }),
       log.undelivered({ tenant, limit: 100 }),
       log.undelivered({ tenant, session, channel: "web", createdAfter: 3000, limit: 3 }),
       log.sessions({ tenant, limit: 100 }),
@@ -220,7 +234,9 @@ const emptied = Effect.cached(fresh).pipe(
         const own = yield* options
         yield* migrate(own)
         const link = yield* PgLink.make(own)
-        yield* link.query("TRUNCATE sessions, messages, entries, runs, outbox, cursors, approvals, spending")
+        yield* link.query(
+          "TRUNCATE sessions, shares, messages, entries, runs, outbox, cursors, approvals, spending"
+        )
         return PostgresMessageLog.layerAt(own)
       })
     ).pipe(Layer.provide(Checks.layer))
