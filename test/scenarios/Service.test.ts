@@ -121,7 +121,8 @@ describe("exit codes", () => {
     const { status, stderr } = run(["serve", "--config", config])
 
     assert.strictEqual(status, 78)
-    assert.include(stderr, "not built yet")
+    for (const missing of ["prod needs a database", "prod needs a token", "prod needs a model"])
+      assert.include(stderr, missing)
   })
 
   it("64 for arguments that make no sense", () => {
