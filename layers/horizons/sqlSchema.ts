@@ -149,6 +149,16 @@ const spending = [
   `CREATE INDEX spending_sender ON spending (org, project, sender, day)`
 ]
 
+/** What lanes decided, a row for some of it; `records` is read by whoever wrote it. */
+const journal = [
+  `CREATE TABLE journal (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    seq INTEGER NOT NULL, records TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session, seq)
+  )`,
+  `CREATE INDEX journal_old ON journal (org, project, at, session, seq)`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -158,7 +168,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0005_approvals": approvals,
   "0006_settings": settings,
   "0007_blocks": blocks,
-  "0008_spending": spending
+  "0008_spending": spending,
+  "0009_journal": journal
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length
