@@ -9,7 +9,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
-import * as Semaphore from "effect/Semaphore"
 import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
@@ -30,47 +29,57 @@ export interface Journal {
   readonly keep: (lane: Lane, event: LaneEvent, decision: Decision) => void
 }
 
-/** Writes what is left when its scope closes. */
+/** Hands what is left to the log when its scope closes. */
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const retention = yield* Retention
   const clock = yield* Clock.Clock
+  const context = yield* Effect.context<never>()
   const fork = yield* FiberSet.makeRuntime<never>()
-  const oneByOne = yield* Semaphore.make(1)
   const life = clock.currentTimeMillisUnsafe().toString(36)
   let spells = 0
   let waiting = new Map<SessionKey, Array<string>>()
   let chars = 0
 
-  const writeAll = Effect.suspend(() => {
-    const batches = [...waiting]
-    waiting = new Map()
-    chars = 0
-    const at = clock.currentTimeMillisUnsafe()
-    let failure: MessageLog.LogError | undefined
-    const commit = (session: SessionKey, records: ReadonlyArray<string>) =>
-      Effect.catch(
-        log.commit({
-          _tag: "KeepJournal",
-          place: { tenant: local, agent: agentOf(session), session },
-          records: `[${records.join(",")}]`,
-          at
-        }),
-        (error) => Effect.sync(() => void (failure = error))
+  /** True while somebody is about to write. */
+  let isDue = false
+
+  const write = (concurrency: number | "unbounded") =>
+    Effect.suspend(() => {
+      const batches = [...waiting]
+      waiting = new Map()
+      chars = 0
+      const at = clock.currentTimeMillisUnsafe()
+      let failure: MessageLog.LogError | undefined
+      const commit = (session: SessionKey, records: ReadonlyArray<string>) =>
+        Effect.catch(
+          log.commit({
+            _tag: "KeepJournal",
+            place: { tenant: local, agent: agentOf(session), session },
+            records: `[${records.join(",")}]`,
+            at
+          }),
+          (error) => Effect.sync(() => void (failure = error))
+        )
+      return Effect.forEach(batches, ([session, records]) => commit(session, records), {
+        concurrency,
+        discard: true
+      }).pipe(
+        Effect.tap(() =>
+          failure === undefined
+            ? Effect.void
+            : Effect.logWarning("a part of the journal was not kept", failure.message)
+        )
       )
-    const commits = Effect.forEach(batches, ([session, records]) => commit(session, records), {
-      concurrency: writtenAtOnce,
-      discard: true
     })
-    return Effect.tap(commits, () =>
-      failure === undefined
-        ? Effect.void
-        : Effect.logWarning("a part of the journal was not kept", failure.message)
-    )
-  })
-  // One after the other: what a session decided first is kept first.
-  const write = oneByOne.withPermits(1)(writeAll)
-  yield* Effect.addFinalizer(() => (waiting.size === 0 ? Effect.void : Effect.timeoutOption(write, pause)))
+  // One writing after the other: what a session decided first is kept first.
+  const writing = Effect.delay(write(writtenAtOnce), pause).pipe(
+    Effect.repeat({ while: () => (isDue = waiting.size > 0) }),
+    // Also when the log has a defect: what comes then is written by another.
+    Effect.ensuring(Effect.sync(() => void (isDue = false)))
+  )
+  // Handed over and not waited for: the log makes durable what is under way when it closes.
+  yield* Effect.addFinalizer(() => Effect.sync(() => void Effect.runForkWith(context)(write("unbounded"))))
 
   const keep = (lane: Lane, event: LaneEvent, decision: Decision): void => {
     const n = lane.decided++
@@ -87,9 +96,11 @@ export const make = Effect.gen(function* () {
     )
     chars += text.length
     const others = waiting.get(lane.key)
-    if (others !== undefined) return void others.push(text)
-    waiting.set(lane.key, [text])
-    if (waiting.size === 1) fork(Effect.delay(write, pause))
+    if (others === undefined) waiting.set(lane.key, [text])
+    else others.push(text)
+    if (isDue) return
+    isDue = true
+    fork(writing)
   }
 
   return { keep } satisfies Journal

@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Access, MessageBody } from "#src/domain/Inbound.ts"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
+import { JournalRecord, type Kept } from "#src/domain/JournalRecord.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
@@ -27,30 +28,6 @@ import {
   type LaneState,
   type Run
 } from "./decide.ts"
-
-/** An event or a command as it is kept: `_tag` and what it carries. */
-const Kept = Schema.StructWithRest(Schema.Struct({ _tag: Schema.String }), [
-  Schema.Record(Schema.String, Schema.Unknown)
-])
-export type Kept = typeof Kept.Type
-
-/** One decision of a lane. */
-export const JournalRecord = Schema.Struct({
-  /** Which spell of the lane: from rest to rest. */
-  spell: Schema.String,
-  /** Its place in the spell, from 0. */
-  n: Schema.Int,
-  /** Ms since the epoch. */
-  at: Schema.Finite,
-  /** On a spell's first: the form of its records, and how many messages the lane holds in memory. */
-  v: Schema.optionalKey(Schema.Int),
-  buffer: Schema.optionalKey(Schema.Int),
-  event: Kept,
-  commands: Schema.Array(Kept),
-  /** The lane rests from here on. */
-  rests: Schema.optionalKey(Schema.Boolean)
-}).annotate({ identifier: "JournalRecord" })
-export type JournalRecord = typeof JournalRecord.Type
 
 /** The form of records that this version writes and reads. */
 export const version = 1
@@ -198,7 +175,6 @@ export const recordsOf = (text: string): ReadonlyArray<JournalRecord> =>
 
 /** What this version decides where something else was recorded. */
 export interface Difference {
-  readonly session?: string
   readonly record: JournalRecord
   readonly today:
     | { readonly commands: ReadonlyArray<Kept>; readonly rests: boolean }

@@ -344,6 +344,7 @@ describe("SqliteMessageLog", () => {
       yield* commit({ ...appendOf("r1", 1, "e1"), spending: { model: "demo/demo", sender: "ann" } })
       yield* commit(finishOf("r1", { m1: "answered" }, { deliveries: ["d1"] }))
       yield* commit(startOf("idle", []))
+      yield* commit({ _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 })
       yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
       const tables = yield* sqlite.read((db) =>
         db.all<{ name: string }>(
@@ -351,7 +352,7 @@ describe("SqliteMessageLog", () => {
         )
       )
 
-      assert.strictEqual(tables.length, 8)
+      assert.strictEqual(tables.length, 9)
       for (const { name } of tables) {
         const [found] = yield* sqlite.read((db) =>
           db.all<{ count: number }>(
@@ -419,6 +420,9 @@ describe("SqliteMessageLog", () => {
       yield* log.commit(acceptOf("m1"))
       yield* log.commit(finishOf("r1", { m1: "answered" }))
       yield* log.message({ tenant, id: messageId("m1") })
+      yield* log.commit({ _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 })
+      yield* log.journal({ tenant, session, limit: 1 })
+      yield* log.purgeJournal({ tenant, before: 2 })
       yield* log.purge({ tenant, before: 1 })
       yield* log.queues({ tenant, limit: 1 })
       for (const by of ["total", "day", "agent", "session", "sender", "model"] as const)

@@ -36,7 +36,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(16),
+  kind: upTo(17),
   place: upTo(2),
   message: upTo(4),
   run: upTo(3),
@@ -141,6 +141,8 @@ const unitOf = (
         ...(draw.pick === 1 ? { draft: `post ${index}` } : {}),
         at: time
       }
+    case 16:
+      return { _tag: "KeepJournal", place: at, records: `[${index}]`, at: time }
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -149,7 +151,10 @@ const unitOf = (
 /** What the log says to a unit, as a value. */
 const answerOf = (log: MessageLog["Service"], unit: Unit | "purge", time: number) =>
   unit === "purge"
-    ? log.purge({ tenant: acme, before: time * 1000 })
+    ? Effect.all([
+        log.purge({ tenant: acme, before: time * 1000 }),
+        log.purgeJournal({ tenant: acme, before: time * 1000 })
+      ])
     : Effect.map(Effect.result(log.commit(unit)), (result) =>
         result._tag === "Success" ? result.success : result.failure.reason
       )
@@ -170,6 +175,7 @@ const everything = (log: MessageLog["Service"]) =>
       log.sessions({ tenant, limit: 100 }),
       log.approvals({ tenant, limit: 100 }),
       log.approvals({ tenant, session, limit: 3 }),
+      log.journal({ tenant, session, afterSeq: 1, limit: 3 }),
       Effect.forEach(["total", "day", "session", "sender", "model"] as const, (by) =>
         log.usage({ tenant, by, limit: 4 })
       ),
