@@ -54,16 +54,7 @@ const messageWords = (row: Readonly<Record<string, unknown>>): string => {
   return `${String(row["id"])} (${details.join(", ")})`
 }
 
-const valueWords = (value: unknown): string => {
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueWords).join(" ")
-  if (!isTable(value)) return String(value)
-  if (typeof value["id"] === "string" && "seq" in value) return messageWords(value)
-  return Object.entries(value)
-    .map(([name, part]) => `${name} ${valueWords(part)}`)
-    .join(" ")
-}
-
-/** `Start run_1 of msg_1 msg_2`: what names itself stands without its name. */
+/** `Start run_1 msg_1 begun`: what names itself stands without its name. */
 const unnamed: ReadonlySet<string> = new Set([
   "message",
   "messages",
@@ -73,15 +64,21 @@ const unnamed: ReadonlySet<string> = new Set([
   "messageId"
 ])
 
+const partWords = ([name, value]: readonly [string, unknown]): string => {
+  if (value === true) return name
+  if (value === false) return `not ${name}`
+  return unnamed.has(name) ? valueWords(value) : `${name} ${valueWords(value)}`
+}
+
+const valueWords = (value: unknown): string => {
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueWords).join(" ")
+  if (!isTable(value)) return String(value)
+  if (typeof value["id"] === "string" && "seq" in value) return messageWords(value)
+  return Object.entries(value).map(partWords).join(" ")
+}
+
 const words = ({ _tag, ...carried }: Kept): string =>
-  plain(
-    [
-      _tag,
-      ...Object.entries(carried).map(([name, value]) =>
-        unnamed.has(name) ? valueWords(value) : `${name} ${valueWords(value)}`
-      )
-    ].join(" ")
-  ).replaceAll("\n", " ")
+  plain([_tag, ...Object.entries(carried).map(partWords)].join(" ")).replaceAll("\n", " ")
 
 const decided = (commands: ReadonlyArray<Kept>, rests: boolean | undefined): string =>
   [...commands.map(words), ...(rests === true ? ["rest"] : [])].join(", then ") || "nothing to do"

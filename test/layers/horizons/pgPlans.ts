@@ -49,6 +49,8 @@ const seeds = [
      CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'approved' END, 2, n, n FROM generate_series(1, $1) n`,
   `INSERT INTO spending (org, project, agent, session, sender, model, day, calls, estimated, input, output, cached, micros, unpriced)
    SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 's' || n, 'p/m', n % 400, 1, 0, 1, 1, 0, 1, 0 FROM generate_series(1, $1) n`,
+  `INSERT INTO journal (org, project, agent, session, seq, records, at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, k, '[]', n FROM generate_series(1, $1) n, generate_series(1, 4) k`,
   `ANALYZE`
 ]
 
@@ -109,6 +111,7 @@ export const plansAtScale = (sessions: number) =>
         finishOf("r1", { m1: "answered" }, { attempt: 2, deliveries: ["answer-1"] }),
         { _tag: "RenameSession", place: placeAt("a"), title: "t", at: 1 },
         { _tag: "KeepSetting", place: placeAt("a"), name: "model", value: "x", at: 1 },
+        { _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 },
         { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
       ]
       for (const unit of units) yield* Effect.ignore(log.commit(unit))
@@ -138,6 +141,8 @@ export const plansAtScale = (sessions: number) =>
       yield* log.usage({ tenant, by: "total", session, limit: 10 })
       yield* log.usage({ tenant, by: "day", sender: "s1", fromDay: 1, limit: 10 })
       yield* log.settings({ tenant, name: "model", limit: 10 })
+      yield* log.journal({ tenant, session, limit: 10 })
+      yield* log.purgeJournal({ tenant, before: 1 })
       yield* log.purge({ tenant, before: 1 })
       yield* log.purge({ tenant, before: 1, listed: true })
 

@@ -226,7 +226,9 @@ const emptied = Effect.cached(fresh).pipe(
         const own = yield* options
         yield* migrate(own)
         const link = yield* PgLink.make(own)
-        yield* link.query("TRUNCATE sessions, messages, entries, runs, outbox, cursors, approvals, spending")
+        yield* link.query(
+          "TRUNCATE sessions, messages, entries, runs, outbox, cursors, approvals, spending, journal"
+        )
         return PostgresMessageLog.layerAt(own)
       })
     ).pipe(Layer.provide(Checks.layer))
