@@ -74,6 +74,8 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
           ? commands.check(given)
           : commands.keys(given)
     }
+    case "replay":
+      return (await import("#layers/gateway/cli/replay.ts")).replay(given)
     case "usage":
       return (await import("#layers/gateway/cli/usage.ts")).usage(given)
     default:

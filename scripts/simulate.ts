@@ -1,9 +1,11 @@
 /**
  * `npm run simulate -- --seeds N --from S [--store sqlite]`: the whole gateway on N seeds from S, each a day of messages and faults.
  * `npm run simulate -- --seed S --timeline`: one seed, and everything that happened in it.
+ * `npm run simulate -- --seed S --journal FILE`: one seed, and what its lanes decided, for `opencraw replay --file FILE`.
  *
  * Prints each seed that broke a promise with the command that runs it alone, and last one JSON line. Exits 1 when one did.
  */
+import { writeFileSync } from "node:fs"
 import process from "node:process"
 import { parseArgs } from "node:util"
 import { simulate, type Verdict } from "../test/simulation/Simulation.ts"
@@ -15,6 +17,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     store: { type: "string", default: "memory" },
     timeline: { type: "boolean", default: false },
+    journal: { type: "string" },
     /** Stop at the first broken promise. */
     first: { type: "boolean", default: false }
   }
@@ -40,6 +43,8 @@ const tell = ({ seed, broken }: Verdict) =>
 if (values.seed !== undefined) {
   const verdict = await simulate(numberOf("seed"), store)
   if (values.timeline) for (const line of verdict.timeline()) print(line)
+  if (values.journal !== undefined)
+    writeFileSync(values.journal, `${JSON.stringify({ journals: verdict.journals })}\n`)
   print(
     verdict.broken === undefined
       ? `seed ${verdict.seed}: all promises held`

@@ -40,6 +40,8 @@ import {
   type Finish,
   type Fork,
   IdReused,
+  type JournalRow,
+  type KeepJournal,
   type KeepQueue,
   type KeepSetting,
   LogError,
@@ -131,6 +133,8 @@ interface Rows {
   readonly runs: Map<string, Run>
   readonly deliveries: Map<string, Open<DeliveryRow>>
   readonly approvals: Map<string, Approval>
+  /** By session, in the order they were kept. */
+  readonly journals: Map<string, Array<JournalRow>>
 }
 
 const fenced = () => Result.fail(new Fenced({}))
@@ -173,7 +177,8 @@ const makeRows = (): Rows => ({
   identities: new Map(),
   runs: new Map(),
   deliveries: new Map(),
-  approvals: new Map()
+  approvals: new Map(),
+  journals: new Map()
 })
 
 const sessionOf = (rows: Rows, place: Place, ephemeral: boolean, at: number): Session => {
@@ -785,6 +790,7 @@ const forget = (rows: Rows, session: SessionKey): boolean => {
     rows.spending.delete(key)
     addSpent(rows, { ...spent, session: "", sender: "" })
   }
+  rows.journals.delete(session)
   return rows.sessions.delete(session)
 }
 
@@ -856,6 +862,31 @@ const settings = (rows: Rows, { name, after = "" as SessionKey, limit }: Query<"
     .toSorted((a, b) => compareText(a.session, b.session))
     .slice(0, wholeLimit(limit))
 
+const keepJournal = (rows: Rows, unit: KeepJournal): Answer<"KeepJournal"> => {
+  const session = id.session(unit.place.session)
+  if (!rows.sessions.has(session)) return Result.succeed({})
+  const kept = rows.journals.get(session) ?? []
+  rows.journals.set(session, kept)
+  kept.push({ seq: (kept.at(-1)?.seq ?? 0) + 1, records: unit.records, at: unit.at })
+  return Result.succeed({})
+}
+
+const journal = (rows: Rows, { session, afterSeq = 0, limit }: Query<"journal">): ReadonlyArray<JournalRow> =>
+  (rows.journals.get(id.session(session)) ?? [])
+    .filter(({ seq }) => seq > afterSeq)
+    .slice(0, wholeLimit(limit))
+
+const purgeJournal = (rows: Rows, { before }: Query<"purgeJournal">): number => {
+  let purged = 0
+  for (const [session, kept] of rows.journals) {
+    const young = kept.filter(({ at }) => at >= before)
+    purged += kept.length - young.length
+    if (young.length === 0) rows.journals.delete(session)
+    else rows.journals.set(session, young)
+  }
+  return purged
+}
+
 const renameSession = (rows: Rows, unit: RenameSession): Answer<"RenameSession"> => {
   const session = rows.sessions.get(id.session(unit.place.session))
   if (session !== undefined) session.title = unit.title === undefined ? undefined : copied(unit.title)
@@ -893,6 +924,8 @@ function apply(rows: Rows, unit: Unit): Answer<Unit["_tag"]> {
       return keepQueue(rows, unit)
     case "KeepSetting":
       return keepSetting(rows, unit)
+    case "KeepJournal":
+      return keepJournal(rows, unit)
   }
 }
 
@@ -1074,6 +1107,8 @@ const make = () => {
     queues: over(queues),
     usage: over(usage),
     settings: over(settings),
+    journal: over(journal),
+    purgeJournal: over(purgeJournal),
     purge: over(purge),
     broken: Effect.never
   })

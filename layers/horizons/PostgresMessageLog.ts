@@ -26,7 +26,7 @@ import { type Body, get } from "#layers/platform/statements.ts"
 import { judge, mustBeFit, placeOf } from "./pgFitness.ts"
 import { migrate } from "./pgSchema.ts"
 import * as Reads from "./sqlReads.ts"
-import { apply, forgetSession } from "./sqlUnits.ts"
+import { apply, forgetJournal, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
@@ -59,6 +59,8 @@ const locksOf = (unit: Unit): readonly [string, ...Array<string>] =>
 
 /** Sessions that one purging unit forgets: few, since their lanes wait for it. */
 const purgedAtOnce = 50
+/** The same for rows of journals. */
+const forgottenAtOnce = 500
 
 export const make = Effect.gen(function* () {
   const postgres = yield* Postgres
@@ -99,6 +101,23 @@ export const make = Effect.gen(function* () {
     }
   })
 
+  const purgeJournal = Effect.fn("MessageLog.purgeJournal")(function* (
+    query: Parameters<MessageLog["Service"]["purgeJournal"]>[0]
+  ) {
+    const { org, project } = query.tenant
+    const some = function* () {
+      return Result.succeed(yield* forgetJournal(query, forgottenAtOnce))
+    }
+    let total = 0
+    while (true) {
+      const forgotten = yield* postgres
+        .unit([`${org}\n${project}\njournal`], some)
+        .pipe(Effect.catch(translated))
+      total += forgotten
+      if (forgotten < forgottenAtOnce) return total
+    }
+  })
+
   return MessageLog.of({
     commit,
     open: reading(Reads.open),
@@ -114,6 +133,8 @@ export const make = Effect.gen(function* () {
     queues: reading(Reads.queues),
     usage: reading(Reads.usage),
     settings: reading(Reads.settings),
+    journal: reading(Reads.journal),
+    purgeJournal,
     purge,
     broken: postgres.broken
   })

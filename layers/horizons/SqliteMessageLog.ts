@@ -27,7 +27,7 @@ import { answered, type Db, Sqlite, type SqliteFailure } from "#layers/platform/
 import type { Body } from "#layers/platform/statements.ts"
 import * as Reads from "./sqlReads.ts"
 import { migrate } from "./sqliteSchema.ts"
-import { apply, forgetSession } from "./sqlUnits.ts"
+import { apply, forgetJournal, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
@@ -49,6 +49,8 @@ const translated = (failure: SqliteFailure): Effect.Effect<never, LogError> => {
 
 /** Sessions that one purging unit forgets: few, since others wait for the writer meanwhile. */
 const purgedAtOnce = 50
+/** The same for rows of journals. */
+const forgottenAtOnce = 500
 /** Pages given back to the disk at once, and those kept for what comes next: 2 MB. */
 const freedAtOnce = 200
 const keptFree = 1000
@@ -72,19 +74,12 @@ export const make = Effect.gen(function* () {
     (query: Q) =>
       sqlite.read((db) => answered(db, read(query))).pipe(Effect.catch(translated))
 
-  const purge = Effect.fn("MessageLog.purge")(function* (
-    query: Parameters<MessageLog["Service"]["purge"]>[0]
-  ) {
-    const some = sqlite
-      .unit((db) => {
-        const keys = answered(db, Reads.stalest(query, purgedAtOnce))
-        for (const session of keys) answered(db, forgetSession({ tenant: query.tenant, session }))
-        return Result.succeed(keys.length)
-      })
-      .pipe(Effect.catch(translated))
+  /** Purge a few at a time, until there are none. Returns how many. */
+  const inParts = Effect.fnUntraced(function* (some: (db: Db) => number) {
+    const part = sqlite.unit((db) => Result.succeed(some(db))).pipe(Effect.catch(translated))
     let total = 0
     while (true) {
-      const purged = yield* some
+      const purged = yield* part
       total += purged
       // Whom a fork kept may go once the fork is gone.
       if (purged === 0) break
@@ -92,6 +87,22 @@ export const make = Effect.gen(function* () {
     }
     if (total > 0) yield* giveBack
     return total
+  })
+
+  const purge = Effect.fn("MessageLog.purge")(function* (
+    query: Parameters<MessageLog["Service"]["purge"]>[0]
+  ) {
+    return yield* inParts((db) => {
+      const keys = answered(db, Reads.stalest(query, purgedAtOnce))
+      for (const session of keys) answered(db, forgetSession({ tenant: query.tenant, session }))
+      return keys.length
+    })
+  })
+
+  const purgeJournal = Effect.fn("MessageLog.purgeJournal")(function* (
+    query: Parameters<MessageLog["Service"]["purgeJournal"]>[0]
+  ) {
+    return yield* inParts((db) => answered(db, forgetJournal(query, forgottenAtOnce)))
   })
 
   /** Free pages beyond a reserve go back to the disk, a few at a time: others wait for the writer meanwhile. */
@@ -128,7 +139,9 @@ export const make = Effect.gen(function* () {
     queues: reading(Reads.queues),
     usage: reading(Reads.usage),
     settings: reading(Reads.settings),
+    journal: reading(Reads.journal),
     purge,
+    purgeJournal,
     broken
   })
 })

@@ -12,6 +12,7 @@ import type {
   ApprovalRow,
   DeliveryRow,
   EntryRow,
+  JournalRow,
   MessageLog,
   MessageRow,
   MessageTrace,
@@ -437,6 +438,18 @@ export function* settings({ tenant, name, after = "" as SessionKey, limit }: Que
     wholeLimit(limit)
   ])
   return rows.map((row) => ({ session: row.session, value: String(JSON.parse(row.settings)[name]) }))
+}
+
+const keptJournal = `SELECT seq, records, at FROM journal
+  WHERE org = ? AND project = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?`
+export function* journal({
+  tenant,
+  session,
+  afterSeq = 0,
+  limit
+}: Query<"journal">): Body<ReadonlyArray<JournalRow>> {
+  const query = [tenant.org, tenant.project, session, afterSeq, wholeLimit(limit)]
+  return yield* all<JournalRow>(keptJournal, query)
 }
 
 interface SessionColumns extends Home {

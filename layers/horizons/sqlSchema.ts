@@ -164,6 +164,16 @@ const forks = [
   `CREATE INDEX shares_owner ON shares (org, project, owner, session)`
 ]
 
+/** What lanes decided, a row for some of it; `records` is read by whoever wrote it. */
+const journal = [
+  `CREATE TABLE journal (
+    org TEXT NOT NULL, project TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL,
+    seq INTEGER NOT NULL, records TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, session, seq)
+  )`,
+  `CREATE INDEX journal_old ON journal (org, project, at, session, seq)`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -174,7 +184,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0006_settings": settings,
   "0007_blocks": blocks,
   "0008_spending": spending,
-  "0009_forks": forks
+  "0009_forks": forks,
+  "0010_journal": journal
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

@@ -12,6 +12,7 @@ import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import { approvalId, messageId } from "#src/domain/Ids.ts"
 import { type Route, userEntryOf } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import * as Usages from "#src/domain/Usage.ts"
 import {
@@ -27,6 +28,7 @@ import {
   type Finish,
   type Fork,
   IdReused,
+  type KeepJournal,
   type KeepQueue,
   type KeepSetting,
   type NewDelivery,
@@ -633,6 +635,7 @@ const forget = [
   `DELETE FROM runs WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM messages WHERE org = ?1 AND project = ?2 AND id IN
     (SELECT message_id FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3 AND message_id IS NOT NULL)`,
+  `DELETE FROM journal WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM approvals WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM entries WHERE org = ?1 AND project = ?2 AND session = ?3`,
   `DELETE FROM shares WHERE org = ?1 AND project = ?2 AND session = ?3`,
@@ -752,6 +755,28 @@ function* keepSetting({ place, name, value, at }: KeepSetting): Answer<"KeepSett
   return Result.succeed({})
 }
 
+// None for a session that is gone: what its lane did last comes after it.
+const insertJournal = `INSERT INTO journal (org, project, agent, session, seq, records, at)
+  SELECT org, project, agent, session,
+    1 + coalesce((SELECT max(seq) FROM journal WHERE org = ?1 AND project = ?2 AND session = ?3), 0), ?4, ?5
+  FROM sessions WHERE org = ?1 AND project = ?2 AND session = ?3`
+
+function* keepJournal({ place, records, at }: KeepJournal): Answer<"KeepJournal"> {
+  yield* change(insertJournal, [...scope(place), records, at])
+  return Result.succeed({})
+}
+
+const oldJournal = `DELETE FROM journal WHERE (org, project, session, seq) IN
+  (SELECT org, project, session, seq FROM journal WHERE org = ? AND project = ? AND at < ?
+    ORDER BY at, session, seq LIMIT ?)`
+/** Forget at most `limit` rows of journals that were kept before `before`. Gives how many. */
+export function* forgetJournal(
+  { tenant, before }: { readonly tenant: Tenant; readonly before: number },
+  limit: number
+): Body<number> {
+  return yield* count(oldJournal, [tenant.org, tenant.project, before, limit])
+}
+
 function* renameSession({ place, title }: RenameSession): Answer<"RenameSession"> {
   const kept = title === undefined ? null : toJson(title)
   return Result.succeed({ existed: (yield* count(retitle, [kept, ...scope(place)])) > 0 })
@@ -789,5 +814,7 @@ export function apply(unit: Unit): Answer<Unit["_tag"]> {
       return keepQueue(unit)
     case "KeepSetting":
       return keepSetting(unit)
+    case "KeepJournal":
+      return keepJournal(unit)
   }
 }

@@ -100,6 +100,15 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "A conversation, oldest first; `next` is the `after` of the next page. With `before`, the newest lines before that seq; then `previous` is the `before` of the page before."
   ),
+  HttpApiEndpoint.get("journal", "/api/v1/os/sessions/:key/journal", {
+    params: key,
+    query: { after: Schema.optionalKey(count), limit: Schema.optionalKey(count) },
+    success: Api.Journal,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "What the session's lane decided in the last hours, oldest first: what happened, and what was to be done about it. A page has some hundred records; `next` is the `after` of the next page. Needs an admin."
+  ),
   HttpApiEndpoint.patch("renameSession", "/api/v1/os/sessions/:key", {
     params: key,
     payload: Api.RenameSession,

@@ -1,6 +1,7 @@
 /** The shapes of our own API, as documented and as the page reads them. Keys are snake_case on the wire. */
 import * as Schema from "effect/Schema"
 import { ApprovalState } from "#src/domain/Approval.ts"
+import { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MediaType } from "#src/domain/Image.ts"
 import { Outcome, Failure } from "#src/domain/Outcome.ts"
 
@@ -150,6 +151,12 @@ export const Lane = Schema.Struct({
   /** What its model call under way may cost at most, in millionths of a US dollar; absent where that is not known. */
   may_cost_usd_micros: Schema.optionalKey(Count)
 }).annotate({ identifier: "Lane" })
+
+export const Journal = Schema.Struct({
+  records: Schema.Array(JournalRecord),
+  /** Where to go on; absent at the end. */
+  next: Schema.optionalKey(Count)
+}).annotate({ identifier: "Journal" })
 
 export const Approval = Schema.Struct({
   id: Schema.String,

@@ -16,6 +16,7 @@ import { type LogError, MessageLog, SessionShared } from "#src/horizons/MessageL
 import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { recordsOf } from "#src/lane/replay.ts"
 import { SessionModels } from "#src/lane/SessionModels.ts"
 import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
@@ -115,6 +116,19 @@ export const make = Effect.gen(function* () {
       sessions.messages(key, { ...(after === undefined ? {} : { after }), limit })
     )
     return json({ messages: messages.map(toLine(open)), ...(next === undefined ? {} : { next }) })
+  })
+
+  const showJournal = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
+    const { after, limit: asked } = yield* Effect.fromResult(numbers(query, ["after", "limit"]))
+    const limit = yield* Effect.fromResult(limitOf(asked))
+    const session = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    const afterSeq = after === undefined ? {} : { afterSeq: after }
+    const rows = yield* read(log.journal({ tenant: local, session, ...afterSeq, limit }))
+    const next = rows.length < limit ? undefined : rows.at(-1)?.seq
+    return json({
+      records: rows.flatMap((row) => recordsOf(row.records)),
+      ...(next === undefined ? {} : { next })
+    } satisfies typeof Api.Journal.Type)
   })
 
   const renameSession = Effect.fnUntraced(function* ({ request, query, params, principal }: Call) {
@@ -284,6 +298,7 @@ export const make = Effect.gen(function* () {
   const routes: ReadonlyArray<Route> = [
     { method: "GET", path: `${os}/sessions`, access: "principal", handle: listSessions },
     { method: "GET", path: `${os}/sessions/:key/messages`, access: "principal", handle: listMessages },
+    { method: "GET", path: `${os}/sessions/:key/journal`, access: "admin", handle: showJournal },
     { method: "PATCH", path: `${os}/sessions/:key`, access: "principal", handle: renameSession },
     { method: "DELETE", path: `${os}/sessions/:key`, access: "principal", handle: removeSession },
     { method: "POST", path: `${os}/messages/send`, access: "principal", handle: sendMessage },

@@ -1,5 +1,5 @@
 /**
- * The one log: inbox, transcript, runs, outbox and channel cursors, in one database.
+ * The one log: inbox, transcript, runs, outbox, lane journals and channel cursors, in one database.
  *
  * Owns: what commits together, what is refused, and what can be read back.
  * Does not own: SQL, files or connections (`layers/horizons`), nor when something is committed (`inbound`, `lane`, `outbound`).
@@ -350,6 +350,17 @@ export interface KeepSetting {
   readonly at: number
 }
 
+/**
+ * What a lane decided since the last time, as text that the log does not look into. Its time moves nothing. Kept only while the
+ * session is there.
+ */
+export interface KeepJournal {
+  readonly _tag: "KeepJournal"
+  readonly place: Place
+  readonly records: string
+  readonly at: number
+}
+
 export type Unit =
   | Accept
   | Start
@@ -365,6 +376,7 @@ export type Unit =
   | RenameSession
   | KeepQueue
   | KeepSetting
+  | KeepJournal
 
 export interface Committed {
   Accept: {
@@ -422,6 +434,7 @@ export interface Committed {
   RenameSession: { readonly existed: boolean }
   KeepQueue: Record<string, never>
   KeepSetting: Record<string, never>
+  KeepJournal: Record<string, never>
 }
 
 /** An accepted message, as stored. */
@@ -525,6 +538,14 @@ export interface SessionRow {
   readonly createdAt: number
   /** When a message was last taken in or a run ended; never goes back. */
   readonly updatedAt: number
+}
+
+/** What one `KeepJournal` kept. */
+export interface JournalRow {
+  /** Rises with each of its session. */
+  readonly seq: number
+  readonly records: string
+  readonly at: number
 }
 
 /** What usage is summed by. */
@@ -639,6 +660,18 @@ export class MessageLog extends Context.Service<
       readonly tenant: Tenant
       readonly before: number
       readonly listed?: boolean
+    }) => Effect.Effect<number, LogError>
+    /** What the session's lane decided, in the order it was kept, after `afterSeq`. */
+    readonly journal: (query: {
+      readonly tenant: Tenant
+      readonly session: SessionKey
+      readonly afterSeq?: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<JournalRow>, LogError>
+    /** Remove what journals kept before `before`. Returns how many rows. */
+    readonly purgeJournal: (query: {
+      readonly tenant: Tenant
+      readonly before: number
     }) => Effect.Effect<number, LogError>
     /** The sessions that keep a word under this name, by key, after `after`. */
     readonly settings: (query: {

@@ -21,6 +21,9 @@ export interface Lane {
   readonly fibers: Array<Fiber.Fiber<unknown>>
   /** Held until it rests by a lane that was taken up after a restart. */
   recovery: Permit | undefined
+  /** How often it has decided since it rested, and the name of that time in its journal; undefined where none is kept. */
+  decided: number
+  spell: string | undefined
   isResting: boolean
 }
 
@@ -54,6 +57,7 @@ export class LaneTable {
       this.#resting--
       known.isResting = false
       known.state = this.#initial
+      known.decided = 0
       return known
     }
     const lane: Lane = {
@@ -63,6 +67,8 @@ export class LaneTable {
       fiber: undefined,
       fibers: [],
       recovery: undefined,
+      decided: 0,
+      spell: undefined,
       isResting: false
     }
     this.#lanes.set(key, lane)

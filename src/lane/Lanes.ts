@@ -36,6 +36,7 @@ import {
   type Waiting
 } from "./decide.ts"
 import type { PartsWindow } from "#src/domain/Inbound.ts"
+import * as Journal from "./Journal.ts"
 import { LaneTable, type Lane } from "./LaneTable.ts"
 import { Permits } from "./Permits.ts"
 import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
@@ -160,6 +161,7 @@ export const make = Effect.gen(function* () {
   const feed = yield* Feed.Feed
   const queue = yield* Queue
   const stall = yield* Stall
+  const journal = yield* Journal.make
   const lanes = new LaneTable(() => queue.get().lane_buffer)
   const fibers = yield* FiberSet.make<unknown>()
   const fork = yield* FiberSet.runtime(fibers)()
@@ -202,10 +204,8 @@ export const make = Effect.gen(function* () {
   const post = (key: SessionKey, event: LaneEvent): void => {
     const isAwake = lanes.get(key) !== undefined
     const lane = lanes.wake(key)
-    if (!isAwake && isPaused(key)) lane.state = decide(lane.state, { _tag: "Paused" }).state
-    const decision = decide(lane.state, event)
-    lane.state = decision.state
-    for (const command of decision.commands) perform(lane, command)
+    if (!isAwake && isPaused(key)) decideFor(lane, { _tag: "Paused" })
+    for (const command of decideFor(lane, event)) perform(lane, command)
     const isOver = isIdle(lane.state)
     const { recovery } = lane
     if (recovery !== undefined && (isOver || lane.state.phase._tag === "Parked")) {
@@ -213,6 +213,13 @@ export const make = Effect.gen(function* () {
       budgets[budgetClassOf(key)].recovery.giveBack(recovery)
     }
     if (isOver && isIdle(lane.state)) lanes.rest(lane)
+  }
+
+  const decideFor = (lane: Lane, event: LaneEvent): ReadonlyArray<LaneCommand> => {
+    const decision = decide(lane.state, event)
+    journal.keep(lane, event, decision)
+    lane.state = decision.state
+    return decision.commands
   }
 
   const perform = (lane: Lane, command: LaneCommand): void => {

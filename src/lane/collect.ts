@@ -4,6 +4,7 @@
  * Owns: what may join, and what a busy lane runs next in collect mode. All of it is pure.
  * Does not own: when a lane drains (`decide`), parts of one burst (`gather`), what gives way to a cap (the log).
  */
+import type { MessageBody } from "#src/domain/Inbound.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 
 /** Equal for messages of one channel, account, conversation and thread, and only for those. */
@@ -21,7 +22,8 @@ export const mayJoin = (a: MessageRow, b: MessageRow): boolean =>
   routeKey(a) === routeKey(b) &&
   wishesOf(a) === wishesOf(b)
 
-const wishesOf = ({ body }: MessageRow): string => {
+/** Equal for messages of equal wishes. */
+export const wishesOf = ({ body }: { readonly body: MessageBody }): string => {
   const params = body.params ?? {}
   const given = Object.entries(params).toSorted(([a], [b]) => (a < b ? -1 : 1))
   return JSON.stringify([body.system ?? "", body.model ?? "", given])

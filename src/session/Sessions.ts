@@ -110,7 +110,8 @@ const maxForks = 20
 const cachedChars = 8_000_000
 
 /** An ephemeral session lives this long after its last message. */
-const dayMillis = 24 * 3600 * 1000
+const hourMillis = 3600 * 1000
+const dayMillis = 24 * hourMillis
 const ephemeralMillis = dayMillis
 
 export const make = Effect.gen(function* () {
@@ -123,7 +124,8 @@ export const make = Effect.gen(function* () {
   const purge = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     yield* log.purge({ tenant: local, before: now - ephemeralMillis })
-    const { days } = retention.get()
+    const { days, journal_hours: hours } = retention.get()
+    yield* log.purgeJournal({ tenant: local, before: now - hours * hourMillis })
     if (days === undefined) return
     const forgotten = yield* log.purge({ tenant: local, before: now - days * dayMillis, listed: true })
     // One that begins anew counts from 1 again, and must not be given what an earlier one of its name had said.

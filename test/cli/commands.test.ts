@@ -237,6 +237,43 @@ describe("what the gateway knows", () => {
     assert.match(stdout, /agent:main:busy +running/)
   })
 
+  it("decides again what a session decided, from the gateway and from a file", slow, async () => {
+    const { config } = await gatewayWith(echo)
+    await run(["send", "--config", config, "--session", "work", "hello"])
+    const isKept = async () =>
+      (await run(["replay", "work", "--config", config])).stdout.includes("2 decisions")
+    await until("the journal", isKept)
+    const { stdout } = await run(["replay", "work", "--config", config])
+    assert.match(stdout, /^agent:main:work\n\n\S+ \S+Z {2}spell \S+\n +\+0\.000 {2}Arrived msg_\w+ \(seq 1, /)
+    assert.match(stdout, /-> Start run_\w+ msg_\w+/)
+    assert.match(stdout, /2 decisions in 1 spell of work, all the same today\.\n$/)
+    assert.notInclude(stdout, "hello")
+
+    const exported = await run(["replay", "work", "--config", config, "--json"])
+    const file = join(newFolder(), "journal.json")
+    writeFileSync(file, exported.stdout)
+    assert.include((await run(["replay", "--file", file])).stdout, "all the same today")
+    const { journals } = JSON.parse(exported.stdout)
+    journals["agent:main:work"][0].commands = []
+    writeFileSync(file, JSON.stringify({ journals }))
+    const other = await run(["replay", "work", "--file", file])
+    assert.strictEqual(other.code, 2)
+    assert.match(
+      other.stdout,
+      /First difference: agent:main:work, .*decision 0\n.*\n {2}then {3}nothing to do\n {2}today {2}Start /
+    )
+    assert.strictEqual(
+      JSON.parse((await run(["replay", "--file", file, "--json"])).stdout).differences.length,
+      1
+    )
+
+    assert.strictEqual((await run(["replay", "none", "--config", config])).code, 2)
+    assert.strictEqual((await run(["replay", "none", "--file", file])).code, 2)
+    assert.strictEqual((await run(["replay"])).code, 64)
+    writeFileSync(file, "{}")
+    assert.match((await run(["replay", "--file", file])).stderr, /holds no journal/)
+  })
+
   it("shows what was spent, and whose price it does not know", slow, async () => {
     const { config } = await gatewayWith(echo)
     assert.include((await run(["usage", "--config", config])).stdout, "Nothing was spent")

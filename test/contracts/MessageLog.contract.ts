@@ -1417,6 +1417,61 @@ const forgetting = (test: Test) => {
       assert.strictEqual(yield* message("m7"), undefined)
     }))
 
+  test("a journal is kept in its order while its session is there, and forgotten when it is old or with the session", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const keep = (name: string, records: string, at: number, of: Tenant = acme) =>
+        commit({ _tag: "KeepJournal", place: placeAt(name, of), records, at })
+      const kept = (name: string, afterSeq = 0, limit = 10) =>
+        log.journal({ tenant, session: sessionKey(name), afterSeq, limit })
+      yield* commitAll(acceptOf("m1"), acceptOf("m2", { at: placeAt("b") }))
+      const before = yield* sessions()
+      yield* keep("a", '["first \\u0000 \\ud800 ü"]', 3000)
+      yield* keep("b", "[1]", 1000)
+      yield* keep("a", "[2]", 2000)
+      yield* keep("a", "[3]", 4000)
+      yield* keep("none", "[4]", 4000)
+      yield* keep("a", "[5]", 4000, rival)
+
+      assert.deepStrictEqual(yield* kept("a"), [
+        { seq: 1, records: '["first \\u0000 \\ud800 ü"]', at: 3000 },
+        { seq: 2, records: "[2]", at: 2000 },
+        { seq: 3, records: "[3]", at: 4000 }
+      ])
+      assert.deepStrictEqual(
+        (yield* kept("a", 1, 1)).map(({ seq }) => seq),
+        [2]
+      )
+      assert.deepStrictEqual(yield* kept("none"), [])
+      // It is no news of the session.
+      assert.deepStrictEqual(yield* sessions(), before)
+
+      assert.strictEqual(yield* log.purgeJournal({ tenant, before: 3000 }), 2)
+      assert.strictEqual(yield* log.purgeJournal({ tenant, before: 3000 }), 0)
+      assert.deepStrictEqual(
+        (yield* kept("a")).map(({ seq }) => seq),
+        [1, 3]
+      )
+      assert.deepStrictEqual(yield* kept("b"), [])
+      yield* commit(deleteOf(place))
+      yield* commit(acceptOf("m3"))
+      assert.deepStrictEqual(yield* kept("a"), [])
+    }))
+
+  test("purging old journals takes however many rows there are", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      yield* commit(acceptOf("m1"))
+      yield* Effect.forEach(
+        Array.from({ length: 1100 }, (_, at) => at),
+        (at) => commit({ _tag: "KeepJournal", place, records: "[]", at }),
+        { concurrency: "unbounded", discard: true }
+      )
+
+      assert.strictEqual(yield* log.purgeJournal({ tenant, before: 1050 }), 1050)
+      assert.strictEqual((yield* log.journal({ tenant, session, limit: 2000 })).length, 50)
+    }))
+
   test("an ephemeral session is listed once a message comes that is to be kept", () =>
     Effect.gen(function* () {
       yield* commitAll(

@@ -15,6 +15,7 @@ import {
   type LaneEvent,
   type LaneState
 } from "#src/lane/decide.ts"
+import { recordsOf, recordText, redecide } from "#src/lane/replay.ts"
 import { rowOf } from "./rows.ts"
 
 type Mode = "collect" | "followup" | "steer" | "interrupt"
@@ -625,7 +626,8 @@ interface Current {
  * It keeps the promises of the interpreter and of the log, and checks those of the lane.
  */
 const live = (hand: ReadonlyArray<typeof Card.Type>) => {
-  let state: LaneState = initial(3)
+  const buffer = 3
+  let state: LaneState = initial(buffer)
   let seq = 0
   const rows = new Map<number, MessageRow>()
   const open = new Set<number>()
@@ -680,8 +682,10 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
     }
     current = { runId: command.run.runId, seqs, isEnding: false, offered: [] }
   }
+  const journal: Array<string> = []
   const post = (event: LaneEvent) => {
     const decision = decide(state, event)
+    journal.push(recordText("spell", journal.length, 0, buffer, event, decision))
     state = decision.state
     for (const command of decision.commands) {
       switch (command._tag) {
@@ -875,13 +879,32 @@ const live = (hand: ReadonlyArray<typeof Card.Type>) => {
   assert.deepStrictEqual([...open], [], "a message was lost")
   assert.strictEqual(settled.size, seq)
   assert.isTrue(isIdle(state), JSON.stringify(state))
+  return `[${journal.join(",")}]`
 }
 
 describe("decide, against a naive world", () => {
   it.effect.prop(
     "keeps order, loses nothing, ends each message once and holds one run at a time, in every mode",
     { hand: Arbitrary.schema(Hand) },
-    ({ hand }) => Effect.sync(() => live(hand)),
+    ({ hand }) => Effect.sync(() => void live(hand)),
     { arbitrary: { runs: 2000, size: 100 } }
+  )
+
+  it.effect.prop(
+    "all of it is decided again from its journal, which holds no text",
+    { hand: Arbitrary.schema(Hand) },
+    ({ hand }) =>
+      Effect.sync(() => {
+        const journal = live(hand)
+        const records = recordsOf(journal)
+        const [spell, ...others] = redecide(records)
+
+        assert.deepStrictEqual(others, [])
+        assert.isUndefined(spell?.difference)
+        assert.isTrue(spell?.isWhole)
+        assert.isAbove(records.length, 0)
+        assert.notInclude(journal, "text ")
+      }),
+    { arbitrary: { runs: 300, size: 100 } }
   )
 })

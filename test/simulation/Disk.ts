@@ -94,6 +94,8 @@ export class Disk {
   mood: Mood = "well"
   /** Units on their way to be applied or acknowledged. */
   pending = 0
+  /** Units that a spoiled store did not take. */
+  refusals = 0
   #busyUntil = 0
   #syncedAt = 0
   #syncing = 0
@@ -224,6 +226,7 @@ export class Disk {
       if (!life.alive) return
       const refusal = this.#refusal()
       if (refusal !== undefined && (refusal._tag === "StoreBroken" || this.#world.random.chance(0.8))) {
+        this.refusals++
         this.#world.note(unit.place.session, `${unit._tag} is refused: ${refusal._tag}`)
         life.after(this.#delay(this.#latency.apply), () => resume(new LogError({ reason: refusal })))
         return

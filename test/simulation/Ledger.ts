@@ -174,6 +174,7 @@ export class Ledger {
       case "DeleteSession":
       case "RenameSession":
       case "KeepQueue":
+      case "KeepJournal":
         return
     }
   }

@@ -21,9 +21,11 @@ import { Failpoint } from "#src/domain/Failpoint.ts"
 import { type ApprovalId, Ids, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import { local } from "#src/domain/Tenant.ts"
+import type { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MessageLog, type MessageTrace } from "#src/horizons/MessageLog.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import { recordsOf, redecide } from "#src/lane/replay.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
 import { type StreamSettings, streamModeOf } from "#src/outbound/StreamSettings.ts"
@@ -43,6 +45,8 @@ export interface Verdict {
   /** What happened, a line each: seconds, where, what. */
   readonly timeline: () => ReadonlyArray<string>
   readonly counts: Readonly<Record<string, number>>
+  /** What the lanes decided, by session, as far as it was kept. */
+  readonly journals: Readonly<Record<string, ReadonlyArray<JournalRecord>>>
 }
 
 type Doors = Inbound.Inbound | Lanes.Lanes | Feed.Feed | Outbound.Outbound
@@ -73,6 +77,10 @@ class Simulation {
     | undefined
   #isLeaving = false
   crashes = 0
+  /** By session, once all has come to rest. */
+  readonly journals: Record<string, ReadonlyArray<JournalRecord>> = {}
+  /** Decisions of the journals that were taken again. */
+  decided = 0
 
   constructor(seed: number, store: Store) {
     this.world = new World(seed)
@@ -433,7 +441,10 @@ class Simulation {
     for (const delivery of ledger.deliveries.values()) this.#checkDelivery(delivery)
     for (const { id, session, state } of ledger.approvals.values())
       world.check(state !== "pending", session, () => `${id} is decided or given up in the end`)
-    for (const session of this.plan.sessions) await this.#checkTranscript(session)
+    for (const session of this.plan.sessions) {
+      await this.#checkTranscript(session)
+      await this.#checkJournal(session)
+    }
     const lanes = Effect.runSync(Context.get(gateway.doors, Lanes.Lanes).list)
     world.check(
       lanes.length === 0,
@@ -543,6 +554,27 @@ class Simulation {
       )
     }
     this.#checkModelOrder(session, rows)
+  }
+
+  /** What the lane decided is decided again; of what was not kept, nothing is said. */
+  async #checkJournal(session: Plan["sessions"][number]): Promise<void> {
+    const rows = await Effect.runPromise(this.disk.log.journal({ tenant: local, session, limit: 100_000 }))
+    const records = rows.flatMap((row) => recordsOf(row.records))
+    this.journals[session] = records
+    for (const { difference, records: spell, skipped, isWhole } of redecide(records)) {
+      this.decided += skipped === undefined ? spell.length : 0
+      this.world.check(
+        difference === undefined,
+        session,
+        () => `what was decided is decided again, not as in ${JSON.stringify(difference)}`
+      )
+      this.world.check(
+        this.disk.refusals > 0 ||
+          ((this.crashes > 0 || skipped === undefined) && (this.#lives > 1 || isWhole)),
+        session,
+        () => `the journal has no gap when nothing failed: ${JSON.stringify(spell)}`
+      )
+    }
   }
 
   /** The model's order has no gap and nothing twice, and no text of a session that was never taken by a run. */
@@ -655,12 +687,14 @@ export const simulate = async (seed: number, store: Store = "memory"): Promise<V
         ([at, where, what]) =>
           `${(at / 1000).toFixed(3).padStart(9)}  ${where.replace("agent:main:", "").padEnd(8)}  ${what}`
       ),
+    journals: simulation.journals,
     counts: {
       messages: ledger.messages.size,
       runs: ledger.runs.size,
       crashes: simulation.crashes,
       widest: simulation.outside.widest,
       steps: world.steps,
+      decided: simulation.decided,
       ...outcomes
     }
   }

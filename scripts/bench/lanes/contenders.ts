@@ -20,6 +20,7 @@ import * as Lanes from "#src/lane/Lanes.ts"
 import { Queue, Stall, type QueueSettings } from "#src/lane/QueueSettings.ts"
 import { type ActiveRun, RunDriver } from "#src/lane/RunDriver.ts"
 import * as Feed from "#src/outbound/Feed.ts"
+import { Retention } from "#src/session/RetentionSettings.ts"
 
 /** What one run does: calls `done` once it has ended, unless it is stopped by what it gives. */
 export type Work = (row: MessageRow, done: () => void) => () => void
@@ -61,7 +62,8 @@ const settings = (maxRuns: number): QueueSettings => ({
 const finished = Effect.succeed("finished" as const)
 
 /**
- * The real `Lanes` and `decide`. Not in it: the log (nothing is stored, so nothing is durable) and the agent (the run is the caller's).
+ * The real `Lanes` and `decide`. Not in it: the log (nothing is stored, so nothing is durable, and no journal is kept) and the agent
+ * (the run is the caller's).
  * In it: a fiber, a permit and a place in the set of fibers for each run, and all that a lane decides.
  */
 const ours: Make = async (work, maxRuns) => {
@@ -84,8 +86,9 @@ const ours: Make = async (work, maxRuns) => {
     get: () => ({ long_s: 300, stalled_s: 60, stuck_s: 300 }),
     changes: Stream.empty
   })
+  const retention = Layer.succeed(Retention, { get: () => ({ journal_hours: 0 }), changes: Stream.empty })
   const runtime = ManagedRuntime.make(
-    Lanes.layer.pipe(Layer.provide(Layer.mergeAll(driver, log, queue, stall, Feed.layer)))
+    Lanes.layer.pipe(Layer.provide(Layer.mergeAll(driver, log, queue, stall, retention, Feed.layer)))
   )
   const lanes = await runtime.runPromise(Lanes.Lanes)
   return {

@@ -202,6 +202,26 @@ export const commands: ReadonlyArray<Command> = [
     ]
   },
   {
+    name: "replay",
+    about: "decide again what a session's lane decided, and show the first difference or the timeline",
+    details:
+      "The gateway keeps each decision for [retention] journal_hours, without what was said. Exit code 2 when one is otherwise in this version, or nothing is kept.",
+    arguments: [
+      { name: "KEY", about: "the session; with --file all that are in it without", isOptional: true }
+    ],
+    flags: [
+      { name: "file", value: "FILE", about: "what --json printed, or what the simulation wrote, instead" },
+      { name: "last", value: "N", about: "show only the newest N spells of work; all are decided" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw replay main", about: "what happened, and what was done about it" },
+      { line: "opencraw replay main --json > main.json", about: "to keep, or to send to somebody" },
+      { line: "opencraw replay --file main.json", about: "with another version of the program" }
+    ]
+  },
+  {
     name: "trace",
     about: "show what became of a message, and when",
     arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],

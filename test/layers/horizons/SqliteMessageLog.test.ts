@@ -346,6 +346,7 @@ describe("SqliteMessageLog", () => {
       yield* commit(startOf("idle", []))
       yield* commit({ _tag: "Fork", place: placeAt("b"), from: placeAt("a").session, at: 1 })
       yield* commit({ _tag: "DeleteSession", place: placeAt("b"), at: 1 })
+      yield* commit({ _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 })
       yield* commit({ _tag: "DeleteSession", place: placeAt("a"), at: 1 })
       const tables = yield* sqlite.read((db) =>
         db.all<{ name: string }>(
@@ -353,7 +354,7 @@ describe("SqliteMessageLog", () => {
         )
       )
 
-      assert.strictEqual(tables.length, 9)
+      assert.strictEqual(tables.length, 10)
       for (const { name } of tables) {
         const [found] = yield* sqlite.read((db) =>
           db.all<{ count: number }>(
@@ -421,6 +422,9 @@ describe("SqliteMessageLog", () => {
       yield* log.commit(acceptOf("m1"))
       yield* log.commit(finishOf("r1", { m1: "answered" }))
       yield* log.message({ tenant, id: messageId("m1") })
+      yield* log.commit({ _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 })
+      yield* log.journal({ tenant, session, limit: 1 })
+      yield* log.purgeJournal({ tenant, before: 2 })
       yield* log.purge({ tenant, before: 1 })
       yield* log.queues({ tenant, limit: 1 })
       const fork = { _tag: "Fork", place: placeAt("fork"), from: session, at: 1 } as const

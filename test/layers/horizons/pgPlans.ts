@@ -51,6 +51,8 @@ const seeds = [
    SELECT 'acme', 'shop', 'main', 'agent:main:f' || n, 4, 4, 'agent:main:n' || n FROM generate_series(7, $1, 10) n`,
   `INSERT INTO spending (org, project, agent, session, sender, model, day, calls, estimated, input, output, cached, micros, unpriced)
    SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, 's' || n, 'p/m', n % 400, 1, 0, 1, 1, 0, 1, 0 FROM generate_series(1, $1) n`,
+  `INSERT INTO journal (org, project, agent, session, seq, records, at)
+   SELECT 'acme', 'shop', 'main', 'agent:main:n' || n, k, '[]', n FROM generate_series(1, $1) n, generate_series(1, 4) k`,
   `ANALYZE`
 ]
 
@@ -113,7 +115,8 @@ export const plansAtScale = (sessions: number) =>
         { _tag: "KeepSetting", place: placeAt("a"), name: "model", value: "x", at: 1 },
         { _tag: "Fork", place: placeAt("b"), from: session, at: 1 },
         { _tag: "Fork", place: placeAt("c"), from: placeAt("b").session, at: 1 },
-        { _tag: "Fork", place: placeAt("d"), from: placeAt("b").session, atSeq: 1, at: 1 }
+        { _tag: "Fork", place: placeAt("d"), from: placeAt("b").session, atSeq: 1, at: 1 },
+        { _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 }
       ]
       for (const unit of units) yield* Effect.ignore(log.commit(unit))
       const ofFork = { tenant, session: placeAt("d").session, limit: 10 }
@@ -148,6 +151,8 @@ export const plansAtScale = (sessions: number) =>
       yield* log.usage({ tenant, by: "total", session, limit: 10 })
       yield* log.usage({ tenant, by: "day", sender: "s1", fromDay: 1, limit: 10 })
       yield* log.settings({ tenant, name: "model", limit: 10 })
+      yield* log.journal({ tenant, session, limit: 10 })
+      yield* log.purgeJournal({ tenant, before: 1 })
       yield* log.purge({ tenant, before: 1 })
       yield* log.purge({ tenant, before: 1, listed: true })
 

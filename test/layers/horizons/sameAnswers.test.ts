@@ -36,7 +36,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(20),
+  kind: upTo(21),
   place: upTo(3),
   message: upTo(4),
   run: upTo(3),
@@ -151,6 +151,8 @@ const unitOf = (
         ...(draw.pick < 3 ? {} : { atSeq: draw.message + draw.attempt }),
         at: time
       }
+    case 19:
+      return { _tag: "KeepJournal", place: at, records: `[${index}]`, at: time }
     default:
       return draw.pick === 0 ? { _tag: "DeleteSession", place: at, at: time } : "purge"
   }
@@ -159,7 +161,10 @@ const unitOf = (
 /** What the log says to a unit, as a value. */
 const answerOf = (log: MessageLog["Service"], unit: Unit | "purge", time: number) =>
   unit === "purge"
-    ? log.purge({ tenant: acme, before: time * 1000 })
+    ? Effect.all([
+        log.purge({ tenant: acme, before: time * 1000 }),
+        log.purgeJournal({ tenant: acme, before: time * 1000 })
+      ])
     : Effect.map(Effect.result(log.commit(unit)), (result) =>
         result._tag === "Success" ? result.success : result.failure.reason
       )
@@ -184,6 +189,7 @@ const everything = (log: MessageLog["Service"]) =>
       log.sessions({ tenant, limit: 100 }),
       log.approvals({ tenant, limit: 100 }),
       log.approvals({ tenant, session, limit: 3 }),
+      log.journal({ tenant, session, afterSeq: 1, limit: 3 }),
       Effect.forEach(["total", "day", "session", "sender", "model"] as const, (by) =>
         log.usage({ tenant, by, limit: 4 })
       ),
@@ -235,7 +241,7 @@ const emptied = Effect.cached(fresh).pipe(
         yield* migrate(own)
         const link = yield* PgLink.make(own)
         yield* link.query(
-          "TRUNCATE sessions, shares, messages, entries, runs, outbox, cursors, approvals, spending"
+          "TRUNCATE sessions, shares, messages, entries, runs, outbox, cursors, approvals, spending, journal"
         )
         return PostgresMessageLog.layerAt(own)
       })
