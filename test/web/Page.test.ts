@@ -402,7 +402,7 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     await answer("You wrote: plant roses").waitFor()
 
     assert.deepStrictEqual(await lines(), original.slice(0, 2))
-    await page.waitForFunction(() => document.activeElement?.id === "text")
+    await page.locator("#text:focus").waitFor()
     await page.keyboard.type("plant tulips")
     await page.keyboard.press("Enter")
     await answer("You wrote: plant tulips").waitFor()
