@@ -17,6 +17,7 @@ import { local } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import { recordsOf } from "#src/lane/replay.ts"
+import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import { SessionModels } from "#src/lane/SessionModels.ts"
 import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
@@ -76,6 +77,7 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog
   const models = yield* modelsNow
   const sessionModels = yield* SessionModels
+  const sessionQueues = yield* SessionQueues
   const sessionUsage = yield* SessionUsage
   const sessions = yield* Sessions
 
@@ -155,6 +157,7 @@ export const make = Effect.gen(function* () {
     yield* read(lanes.stop(key, principal.id))
     if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
     sessionModels.forget(key)
+    sessionQueues.forget(key)
     sessionUsage.forget(key)
     return HttpServerResponse.empty()
   })

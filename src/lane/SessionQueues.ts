@@ -23,6 +23,8 @@ export class SessionQueues extends Context.Service<
     readonly get: (session: SessionKey) => QueueOverrides
     /** The session was made with these settings, which the log has already. */
     readonly adopt: (session: SessionKey, overrides: QueueOverrides) => void
+    /** The session is deleted, and what it kept with it. */
+    readonly forget: (session: SessionKey) => void
   }
 >()("opencraw/lane/SessionQueues") {}
 
@@ -81,7 +83,7 @@ export const make = Effect.gen(function* () {
     run
   })
 
-  return SessionQueues.of({ get, adopt })
+  return SessionQueues.of({ get, adopt, forget: (session) => void kept.delete(session) })
 })
 
 export const layer = Layer.effect(SessionQueues, make)

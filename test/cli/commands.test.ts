@@ -178,6 +178,21 @@ describe("what the gateway knows", () => {
       ["user", "assistant", "user", "assistant", "user", "assistant"]
     )
 
+    const made = await run(["fork", "work", "--at", "2", "--as", "aside", "--json", ...at])
+    assert.deepStrictEqual(JSON.parse(made.stdout), { session_key: "agent:main:aside", seq: 2 })
+    assert.match((await run(["sessions", "list", ...at])).stdout, /agent:main:aside +2 +0/)
+    const refused = await run(["sessions", "delete", "work", "--yes", ...at])
+    assert.match(refused.stderr, /delete these first \(agent:main:aside\)/)
+    assert.notStrictEqual(refused.code, 0)
+    assert.match((await run(["fork", "work", "--at", "99", ...at])).stderr, /no answered turn/)
+    assert.strictEqual((await run(["fork", "work", "--at", "x", ...at])).code, 64)
+    assert.match(
+      (await run(["fork", "aside", ...at])).stdout,
+      /^agent:main:aside:fork_\w+ begins with aside up to 2\.$/m
+    )
+    const forks = (await run(["sessions", "list", "--json", ...at])).stdout
+    for (const { session_key: key } of JSON.parse(forks).sessions)
+      if (key.includes("aside")) await run(["sessions", "delete", key, "--yes", ...at])
     assert.strictEqual((await run(["sessions", "delete", "work", ...at])).code, 64)
     assert.strictEqual((await run(["sessions", "delete", "work", "--yes", ...at])).code, 0)
     assert.strictEqual((await run(["sessions", "show", "work", ...at])).code, 2)

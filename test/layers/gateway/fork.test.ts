@@ -75,6 +75,11 @@ describe("POST /api/v1/os/sessions/:key/fork", () => {
       )
       const again = (yield* fork(made)).json.session_key
       assert.match(again, /^agent:main:plan:fork_\w+$/)
+
+      // A key that is free again has nothing of what was kept under it.
+      yield* ask(pathOf(again), { method: "DELETE" })
+      yield* say(again, "/queue")
+      assert.notMatch((yield* texts(again)).at(-1), /steer/)
     }).pipe(Effect.provide(system))
   )
 

@@ -459,6 +459,28 @@ describe("SqliteMessageLog", () => {
     }).pipe(Effect.provide(inFolder))
   )
 
+  it.effect("a session that shares nothing is read with one statement", () =>
+    Effect.gen(function* () {
+      const statements: Array<string> = []
+      const log = yield* SqliteMessageLog.make.pipe(
+        Effect.provideService(
+          Sqlite,
+          recording(yield* Sqlite, (sql) => statements.push(sql))
+        )
+      )
+      const of = { tenant: acme, session: placeAt("a").session, limit: 50 }
+      yield* commit(acceptOf("m1", { start: "r1" }))
+      yield* commit(finishOf("r1", { m1: "answered" }, { attempt: 1 }))
+      yield* log.history(of)
+      yield* log.history({ ...of, afterOrder: 1 })
+      yield* log.entries(of)
+      yield* log.entries({ ...of, afterSeq: 1 })
+      yield* log.entries({ ...of, beforeSeq: 2 })
+
+      assert.lengthOf(statements, 5)
+    }).pipe(Effect.provide(inFolder))
+  )
+
   it.effect("what is purged goes back to the disk, but for a reserve", () =>
     Effect.gen(function* () {
       const sqlite = yield* Sqlite
