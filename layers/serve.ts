@@ -61,6 +61,28 @@ export const layerLogger = Logger.layer([
 /** A signal to a whole process group comes twice: by itself and handed on by `npm start`. That is one wish. */
 const sameWishMillis = 500
 
+/** SIGHUP means: read the configuration again. On a terminal it means that the terminal is gone, and the gateway with it. */
+const reloadOnHangUp = Effect.gen(function* () {
+  const { reload } = yield* Settings.Reload
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const onHangUp = () => void run(reloading(reload))
+  if (process.stdout.isTTY) return
+  process.on("SIGHUP", onHangUp)
+  yield* Effect.addFinalizer(() => Effect.sync(() => process.off("SIGHUP", onHangUp)))
+})
+
+const reloading = (reload: Settings.Reload["Service"]["reload"]) =>
+  reload.pipe(
+    Effect.flatMap((later) =>
+      later.length === 0
+        ? Effect.logInfo("the configuration was read again")
+        : Effect.logWarning("the configuration was read again; some of it counts from the next start").pipe(
+            Effect.annotateLogs({ sections: later.join(", ") })
+          )
+    ),
+    Effect.catch((error) => Effect.logError("the configuration is wrong; nothing was changed", error.message))
+  )
+
 const signalled = Effect.callback<NodeJS.Signals>((resume) => {
   let first: number | undefined
   const onSignal = (signal: NodeJS.Signals) => {
@@ -75,6 +97,7 @@ const signalled = Effect.callback<NodeJS.Signals>((resume) => {
   }
   process.on("SIGTERM", onSignal)
   process.on("SIGINT", onSignal)
+  if (process.stdout.isTTY) process.on("SIGHUP", onSignal)
 })
 
 const running = (onReady: Effect.Effect<void>) =>
@@ -84,6 +107,7 @@ const running = (onReady: Effect.Effect<void>) =>
     const stop = yield* Effect.forkScoped(signalled, { startImmediately: true })
     RunningFile.write(path, { url: server.url, pid: process.pid })
     yield* Effect.addFinalizer(() => Effect.sync(() => RunningFile.remove(path)))
+    yield* reloadOnHangUp
     yield* greet
     yield* onReady
     const broken = yield* Effect.raceFirst(Effect.as(Fiber.join(stop), undefined), (yield* MessageLog).broken)

@@ -13,6 +13,7 @@ import * as Toml from "effect/encoding/Toml"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import { existsSync, readFileSync, statSync } from "node:fs"
 import { homedir } from "node:os"
 import { dirname, join, resolve as absolute } from "node:path"
@@ -178,33 +179,124 @@ const isSecret = (key: string, text: string): boolean =>
 /** A setting that does not change while the process runs. */
 const fixed = <A>(value: A): Setting<A> => ({ get: () => value, changes: Stream.succeed(value) })
 
-/** Every settings service, from one configuration. */
-export const fromConfig = (config: Config) => {
-  const context = Context.empty().pipe(
-    Context.add(Runtime, fixed(config.runtime)),
-    Context.add(Agents, fixed(config.agents)),
-    Context.add(Providers, fixed(config.providers)),
-    Context.add(ModelRules, fixed(config.models)),
-    Context.add(Gateway, fixed(config.gateway)),
-    Context.add(PostgresPlace, fixed(config.postgres)),
-    Context.add(Queue, fixed(config.queue)),
-    Context.add(InboundWindow, fixed(config.inbound)),
-    Context.add(Retention, fixed(config.retention)),
-    Context.add(ApprovalTimes, fixed(config.approval)),
-    Context.add(Stall, fixed(config.stall)),
-    Context.add(ContextWindow, fixed(config.context)),
-    Context.add(Streaming, fixed(config.stream)),
-    Context.add(UsageRules, fixed(config.usage))
+type Settings = { readonly [Section in keyof Config]: Setting<Config[Section]> }
+
+const servicesOf = (settings: Settings) =>
+  Context.empty().pipe(
+    Context.add(Runtime, settings.runtime),
+    Context.add(Agents, settings.agents),
+    Context.add(Providers, settings.providers),
+    Context.add(ModelRules, settings.models),
+    Context.add(Gateway, settings.gateway),
+    Context.add(PostgresPlace, settings.postgres),
+    Context.add(Queue, settings.queue),
+    Context.add(InboundWindow, settings.inbound),
+    Context.add(Retention, settings.retention),
+    Context.add(ApprovalTimes, settings.approval),
+    Context.add(Stall, settings.stall),
+    Context.add(ContextWindow, settings.context),
+    Context.add(Streaming, settings.stream),
+    Context.add(UsageRules, settings.usage)
   )
-  return Layer.succeedContext(context)
+
+/** Every settings service, from one configuration that stays as it is. */
+export const fromConfig = (config: Config) =>
+  Layer.succeedContext(
+    servicesOf({
+      runtime: fixed(config.runtime),
+      agents: fixed(config.agents),
+      providers: fixed(config.providers),
+      models: fixed(config.models),
+      gateway: fixed(config.gateway),
+      postgres: fixed(config.postgres),
+      queue: fixed(config.queue),
+      inbound: fixed(config.inbound),
+      retention: fixed(config.retention),
+      approval: fixed(config.approval),
+      stall: fixed(config.stall),
+      context: fixed(config.context),
+      stream: fixed(config.stream),
+      usage: fixed(config.usage)
+    })
+  )
+
+/** Sections that a running gateway takes anew; the others say where it is and what it is built on. */
+const reloaded = ["queue", "inbound", "approval", "stall", "context", "stream", "usage"] as const
+
+/** Reads the configuration again. */
+export class Reload extends Context.Service<
+  Reload,
+  {
+    /**
+     * What it says of these sections counts from now on: queue, inbound, approval, stall, context, stream, usage. Gives the names of
+     * other sections that have changed and count from the next start. A file that is wrong changes nothing.
+     */
+    readonly reload: Effect.Effect<ReadonlyArray<string>, ConfigInvalid>
+  }
+>()("opencraw/layers/platform/Settings/Reload") {}
+
+const cell = <A>(value: A) =>
+  Effect.map(SubscriptionRef.make(value), (ref) => ({
+    ref,
+    setting: { get: () => SubscriptionRef.getUnsafe(ref), changes: SubscriptionRef.changes(ref) }
+  }))
+
+/** Every settings service, `Loaded` and `Reload`, from a loaded configuration. */
+export const fromLoaded = (loaded: LoadedConfig, options: LoadOptions = {}) =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const { config } = loaded
+      const cells = {
+        queue: yield* cell(config.queue),
+        inbound: yield* cell(config.inbound),
+        approval: yield* cell(config.approval),
+        stall: yield* cell(config.stall),
+        context: yield* cell(config.context),
+        stream: yield* cell(config.stream),
+        usage: yield* cell(config.usage)
+      }
+      const reload = Effect.gen(function* () {
+        const { config: next } = yield* load(options)
+        yield* SubscriptionRef.set(cells.queue.ref, next.queue)
+        yield* SubscriptionRef.set(cells.inbound.ref, next.inbound)
+        yield* SubscriptionRef.set(cells.approval.ref, next.approval)
+        yield* SubscriptionRef.set(cells.stall.ref, next.stall)
+        yield* SubscriptionRef.set(cells.context.ref, next.context)
+        yield* SubscriptionRef.set(cells.stream.ref, next.stream)
+        yield* SubscriptionRef.set(cells.usage.ref, next.usage)
+        return laterSections(config, next)
+      })
+      const settings = servicesOf({
+        runtime: fixed(config.runtime),
+        agents: fixed(config.agents),
+        providers: fixed(config.providers),
+        models: fixed(config.models),
+        gateway: fixed(config.gateway),
+        postgres: fixed(config.postgres),
+        retention: fixed(config.retention),
+        queue: cells.queue.setting,
+        inbound: cells.inbound.setting,
+        approval: cells.approval.setting,
+        stall: cells.stall.setting,
+        context: cells.context.setting,
+        stream: cells.stream.setting,
+        usage: cells.usage.setting
+      })
+      return settings.pipe(Context.add(Loaded, loaded), Context.add(Reload, { reload }))
+    })
+  )
+
+/** Secrets print alike, so a changed one is not told; it counts from the next start all the same. */
+const laterSections = (before: Config, now: Config): ReadonlyArray<string> => {
+  const live: ReadonlySet<string> = new Set(reloaded)
+  return Object.entries(now).flatMap(([name, section]) =>
+    live.has(name) || JSON.stringify(section) === JSON.stringify(before[name as keyof Config]) ? [] : [name]
+  )
 }
 
-/** Every settings service, and `Loaded`, from a loaded configuration. */
-export const fromLoaded = (loaded: LoadedConfig) =>
-  Layer.merge(fromConfig(loaded.config), Layer.succeed(Loaded, loaded))
-
 /** Every settings service, and `Loaded`, from the file and environment of this process. */
-export const layer = (options: LoadOptions = {}) => Layer.unwrap(Effect.map(load(options), fromLoaded))
+export const layer = (options: LoadOptions = {}) =>
+  Layer.unwrap(Effect.map(load(options), (loaded) => fromLoaded(loaded, options)))
 
 /** Every settings service, from what a file could say; no file and no environment is read. For tests and compositions. */
 export const layerFrom = (written: unknown, env: Environment = {}) =>

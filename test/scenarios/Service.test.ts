@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, assert, describe, it } from "vitest"
@@ -45,6 +45,35 @@ const run = (args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
     env: { ...process.env, OPENCRAW_DATA_DIR: newFolder(), ...env },
     timeout: 20_000
   })
+
+describe("SIGHUP", () => {
+  it("takes a larger budget at once: who waited for a permit is answered; a wrong file changes nothing", async () => {
+    const held = Promise.withResolvers<void>()
+    const { url } = await provider(async ({ messages }) => {
+      if (messages.at(-1)?.content === "wait") await held.promise
+      return { pieces: ["done"] }
+    })
+    const { config } = configure(url, "[queue]\nmax_concurrency = 1\n")
+    const gateway = track(await startGateway(config))
+    const [one, two] = [client("one", gateway), client("two", gateway)]
+    one.send("m1", "wait")
+    await until("the first", () => one.acked.has("m1"))
+    two.send("m2", "hello")
+    await until("the second", () => two.acked.has("m2"))
+
+    const written = readFileSync(config, "utf8")
+    writeFileSync(config, written.replace("max_concurrency = 1", "max_concurrency = 0"))
+    gateway.child.kill("SIGHUP")
+    await until("the complaint", () => gateway.stderr().includes("the configuration is wrong"))
+    assert.isFalse(two.answers.has("m2"))
+    writeFileSync(config, written.replace("max_concurrency = 1", "max_concurrency = 2"))
+    gateway.child.kill("SIGHUP")
+    await until("the answer to who waited", () => two.answers.has("m2"))
+    assert.isFalse(one.answers.has("m1"))
+    held.resolve()
+    await until("the other answer", () => one.answers.has("m1"))
+  })
+})
 
 describe("SIGTERM", () => {
   it("lets a run end, tells its client, and exits with 0", { timeout: 30_000 }, async () => {
