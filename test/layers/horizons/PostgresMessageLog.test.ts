@@ -103,6 +103,43 @@ describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect(
+    "a session is either forked by one gateway or deleted by another, and no fork loses what it shares",
+    () =>
+      Effect.gen(function* () {
+        const options = yield* fresh
+        const open = Effect.map(Layer.build(Layer.fresh(at(options))), Context.get(MessageLog))
+        const [first, second] = yield* Effect.all([open, open])
+        const names = Array.from({ length: 30 }, (_, n) => `o${n}`)
+        const ends = yield* Effect.forEach(
+          names,
+          Effect.fnUntraced(function* (name) {
+            const place = placeAt(name)
+            const fork = placeAt(`${name}-fork`)
+            yield* first.commit(acceptOf(`m-${name}`, { at: place, start: `r-${name}` }))
+            yield* first.commit(
+              finishOf(`r-${name}`, { [`m-${name}`]: "answered" }, { at: place, attempt: 1 })
+            )
+            const results = yield* Effect.all(
+              [
+                Effect.result(first.commit({ _tag: "Fork", place: fork, from: place.session, at: 1 })),
+                Effect.result(second.commit({ _tag: "DeleteSession", place, at: 1 }))
+              ],
+              { concurrency: "unbounded" }
+            )
+            const shared = yield* second.history({ tenant: acme, session: fork.session, limit: 9 })
+            return [...results.map(({ _tag }) => _tag), shared.length].join(" ")
+          }),
+          { concurrency: 10 }
+        )
+
+        assert.deepStrictEqual(
+          ends.filter((end) => end !== "Success Failure 2" && end !== "Failure Success 0"),
+          []
+        )
+      }).pipe(Effect.scoped)
+  )
+
   it.live(
     "a session that somebody else holds too long is busy for now",
     () =>
