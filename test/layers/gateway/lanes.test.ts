@@ -7,7 +7,7 @@ import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import { ModelScript } from "#layers/model/ScriptedModel.ts"
 import { Shutdown } from "#src/gateway/Shutdown.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
-import { ask, connect, type Client, layer, post, refusedWith, token } from "./startGateway.ts"
+import { ask, connect, type Client, layer, post, type Reply, refusedWith, token } from "./startGateway.ts"
 
 const { call, hang, wait } = ScriptedModel
 const lanes = Effect.map(ask("/api/v1/os/lanes"), ({ json }) => json)
@@ -19,12 +19,18 @@ const send = (id: string, session = "work") =>
   )
 const status = (id: string) => Effect.map(ask(`/api/v1/os/messages/${id}`), ({ json }) => json)
 const cancel = (id: string) => ask(`/api/v1/os/messages/${id}/cancel`, { method: "POST" })
-const codeOf = ({ status, json }: { status: number; json?: any }) => [status, json?.error?.code]
+const codeOf = ({ status, json }: Reply) => [status, json?.error?.code]
 const turns = Effect.promise(() => new Promise(setImmediate))
 
 /** Ask until it is so: what an event leads to is done in turns of the loop, not in time. */
 const until = <A, E, R>(effect: Effect.Effect<A, E, R>, fits: (value: A) => boolean) =>
-  Effect.repeat(Effect.tap(effect, turns), { until: fits })
+  Effect.gen(function* () {
+    while (true) {
+      const value = yield* effect
+      if (fits(value)) return value
+      yield* turns
+    }
+  })
 
 const queueing = { queue: { mode: "followup" } }
 
