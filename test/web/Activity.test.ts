@@ -72,6 +72,18 @@ describe.skipIf(withoutBrowser)(named("the activity view"), { timeout: 60_000 },
     await page.getByText("No session is at work.").waitFor()
   })
 
+  it("is there again when the gateway is", async () => {
+    await page.getByRole("link", { name: "Activity" }).click()
+    await page.getByText("No session is at work.").waitFor()
+    gateway.child.kill("SIGKILL")
+    await gateway.ended
+    await page.getByText("Asking the gateway").waitFor()
+    gateway = await startGateway(config, { OPENCRAW_PORT: new URL(gateway.url).port })
+    await page.getByText("No session is at work.").waitFor()
+    await send("busy", "slow")
+    await row("busy").getByText("Running").waitFor()
+  })
+
   it("is a table with names on a wide screen and fits a narrow one, and leads to a conversation", async () => {
     await send("busy", "slow")
     await send("other", "slow")
