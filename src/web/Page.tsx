@@ -220,7 +220,7 @@ export const Page = () => {
         const made = await fork(session, line.seq)
         if ("failed" in made) return made.failed
         list.tell({})
-        go(nameOf(made.key))
+        go({ view: "chat", session: nameOf(made.key) })
         return undefined
       }
     }),

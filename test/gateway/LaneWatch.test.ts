@@ -27,6 +27,11 @@ class Fixture {
   readonly layer = Layer.merge(
     Shutdown.layer,
     Layer.mock(Lanes)({
+      isFree: () => false,
+      send: () => undefined,
+      command: () => undefined,
+      forget: () => undefined,
+      current: () => undefined,
       isPaused: () => false,
       list: Effect.sync(() => {
         this.looks++

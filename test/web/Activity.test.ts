@@ -76,7 +76,7 @@ describe.skipIf(withoutBrowser)(named("the activity view"), { timeout: 60_000 },
     await page.getByRole("link", { name: "Activity" }).click()
     await page.getByText("No session is at work.").waitFor()
     gateway.child.kill("SIGKILL")
-    await gateway.ended
+    await gateway.exited
     await page.getByText("Asking the gateway").waitFor()
     gateway = await startGateway(config, { OPENCRAW_PORT: new URL(gateway.url).port })
     await page.getByText("No session is at work.").waitFor()
@@ -100,7 +100,7 @@ describe.skipIf(withoutBrowser)(named("the activity view"), { timeout: 60_000 },
     ] as const) {
       await page.emulateMedia({ colorScheme })
       await page.setViewportSize({ width, height: 720 })
-      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      const over = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth")
       assert.isAtMost(over, 0)
       for (const name of ["Stop busy", "Abort busy", "Pause busy", "Pause all"]) {
         const box = await button(name).boundingBox()
