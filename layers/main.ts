@@ -76,6 +76,19 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
     }
     case "replay":
       return (await import("#layers/gateway/cli/replay.ts")).replay(given)
+    case "lanes":
+    case "lanes stop":
+    case "lanes abort":
+    case "lanes pause":
+    case "lanes resume":
+    case "cancel": {
+      const commands = await import("#layers/gateway/cli/lanes.ts")
+      return name === "lanes"
+        ? commands.lanes(given)
+        : name === "cancel"
+          ? commands.cancel(given)
+          : commands.control(given)
+    }
     case "usage":
       return (await import("#layers/gateway/cli/usage.ts")).usage(given)
     default:
@@ -89,7 +102,6 @@ const gatewayProgram = async (given: Given): Promise<Effect<number, CommandFaile
     open: commands.open,
     fork: commands.fork,
     trace: commands.trace,
-    lanes: commands.lanes,
     approvals: commands.approvals,
     approve: commands.decide,
     deny: commands.decide,

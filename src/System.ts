@@ -8,6 +8,7 @@ import * as Commands from "#src/command/Commands.ts"
 import * as Checks from "#src/check/Checks.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as approvalCommands from "#src/lane/approvalCommands.ts"
+import * as laneCheck from "#src/lane/laneCheck.ts"
 import * as laneCommands from "#src/lane/laneCommands.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as SessionModels from "#src/lane/SessionModels.ts"
@@ -34,7 +35,12 @@ export const registries = Layer.mergeAll(
 )
 
 /** From the inbox to the outbox. Needs the log, a model and where its health is kept, ids, the settings and the registries. */
-export const layer = Layer.mergeAll(Inbound.layer, approvalCommands.layer, laneCommands.layer).pipe(
+export const layer = Layer.mergeAll(
+  Inbound.layer,
+  approvalCommands.layer,
+  laneCommands.layer,
+  laneCheck.layer
+).pipe(
   Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
   Layer.provideMerge(RunDriver.layer),
   Layer.provideMerge(SessionModels.layer),

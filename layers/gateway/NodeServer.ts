@@ -19,7 +19,7 @@ import type { Connection, ConnectionListener, Decision } from "#src/gateway/Conn
 import { GatewayApp } from "#src/gateway/GatewayApp.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { securityHeaders } from "#src/gateway/Guard.ts"
-import { WebChat } from "#src/gateway/WebChat.ts"
+import { Sockets } from "#src/gateway/Sockets.ts"
 
 /** Another program listens there already. */
 export class PortInUse extends Schema.TaggedError<PortInUse>()("PortInUse", {
@@ -182,7 +182,7 @@ const close = (server: Server, grace: number) =>
 
 export const make = Effect.fnUntraced(function* (options: Options) {
   const app = yield* GatewayApp
-  const chat = yield* WebChat
+  const sockets = yield* Sockets
   const settings = (yield* Gateway).get()
   const limit = { ...limits, ...options.limits }
   const server = createServer({
@@ -210,7 +210,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     const { url = "/", headers } = request
     const malformed = malformedHandshake(request)
     if (malformed !== undefined) return refuse(socket, malformed)
-    const decided = Effect.map(chat.decide({ url, headers }), (decision) => {
+    const decided = Effect.map(sockets.decide({ url, headers }), (decision) => {
       if (socket.destroyed) return
       if (decision._tag === "Refuse") return refuse(socket, decision)
       wss.handleUpgrade(request, socket, head, (ws) => {

@@ -16,6 +16,7 @@ import { Auth } from "./Auth.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { allowsHost, allowsOrigin, securityHeaders } from "./Guard.ts"
 import * as docsRoutes from "./docsRoutes.ts"
+import * as laneRoutes from "./laneRoutes.ts"
 import * as osRoutes from "./osRoutes.ts"
 import * as probes from "./probes.ts"
 import { compile, type OpenCall, type Route } from "./Routing.ts"
@@ -23,6 +24,7 @@ import * as setupRoutes from "./setupRoutes.ts"
 import * as forkRoutes from "./forkRoutes.ts"
 import * as usageRoutes from "./usageRoutes.ts"
 import { Shutdown } from "./Shutdown.ts"
+import { paths as socketPaths } from "./Sockets.ts"
 import * as v1Routes from "./v1Routes.ts"
 
 export class GatewayApp extends Context.Service<
@@ -44,6 +46,7 @@ export const make = Effect.gen(function* () {
   const routes = [
     ...(yield* v1Routes.make),
     ...(yield* osRoutes.make),
+    ...(yield* laneRoutes.make),
     ...(yield* setupRoutes.make),
     ...(yield* forkRoutes.make),
     ...(yield* usageRoutes.make),
@@ -98,7 +101,7 @@ export const make = Effect.gen(function* () {
   })
 
   const readPage = Effect.fnUntraced(function* (method: string, path: string) {
-    if (path === "/ws") return yield* upgradeRequired
+    if ((socketPaths as ReadonlyArray<string>).includes(path)) return yield* upgradeRequired
     if (path.startsWith("/api/") || path.startsWith("/v1/")) {
       return yield* notFound("there is no such route; see /docs")
     }

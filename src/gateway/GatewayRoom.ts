@@ -8,8 +8,8 @@ import * as Layer from "effect/Layer"
 import * as Auth from "./Auth.ts"
 import * as GatewayApp from "./GatewayApp.ts"
 import * as Shutdown from "./Shutdown.ts"
-import * as WebChat from "./WebChat.ts"
+import * as Sockets from "./Sockets.ts"
 
-export const layer = Layer.mergeAll(WebChat.layer, GatewayApp.layer).pipe(
+export const layer = Layer.mergeAll(Sockets.layer, GatewayApp.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(Auth.layer, Shutdown.layer))
 )

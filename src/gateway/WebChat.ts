@@ -1,16 +1,14 @@
 /**
  * The chat channel of our own page: the protocol of `/ws`.
  *
- * Owns: who may open a socket and for which session, the frames, replay without gap or double, and acknowledging only what is durable.
- * Does not own: the bytes of a WebSocket (`Connection`), slow readers (`Outbox`), admission (`inbound`) or delivery (`outbound`).
+ * Owns: for which session a socket may be opened, the frames, replay without gap or double, and acknowledging only what is durable.
+ * Does not own: the handshake (`Sockets`), the bytes of a WebSocket (`Connection`), slow readers (`Outbox`), admission (`inbound`) or delivery (`outbound`).
  */
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
-import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { Channels } from "#src/channel/Channels.ts"
-import { Ids, type RunId } from "#src/domain/Ids.ts"
+import type { RunId } from "#src/domain/Ids.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import * as SessionKey from "#src/domain/SessionKey.ts"
@@ -24,28 +22,19 @@ import { Feed } from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import * as Telemetry from "#src/Telemetry.ts"
-import { ApiError, invalid, toParts } from "./ApiError.ts"
-import { Auth, mayWriteAs, type Principal } from "./Auth.ts"
-import type { Connection, ConnectionListener, Decision, Handshake } from "./Connection.ts"
+import { ApiError, invalid } from "./ApiError.ts"
+import { mayWriteAs, type Principal } from "./Auth.ts"
+import type { Connection, ConnectionListener } from "./Connection.ts"
 import * as Frames from "./Frames.ts"
-import { Gateway } from "./GatewaySettings.ts"
-import { allowsHost, allowsOrigin } from "./Guard.ts"
 import { Outbox } from "./Outbox.ts"
 import { toFrame } from "./refusals.ts"
 import { Shutdown } from "./Shutdown.ts"
+import type { Protocol } from "./Sockets.ts"
 
 export const channel = "webchat"
 
 const page = 200
 const maxPending = 16
-
-export class WebChat extends Context.Service<
-  WebChat,
-  {
-    /** Who may open a socket, and what is spoken on it. Never fails: a refusal is a decision. */
-    readonly decide: (handshake: Handshake) => Effect.Effect<Decision>
-  }
->()("opencraw/gateway/WebChat") {}
 
 /** What a socket was opened for. */
 interface Seat {
@@ -100,9 +89,6 @@ export const ownSession = (sender: string): Result.Result<SessionKey.SessionKey,
   )
 
 export const make = Effect.gen(function* () {
-  const auth = yield* Auth
-  const settings = yield* Gateway
-  const ids = yield* Ids
   const inbound = yield* Inbound
   const lanes = yield* Lanes
   const log = yield* MessageLog
@@ -113,7 +99,6 @@ export const make = Effect.gen(function* () {
   const channels = yield* Channels
   const failpoint = yield* Failpoint
   const run = yield* FiberSet.makeRuntime<never>()
-  let open = 0
 
   yield* channels.register({
     name: channel,
@@ -124,39 +109,6 @@ export const make = Effect.gen(function* () {
     streams: true,
     // The lane's events reach the sockets; the person's client confirms with `received`.
     send: () => Effect.succeed(undefined)
-  })
-
-  const admit = Effect.fnUntraced(function* (handshake: Handshake) {
-    const header = (name: string) => {
-      const value = handshake.headers[name]
-      return typeof value === "string" ? value : undefined
-    }
-    const url = URL.parse(handshake.url, "http://gateway")
-    if (url?.pathname !== "/ws") {
-      return yield* new ApiError({ status: 404, code: "not_found", message: "WebSockets are spoken on /ws" })
-    }
-    const { bind, allowed_hosts: allowedHosts } = settings.get()
-    const host = header("host") ?? ""
-    const origin = header("origin")
-    if (!allowsHost(host, { bind, allowedHosts }) || !allowsOrigin(origin, host, { bind, allowedHosts })) {
-      return yield* foreign
-    }
-    if (shutdown.isStopping()) return yield* stopping
-    const query = url.searchParams
-    const unknown = [...query.keys()].find((key) => !queryKeys.has(key))
-    if (unknown !== undefined) {
-      return yield* invalid(unknown.slice(0, 100), "this parameter is not known here", "unknown_key")
-    }
-    const principal = yield* auth.authenticate({
-      // A socket can change things, so a browser's must come from our own page.
-      method: "POST",
-      host,
-      origin,
-      authorization: header("authorization"),
-      cookie: header("cookie"),
-      token: query.get("token") ?? undefined
-    })
-    return yield* Effect.fromResult(seatOf(principal, query))
   })
 
   const replay = Effect.fnUntraced(function* (seat: Seat, socket: Socket) {
@@ -281,7 +233,6 @@ export const make = Effect.gen(function* () {
     (seat: Seat) =>
     (connection: Connection): ConnectionListener => {
       const socket = new Socket(connection)
-      Telemetry.socketsOpen(++open)
       const unsubscribe = feed.subscribe(seat.session, (event) => socket.outbox.event(event))
       socket.cameInto = lanes.current(seat.session)?.runId
       const offSteps = shutdown.onStep((step) => {
@@ -318,39 +269,18 @@ export const make = Effect.gen(function* () {
           unsubscribe()
           offSteps()
           socket.closed()
-          Telemetry.socketsOpen(--open)
         }
       }
     }
 
-  const decide = (handshake: Handshake): Effect.Effect<Decision> =>
-    admit(handshake).pipe(
-      Effect.map((seat): Decision => ({ _tag: "Open", attach: attach(seat) })),
-      Effect.catchTags({
-        ApiError: (error) =>
-          Effect.sync((): Decision => ({ _tag: "Refuse", ...toParts(error, ids.next("req")) }))
-      })
-    )
-
-  return WebChat.of({ decide })
+  return {
+    parameters,
+    open: (principal, query) => Result.map(seatOf(principal, query), attach)
+  } satisfies Protocol
 })
 
-export const layer = Layer.effect(WebChat, make)
-
-const queryKeys = new Set(["token", "sender_id", "session_key", "after"])
+const parameters = new Set(["sender_id", "session_key", "after"])
 const stoppingFrame = Frames.error("shutting_down", "the gateway is stopping; reconnect in a moment")
-
-const foreign = new ApiError({
-  status: 403,
-  code: "foreign_host",
-  message: "this host or page may not talk to the gateway; see gateway.allowed_hosts"
-})
-const stopping = new ApiError({
-  status: 503,
-  code: "shutting_down",
-  message: "the gateway is stopping",
-  retryAfterMillis: 5000
-})
 
 const seatOf = (principal: Principal, query: URLSearchParams): Result.Result<Seat, ApiError> =>
   Result.gen(function* () {

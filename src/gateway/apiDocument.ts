@@ -150,9 +150,33 @@ const os = HttpApiGroup.make("os").add(
     error
   }),
   HttpApiEndpoint.get("lanes", "/api/v1/os/lanes", {
-    success: Schema.Struct({ lanes: Schema.Array(Api.Lane) }),
+    success: Api.Lanes,
     error
-  }).annotate(OpenApi.Description, "Sessions that are at work now. Needs an admin."),
+  }).annotate(OpenApi.Description, "Sessions that are at work or paused now. Needs an admin."),
+  HttpApiEndpoint.post("controlLanes", "/api/v1/os/lanes/:action", {
+    params: { action: Schema.Literals(["pause", "resume"]) },
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Pause or resume all sessions: while paused nothing new starts, and messages are accepted as always. Lasts until a restart. Needs an admin."
+  ),
+  HttpApiEndpoint.post("controlLane", "/api/v1/os/lanes/:key/:action", {
+    params: { ...key, action: Schema.Literals(["stop", "abort", "pause", "resume"]) },
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Stop what waits and the run of a session, abort only its run (404 when there is none), or pause and resume it, which lasts over a restart. Needs an admin."
+  ),
+  HttpApiEndpoint.post("cancelMessage", "/api/v1/os/messages/:id/cancel", {
+    params: { id: Schema.String },
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Cancel one message: a waiting one leaves its queue, one that is being answered takes its run with it. 409 when it has ended. Needs an admin."
+  ),
   HttpApiEndpoint.get("approvals", "/api/v1/os/approvals", {
     query: { limit: Schema.optionalKey(count) },
     success: Schema.Struct({ approvals: Schema.Array(Api.Approval) }),
@@ -250,7 +274,7 @@ export const OpenCrawApi = HttpApi.make("opencraw")
   .annotate(OpenApi.Title, "OpenCraw")
   .annotate(
     OpenApi.Description,
-    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth."
+    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth. /ws/lanes?token= is for admins and only tells: lanes {paused, total, lanes}, at once and when something changed, at most twice a second."
   )
 
 let made: OpenApi.OpenAPISpec | undefined

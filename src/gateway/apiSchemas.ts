@@ -143,9 +143,29 @@ export const Channel = Schema.Struct({
 
 export const Lane = Schema.Struct({
   session_key: Schema.String,
+  /** Whose share of runs at once it takes part in. */
+  budget: Schema.Literals(["main", "subagent", "cron"]),
   phase: Schema.Literals(["idle", "running", "parked", "waiting"]),
+  /** It starts nothing until it is resumed. */
+  paused: Schema.Boolean,
   /** Messages that wait in memory. */
   depth: Count,
+  /** When the oldest message was accepted that waits or is being answered. */
+  oldest_at: Schema.optionalKey(Schema.Finite),
+  /** The run under way, once it has begun. */
+  run: Schema.optionalKey(
+    Schema.Struct({
+      id: Schema.String,
+      attempt: Count,
+      began_at: Schema.Finite,
+      /** From 1. */
+      step: Count,
+      /** At work now. */
+      tools: Schema.Array(Schema.String),
+      /** Told of a run that goes on for long, makes no progress, or is begun again for that. */
+      stall: Schema.optionalKey(Schema.Literals(["long", "stalled", "stuck"]))
+    })
+  ),
   /** Runs that were told to stop and have not. */
   fenced: Count,
   /** What its model call under way may cost at most, in millionths of a US dollar; absent where that is not known. */
@@ -157,6 +177,21 @@ export const Journal = Schema.Struct({
   /** Where to go on; absent at the end. */
   next: Schema.optionalKey(Count)
 }).annotate({ identifier: "Journal" })
+
+export const Lanes = Schema.Struct({
+  /** No session starts anything until all are resumed. */
+  paused: Schema.Boolean,
+  lanes: Schema.Array(Lane)
+}).annotate({ identifier: "Lanes" })
+
+/** What `/ws/lanes` tells. */
+export const LanesFrame = Schema.Struct({
+  type: Schema.Literal("lanes"),
+  paused: Schema.Boolean,
+  /** How many lanes there are; a frame holds some hundreds at most, those with the oldest message first. */
+  total: Count,
+  lanes: Schema.Array(Lane)
+})
 
 export const Approval = Schema.Struct({
   id: Schema.String,

@@ -35,13 +35,13 @@ import type { Call, OpenCall, Route } from "./Routing.ts"
 import { statusOf } from "./timeline.ts"
 import { sessionOf, toMessage } from "./WebChat.ts"
 
-const json = <A>(body: A, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
+export const json = <A>(body: A, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
 
-const read = <A>(effect: Effect.Effect<A, LogError>): Effect.Effect<A, ApiError> =>
+export const read = <A>(effect: Effect.Effect<A, LogError>): Effect.Effect<A, ApiError> =>
   Effect.catchTags(effect, { LogError: ({ reason }) => Effect.fail(logRefusal(reason)) })
 
 /** The query's whole numbers; an unknown parameter or another value is refused by name. */
-const numbers = (query: URLSearchParams, allowed: ReadonlyArray<string>) =>
+export const numbers = (query: URLSearchParams, allowed: ReadonlyArray<string>) =>
   Result.gen(function* () {
     const values: Record<string, number> = {}
     for (const [key, value] of query) {
@@ -155,6 +155,8 @@ export const make = Effect.gen(function* () {
     const forks = yield* read(sessions.forks(key))
     if (forks.length > 0) return yield* logRefusal(new SessionShared({ forks }))
     yield* read(lanes.stop(key, principal.id))
+    // A later session of this name begins anew.
+    yield* read(lanes.resume(key))
     if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
     sessionModels.forget(key)
     sessionQueues.forget(key)
@@ -211,18 +213,6 @@ export const make = Effect.gen(function* () {
       max_chars: channel.maxChars
     }))
     return json({ channels: found })
-  })
-
-  const listLanes = Effect.fnUntraced(function* ({ query }: Call) {
-    yield* Effect.fromResult(numbers(query, []))
-    const found = (yield* lanes.list).map((lane): typeof Api.Lane.Type => ({
-      session_key: lane.session,
-      phase: lane.phase,
-      depth: lane.depth,
-      fenced: lane.fenced,
-      ...(lane.mayCostMicros === undefined ? {} : { may_cost_usd_micros: lane.mayCostMicros })
-    }))
-    return json({ lanes: found })
   })
 
   const listApprovals = Effect.fnUntraced(function* ({ query }: Call) {
@@ -307,7 +297,6 @@ export const make = Effect.gen(function* () {
     { method: "POST", path: `${os}/messages/send`, access: "principal", handle: sendMessage },
     { method: "GET", path: `${os}/messages/:id`, access: "principal", handle: showMessage },
     { method: "GET", path: `${os}/channels`, access: "principal", handle: listChannels },
-    { method: "GET", path: `${os}/lanes`, access: "admin", handle: listLanes },
     { method: "GET", path: `${os}/approvals`, access: "admin", handle: listApprovals },
     { method: "POST", path: `${os}/approvals/:id`, access: "admin", handle: decideApproval },
     { method: "GET", path: `${os}/models`, access: "admin", handle: listModels },

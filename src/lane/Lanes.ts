@@ -123,7 +123,7 @@ export class Lanes extends Context.Service<
       decision: Decision,
       by?: string
     ) => Effect.Effect<ApprovalState | undefined, MessageLog.LogError>
-    /** Lanes that are not idle; an idle one takes no memory. */
+    /** Lanes that are not idle, and idle ones that are paused; any other takes no memory. */
     readonly list: Effect.Effect<ReadonlyArray<LaneInfo>>
     /** The run that a session is in, for who looks on from now: its text so far and the tools at work. Undefined without one. */
     readonly current: (key: SessionKey) => RunDriver.Progress | undefined
@@ -647,8 +647,17 @@ export const make = Effect.gen(function* () {
     yield* interruptAll
   })
 
-  const list = Effect.sync(() =>
-    Array.from(lanes.awake(), ({ key, state, active }): LaneInfo => {
+  const restsPaused = (key: SessionKey): LaneInfo => ({
+    session: key,
+    budget: budgetClassOf(key),
+    phase: "idle",
+    paused: true,
+    depth: 0,
+    fenced: 0
+  })
+
+  const list = Effect.sync(() => {
+    const awake = Array.from(lanes.awake(), ({ key, state, active }): LaneInfo => {
       const mayCostMicros = active === undefined ? undefined : driver.mayCost(active)
       return {
         session: key,
@@ -662,7 +671,9 @@ export const make = Effect.gen(function* () {
         ...(mayCostMicros === undefined ? {} : { mayCostMicros })
       }
     })
-  )
+    const resting = [...paused.keys].filter((key) => lanes.get(key) === undefined)
+    return [...awake, ...resting.map(restsPaused)]
+  })
 
   const current = (key: SessionKey) => {
     const active = lanes.get(key)?.active

@@ -6,6 +6,7 @@
  */
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks"
 import { type Client, connect, newSessionName, sessionName, unsentSessions } from "./client.ts"
+import { Activity } from "./Activity.tsx"
 import { Approvals } from "./Approvals.tsx"
 import { Composer } from "./Composer.tsx"
 import { Dialog } from "./Dialog.tsx"
@@ -78,20 +79,33 @@ const useClient = (session: string): readonly [State, Client | undefined, () => 
   return [held.current.state, client.current, dismiss]
 }
 
-/** The session in the address bar, and how to go to another. */
-const useSession = (): readonly [string, (name: string) => void] => {
-  const [session, setSession] = useState(sessionName)
+interface Place {
+  readonly view: "chat" | "activity"
+  readonly session: string
+}
+const placeNow = (): Place => ({
+  view: new URLSearchParams(location.search).get("view") === "activity" ? "activity" : "chat",
+  session: sessionName()
+})
+
+/** The place in the address bar, and how to go to another. */
+const usePlace = (): readonly [Place, (to: Place) => void] => {
+  const [place, setPlace] = useState(placeNow)
   useEffect(() => {
-    const onBack = () => setSession(sessionName())
+    const onBack = () => setPlace(placeNow())
     addEventListener("popstate", onBack)
     return () => removeEventListener("popstate", onBack)
   }, [])
-  const go = (name: string) => {
-    if (name === session) return
-    history.pushState(undefined, "", name === "main" ? "/" : `/?session=${encodeURIComponent(name)}`)
-    setSession(name)
+  const go = (to: Place) => {
+    if (to.session === place.session && to.view === place.view) return
+    const query = new URLSearchParams({
+      ...(to.view === "chat" ? {} : { view: to.view }),
+      ...(to.session === "main" ? {} : { session: to.session })
+    }).toString()
+    history.pushState(undefined, "", query === "" ? "/" : `/?${query}`)
+    setPlace(to)
   }
-  return [session, go]
+  return [place, go]
 }
 
 const connectionWords = {
@@ -176,7 +190,8 @@ const DeleteDialog = ({
 )
 
 export const Page = () => {
-  const [session, go] = useSession()
+  const [place, go] = usePlace()
+  const { session, view } = place
   const [state, client, dismiss] = useClient(session)
   const [search, setSearch] = useState("")
   const [isOver, setOver] = useState(false)
@@ -186,7 +201,8 @@ export const Page = () => {
     if (isNamed(session, key)) client?.renew()
   })
   const listed = list.rows.find((row) => isNamed(session, row.session_key))
-  const title = listed === undefined ? "New conversation" : titleOf(listed)
+  const isActivity = view === "activity"
+  const title = isActivity ? "Activity" : listed === undefined ? "New conversation" : titleOf(listed)
 
   // The list changes with what happens here: a message taken in, an answer, a connection that is back.
   const taken = state.lines.findLast((line) => line.kind === "user" && line.seq !== undefined)?.seq
@@ -204,7 +220,7 @@ export const Page = () => {
         const made = await fork(session, line.seq)
         if ("failed" in made) return made.failed
         list.tell({})
-        go(nameOf(made.key))
+        go({ view: "chat", session: nameOf(made.key) })
         return undefined
       }
     }),
@@ -218,7 +234,7 @@ export const Page = () => {
   }
   const open = (name: string) => {
     setOver(false)
-    go(name)
+    go({ view: "chat", session: name })
   }
   const onDeleted = () => {
     list.tell(listed === undefined ? {} : { deleted: listed.session_key })
@@ -229,7 +245,18 @@ export const Page = () => {
     <div class="shell">
       <Sidebar
         list={list}
-        current={session}
+        current={isActivity ? undefined : session}
+        activity={
+          state.me?.principal.admin === true
+            ? {
+                isCurrent: isActivity,
+                onOpen: () => {
+                  setOver(false)
+                  go({ view: "activity", session })
+                }
+              }
+            : undefined
+        }
         unsent={unsentSessions()}
         search={search}
         onSearch={setSearch}
@@ -252,7 +279,7 @@ export const Page = () => {
             ☰
           </button>
           <h2>{title}</h2>
-          {listed !== undefined && (
+          {!isActivity && listed !== undefined && (
             <span class="doings">
               <button type="button" class="plain" onClick={() => setQuestion("rename")}>
                 Rename
@@ -262,26 +289,32 @@ export const Page = () => {
               </button>
             </span>
           )}
-          {state.me !== undefined && <span class="model">{state.me.model}</span>}
+          {!isActivity && state.me !== undefined && <span class="model">{state.me.model}</span>}
           <span class={`connection ${state.connection}`} role="status">
             {connectionWords[state.connection]}
           </span>
         </header>
-        {state.me?.demo === true && <Demo me={state.me} onChange={() => client?.lookAgain()} />}
-        <Log key={session} state={state} client={client} session={session} asks={asks} />
-        <div class="unseen" aria-live="polite" data-testid="news">
-          {state.news !== undefined && `Answer: ${state.news.text.slice(0, 2000)}`}
-        </div>
-        <Approvals approvals={state.approvals} />
-        {state.notice !== undefined && (
-          <p class="notice" role="alert">
-            {state.notice}{" "}
-            <button type="button" class="plain" onClick={dismiss}>
-              Dismiss
-            </button>
-          </p>
+        {isActivity ? (
+          state.me !== undefined && <Activity me={state.me} onOpen={open} />
+        ) : (
+          <>
+            {state.me?.demo === true && <Demo me={state.me} onChange={() => client?.lookAgain()} />}
+            <Log key={session} state={state} client={client} session={session} asks={asks} />
+            <div class="unseen" aria-live="polite" data-testid="news">
+              {state.news !== undefined && `Answer: ${state.news.text.slice(0, 2000)}`}
+            </div>
+            <Approvals approvals={state.approvals} />
+            {state.notice !== undefined && (
+              <p class="notice" role="alert">
+                {state.notice}{" "}
+                <button type="button" class="plain" onClick={dismiss}>
+                  Dismiss
+                </button>
+              </p>
+            )}
+            <Composer key={`write ${session}`} state={state} client={client} session={session} />
+          </>
         )}
-        <Composer key={`write ${session}`} state={state} client={client} session={session} />
       </main>
       {listed !== undefined && question === "rename" && (
         <RenameDialog listed={listed} list={list} onClose={() => setQuestion(undefined)} />

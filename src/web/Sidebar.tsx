@@ -4,7 +4,10 @@ import { type Listed, type SessionList, isNamed, matching, nameOf, titleOf } fro
 
 interface Props {
   readonly list: SessionList
-  readonly current: string
+  /** The conversation on the screen; undefined when none is. */
+  readonly current: string | undefined
+  /** Undefined for whoever may not see it. */
+  readonly activity: { readonly isCurrent: boolean; readonly onOpen: () => void } | undefined
   /** Sessions that hold messages which were never accepted. */
   readonly unsent: ReadonlyArray<string>
   readonly search: string
@@ -29,15 +32,16 @@ const when = (at: number): string => {
   })
 }
 
+/** A click that goes there on this page; a new tab or window is the browser's business. */
+export const onPlainClick = (go: () => void) => (event: MouseEvent) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return
+  event.preventDefault()
+  go()
+}
+
 const Row = ({ row, props }: { row: Listed; props: Props }) => {
   const name = nameOf(row.session_key)
-  const isCurrent = isNamed(props.current, row.session_key)
-  const onClick = (event: MouseEvent) => {
-    // A new tab or window is the browser's business.
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return
-    event.preventDefault()
-    props.onOpen(name)
-  }
+  const isCurrent = props.current !== undefined && isNamed(props.current, row.session_key)
   const facts = [
     when(row.updated_at),
     row.agent === "main" ? "" : row.agent,
@@ -51,7 +55,7 @@ const Row = ({ row, props }: { row: Listed; props: Props }) => {
         href={`?session=${encodeURIComponent(name)}`}
         aria-current={isCurrent ? "page" : undefined}
         title={titleOf(row)}
-        onClick={onClick}
+        onClick={onPlainClick(() => props.onOpen(name))}
       >
         <span class="name">{titleOf(row)}</span>
         <span class="facts">{facts.filter(Boolean).join(" · ")}</span>
@@ -105,6 +109,17 @@ export const Sidebar = (props: Props) => {
         ))}
       </ul>
       {list.isCut && <p class="hint">Only the {list.rows.length} latest are here.</p>}
+      {props.activity !== undefined && (
+        <p class="views">
+          <a
+            href="?view=activity"
+            aria-current={props.activity.isCurrent ? "page" : undefined}
+            onClick={onPlainClick(props.activity.onOpen)}
+          >
+            Activity
+          </a>
+        </p>
+      )}
       <p class="foot">
         <a href="/docs" target="_blank" rel="noopener">
           API documentation

@@ -154,7 +154,7 @@ export interface Draft {
 }
 
 export interface Me {
-  readonly principal: string
+  readonly principal: { readonly id: string; readonly admin: boolean }
   readonly model: string
   readonly demo: boolean
   /** The line to set for a real model. */

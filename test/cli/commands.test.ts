@@ -249,7 +249,49 @@ describe("what the gateway knows", () => {
     assert.include((await run(["lanes", "--config", config])).stdout, "No session is at work")
     await run(["send", "--config", config, "--session", "busy", "--no-wait", "x"])
     const { stdout } = await run(["lanes", "--config", config])
-    assert.match(stdout, /agent:main:busy +running/)
+    assert.match(stdout, /^SESSION +PHASE +WAITING +OLDEST +STEP +RUNS FOR/)
+    assert.match(stdout, /agent:main:busy +running +0 .* 1 /)
+  })
+
+  it("stops, pauses and resumes lanes, cancels a message, and watches it happen", slow, async () => {
+    const { config } = await gatewayWith((text) =>
+      text === "slow" ? { pieces: ["a", "b"], pauseMillis: 20_000 } : { pieces: ["ok"] }
+    )
+    const on = (...args: ReadonlyArray<string>) => run([...args, "--config", config])
+    const watching = start(["lanes", "--watch", "--json", "--config", config])
+    const seen = () =>
+      watching
+        .stdout()
+        .split("\n")
+        .slice(0, -1)
+        .map((line) => JSON.parse(line) as { paused: boolean; lanes: ReadonlyArray<{ session_key: string }> })
+    await until("the watch", () => seen().length > 0)
+    assert.deepStrictEqual(seen(), [{ type: "lanes", paused: false, total: 0, lanes: [] }] as object)
+
+    await on("send", "--session", "busy", "--no-wait", "slow")
+    await until("the watch", () => seen().some(({ lanes }) => lanes[0]?.session_key === "agent:main:busy"))
+    assert.deepStrictEqual(await on("lanes", "abort", "busy"), {
+      code: 0,
+      stdout: "busy: aborted.\n",
+      stderr: ""
+    })
+    await until("the watch", () => seen().at(-1)?.lanes.length === 0)
+    const none = await on("lanes", "abort", "busy")
+    assert.deepStrictEqual([none.code, none.stdout], [2, ""])
+    assert.match(none.stderr, /no run is under way/)
+    assert.strictEqual((await on("lanes", "stop")).code, 64)
+    assert.strictEqual((await on("lanes", "pause", "nobody")).code, 2)
+
+    assert.strictEqual((await on("lanes", "pause")).stdout, "All sessions are paused.\n")
+    await until("the watch", () => seen().at(-1)?.paused === true)
+    const id = (await on("send", "--session", "busy", "--no-wait", "quick")).stdout.trim()
+    assert.match((await on("lanes")).stdout, /^The whole gateway is paused/)
+    assert.strictEqual((await on("cancel", id)).stdout, `${id} is cancelled.\n`)
+    assert.strictEqual((await on("cancel", id)).code, 2)
+    assert.strictEqual((await on("cancel", "msg_none")).code, 2)
+    assert.deepStrictEqual(JSON.parse((await on("lanes", "resume", "--json")).stdout), { action: "resume" })
+    assert.strictEqual((await on("send", "--session", "busy", "quick")).stdout, "ok\n")
+    watching.child.kill()
   })
 
   it("decides again what a session decided, from the gateway and from a file", slow, async () => {

@@ -40,6 +40,19 @@ describe("arguments", () => {
     assert.deepStrictEqual(run("send", "-")?.values, { TEXT: "-" })
   })
 
+  it("of a command that others begin with are its own or theirs", () => {
+    assert.deepStrictEqual(run("lanes"), { name: "lanes", values: {} })
+    assert.deepStrictEqual(run("lanes", "--watch", "--json"), {
+      name: "lanes",
+      values: { watch: "", json: "" }
+    })
+    assert.deepStrictEqual(run("lanes", "stop", "main"), { name: "lanes stop", values: { KEY: "main" } })
+    assert.deepStrictEqual(run("lanes", "pause"), { name: "lanes pause", values: {} })
+    assert.match(problem("lanes", "stop"), /lanes stop needs KEY/)
+    assert.match(problem("lanes", "puase"), /lanes does not take puase; did you mean pause/)
+    assert.match(problem("lanes", "stop", "a", "--watch"), /lanes stop has no flag --watch/)
+  })
+
   it("that make no sense are told with what was probably meant", () => {
     assert.match(problem("sesions"), /no command sesions; did you mean sessions/)
     assert.match(problem("sessions", "lsit"), /no command lsit; did you mean list/)
@@ -108,6 +121,15 @@ describe("help", () => {
     }
   })
 
+  it("of a command that others begin with shows it and them", () => {
+    const text = helpOf(["lanes"])
+    for (const part of ["opencraw lanes [flags]", "--watch", "lanes pause [KEY]", "lanes COMMAND --help"]) {
+      assert.include(text, part)
+    }
+    assert.notInclude(helpOf(["lanes", "stop"]), "COMMAND")
+    assert.notInclude(helpOf(["sessions"]), "Examples")
+  })
+
   it("fits a terminal of 160 columns", () => {
     for (const words of [[], ...commands.map(({ name }) => name.split(" "))]) {
       for (const line of helpOf(words).split("\n")) assert.isAtMost(line.length, 160, line)
@@ -135,6 +157,9 @@ describe("completions", () => {
     assert.includeMembers([...offered(["opencraw", "sessions", "show", "--"])], ["--last", "--json"])
     assert.deepStrictEqual(offered(["opencraw", "config", "init", "--channel", ""]), ["webchat"])
     assert.deepStrictEqual(offered(["opencraw", "completions", "z"]), ["zsh"])
+    assert.includeMembers([...offered(["opencraw", "lanes", ""])], ["stop", "pause", "--watch"])
+    assert.deepStrictEqual(offered(["opencraw", "lanes", "--json", "--w"]), ["--watch"])
+    assert.notInclude(offered(["opencraw", "lanes", "stop", "--"]), "--watch")
   })
 
   it("of every shell name every command", () => {

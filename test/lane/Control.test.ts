@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as TestSystem from "#layers/Test.ts"
+import * as Checks from "#src/check/Checks.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
@@ -47,6 +48,10 @@ const said = Effect.flatMap(Sessions.Sessions, (sessions) =>
   Effect.map(sessions.messages(ada, { limit: 100 }), ({ messages }) => messages.map(({ content }) => content))
 )
 const lanes = Effect.flatMap(Lanes.Lanes, ({ list }) => list)
+/** What `/ready` and `doctor` say of the lanes. */
+const checked = Effect.flatMap(Checks.Checks, ({ run }) =>
+  Effect.map(run, (all) => all.find(({ name }) => name === "lanes")!)
+)
 const config = { queue: { mode: "followup" }, stall: { long_s: 100, stalled_s: 20, stuck_s: 60 } }
 const system = (script: TestSystem.Options["script"] = []) => TestSystem.layer({ script, config })
 const on = (log: MessageLog.MessageLog["Service"], script: TestSystem.Options["script"] = []) =>
@@ -187,6 +192,9 @@ describe("a run that does not get on", () => {
       yield* TestClock.adjust("21 seconds")
       yield* settle
       assert.strictEqual((yield* lanes)[0]?.run?.stall, "stalled")
+      const { status, message } = yield* checked
+      assert.strictEqual(status, "warning")
+      assert.match(message, /^no progress: agent:main:ada;/)
       yield* TestClock.adjust("40 seconds")
       yield* settle
 
@@ -254,9 +262,11 @@ describe("a run that does not get on", () => {
         yield* submit("2")
         yield* settle
         assert.strictEqual(yield* outcomeOf("2"), "answered")
+        assert.match((yield* checked).message, /^told to stop and still running: agent:main:ada;/)
         yield* Deferred.succeed(released, undefined)
         yield* settle
         assert.deepStrictEqual(yield* lanes, [])
+        assert.strictEqual((yield* checked).status, "ok")
         const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
         assert.lengthOf(trace?.entries.filter(({ entry }) => entry.kind === "tool") ?? [], 1)
       }).pipe(

@@ -81,7 +81,12 @@ export const startFakeGateway = async (web: string): Promise<FakeGateway> => {
       })
     } else if (url.pathname === "/auth/me") {
       if (known)
-        json(200, { principal: "operator", model: "demo/demo", demo: true, setting: "general.model" })
+        json(200, {
+          principal: { id: "operator", admin: true },
+          model: "demo/demo",
+          demo: true,
+          setting: "general.model"
+        })
       else json(401, { error: {} })
     } else if (url.pathname.startsWith("/api/")) {
       gateway.asked.push(`${request.method} ${url.pathname}${url.search}`)

@@ -1,4 +1,4 @@
-/** `opencraw sessions ...`, `models ...`, `trace`, `lanes`, `approvals` and `open`: what the running gateway knows. */
+/** `opencraw sessions ...`, `models ...`, `trace`, `approvals` and `open`: what the running gateway knows. */
 import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline/promises"
 import * as Effect from "effect/Effect"
@@ -176,16 +176,6 @@ export const modelStatus = Effect.fn("cli.models.status")(function* (given: Give
         state === "ready" && (first_of.includes(agent) || fallback_of.includes(agent))
     )
   return [...agents].every(canAnswer) ? exitCodes.ok : exitCodes.negative
-})
-
-const LaneList = Schema.Struct({ lanes: Schema.Array(Api.Lane) })
-
-export const lanes = Effect.fn("cli.lanes")(function* (given: Given) {
-  const client = yield* connect(given)
-  const found = yield* client.call(LaneList, "GET", "/api/v1/os/lanes")
-  if (given.values.has("json")) printJson(found)
-  else print(render.lanes(found.lanes))
-  return exitCodes.ok
 })
 
 const ApprovalList = Schema.Struct({ approvals: Schema.Array(Api.Approval) })

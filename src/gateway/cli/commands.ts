@@ -280,10 +280,57 @@ export const commands: ReadonlyArray<Command> = [
   },
   {
     name: "lanes",
-    about: "show the sessions that are at work now",
+    about: "show the sessions that are at work or paused now",
+    details:
+      "With --watch it goes on showing them until Ctrl-C: redrawn on a terminal, else anew after each change; with --json one line per change.",
     arguments: [],
+    flags: [{ name: "watch", about: "go on, and show every change" }, config, json],
+    examples: [
+      { line: "opencraw lanes", about: "running, waiting, and how many messages wait" },
+      { line: "opencraw lanes --watch", about: "the same, live" }
+    ]
+  },
+  {
+    name: "lanes stop",
+    about: "cancel what waits in a session, then the answer that is being written",
+    arguments: [one("KEY", "the session")],
     flags: [config, json],
-    examples: [{ line: "opencraw lanes", about: "running, waiting, and how many messages wait" }]
+    examples: [{ line: "opencraw lanes stop main", about: "as /stop in the chat" }]
+  },
+  {
+    name: "lanes abort",
+    about: "end the answer that is being written in a session; what waits goes on",
+    arguments: [one("KEY", "the session")],
+    flags: [config, json],
+    examples: [{ line: "opencraw lanes abort main", about: "go on with the next message" }]
+  },
+  {
+    name: "lanes pause",
+    about: "answer nothing in a session, or in all, until it is resumed",
+    details:
+      "What runs goes on, and messages are accepted as always. A session stays paused over a restart; without KEY all are paused until then.",
+    arguments: [{ name: "KEY", about: "the session; all without", isOptional: true }],
+    flags: [config, json],
+    examples: [
+      { line: "opencraw lanes pause main", about: "one session" },
+      { line: "opencraw lanes pause", about: "the whole gateway" }
+    ]
+  },
+  {
+    name: "lanes resume",
+    about: "answer again in a session, or in all, what waited first",
+    arguments: [{ name: "KEY", about: "the session; all without", isOptional: true }],
+    flags: [config, json],
+    examples: [
+      { line: "opencraw lanes resume", about: "the whole gateway; sessions paused by themselves stay so" }
+    ]
+  },
+  {
+    name: "cancel",
+    about: "cancel one message, whether it waits or is being answered",
+    arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],
+    flags: [config, json],
+    examples: [{ line: "opencraw cancel msg_01J8", about: "what else waits goes on" }]
   },
   {
     name: "usage",
@@ -367,7 +414,7 @@ export const commands: ReadonlyArray<Command> = [
   }
 ]
 
-/** The commands that begin with these words: `sessions` has four. */
+/** The commands that begin with these words: `sessions` has four, `lanes` is one of five. */
 export const below = (words: ReadonlyArray<string>): ReadonlyArray<Command> => {
   const prefix = words.join(" ")
   return prefix === ""

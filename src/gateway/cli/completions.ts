@@ -5,6 +5,8 @@ const roots = [...new Set(commands.map(({ name }) => name.split(" ")[0]!))]
 const below = (root: string): ReadonlyArray<string> =>
   commands.filter(({ name }) => name.startsWith(`${root} `)).map(({ name }) => name.slice(root.length + 1))
 const groups = roots.filter((root) => below(root).length > 0)
+/** Commands of two words. */
+const ofGroups = groups.flatMap((root) => below(root).map((name) => `${root} ${name}`))
 const aboutRoot = (root: string): string =>
   commands.find(({ name }) => name === root)?.about ?? `${below(root).join(", ")}`
 const flagsOf = (command: Command) => [...command.flags, help]
@@ -26,7 +28,9 @@ const bash = (): string => {
   const files = [...new Set(commands.flatMap(({ flags }) => flags.map(({ name }) => name)))].filter(takesFile)
   return `_opencraw() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" command="\${COMP_WORDS[1]}" words=""
-  case "$command" in ${groups.join("|")}) command="$command \${COMP_WORDS[2]}" ;; esac
+  case "$command \${COMP_WORDS[2]}" in
+    ${ofGroups.map((name) => `"${name}"`).join("|")}) command="$command \${COMP_WORDS[2]}" ;;
+  esac
   case "$previous" in
     ${files.map((name) => `--${name}`).join("|")}) COMPREPLY=($(compgen -f -- "$current")); return ;;
 ${choices.join("\n")}
@@ -39,7 +43,7 @@ ${cases.join("\n")}
   if [ "$COMP_CWORD" -eq 1 ]; then words="${[...roots, "help", "--help", "--version"].join(" ")}"; fi
   if [ "$COMP_CWORD" -eq 2 ]; then
     case "\${COMP_WORDS[1]}" in
-${groups.map((root) => `      ${root}) words="${below(root).join(" ")}" ;;`).join("\n")}
+${groups.map((root) => `      ${root}) words="${below(root).join(" ")} $words" ;;`).join("\n")}
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -85,8 +89,13 @@ ${groups
       (name) => [name, commands.find((each) => each.name === `${root} ${name}`)?.about ?? ""] as const
     )
     return `    ${root})
-      if (( CURRENT == 3 )); then offered=(${described(entries)}); _describe command offered; return; fi
-      command="$command $words[3]"; shift 2 words; (( CURRENT -= 2 )) ;;`
+      if (( CURRENT == 3 )) && [[ "$words[3]" != -* ]]; then
+        offered=(${described(entries)}); _describe command offered; return
+      fi
+      case "$words[3]" in
+        ${below(root).join("|")}) command="$command $words[3]"; shift 2 words; (( CURRENT -= 2 )) ;;
+        *) shift words; (( CURRENT -= 1 )) ;;
+      esac ;;`
   })
   .join("\n")}
     *) shift words; (( CURRENT -= 1 )) ;;
@@ -105,6 +114,11 @@ const fish = (): string => {
     command.name
       .split(" ")
       .map((word) => `__fish_seen_subcommand_from ${word}`)
+      .concat(
+        groups.includes(command.name)
+          ? [`not __fish_seen_subcommand_from ${below(command.name).join(" ")}`]
+          : []
+      )
       .join("; and ")
   return [
     "complete -c opencraw -f",

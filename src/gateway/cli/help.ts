@@ -66,14 +66,16 @@ const ofOne = (command: Command): string =>
 /** The help of these words: a command, a group such as `sessions`, or all of it for none. */
 export const helpOf = (words: ReadonlyArray<string>): string => {
   const found = below(words)
-  const [only] = found
-  if (words.length === 0 || only === undefined) return all()
-  if (found.length === 1) return ofOne(only)
+  if (words.length === 0 || found.length === 0) return all()
   const name = words.join(" ")
+  const itself = found.find((command) => command.name === name)
+  const others = found.filter((command) => command !== itself)
+  if (itself !== undefined && others.length === 0) return ofOne(itself)
   return [
+    ...(itself === undefined ? [] : [ofOne(itself)]),
     `Usage: opencraw ${name} COMMAND [flags]`,
     "",
-    ...columns(found.map((command) => [command.name + argumentsOf(command), command.about])),
+    ...columns(others.map((command) => [command.name + argumentsOf(command), command.about])),
     "",
     `opencraw ${name} COMMAND --help tells more.`,
     ""

@@ -106,9 +106,9 @@ const takeWords = (command: Command, words: Array<string>, values: Map<string, s
     values.set(argument.name, value)
   }
   const extra = words[0]
-  return extra === undefined
-    ? { _tag: "Run", given: { command, values } }
-    : wrong(`${command.name} does not take ${extra}`, of)
+  if (extra === undefined) return { _tag: "Run", given: { command, values } }
+  const names = below(of).map(({ name }) => name.slice(command.name.length + 1))
+  return wrong(`${command.name} does not take ${extra}${meant(extra, names)}`, of)
 }
 
 /** A whole number of at least `minimum`, or undefined when the flag is absent; what is wrong with it otherwise. */

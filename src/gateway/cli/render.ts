@@ -96,19 +96,39 @@ export const trace = (status: typeof Api.MessageStatus.Type): string => {
   return head + failure + table(["  AFTER", "STEP", ""], steps)
 }
 
-export const lanes = (list: ReadonlyArray<typeof Api.Lane.Type>): string =>
-  list.length === 0
-    ? "No session is at work.\n"
-    : table(
-        ["SESSION", "PHASE", "WAITING", "FENCED", "COSTS AT MOST"],
-        list.map((lane) => [
-          lane.session_key,
-          lane.phase,
-          String(lane.depth),
-          String(lane.fenced),
-          lane.may_cost_usd_micros === undefined ? "" : money(lane.may_cost_usd_micros)
-        ])
-      )
+/** `3 min`, of a time that began at `at`. */
+const passed = (at: number | undefined, now: number): string =>
+  at === undefined ? "" : ago(at, now).replace(" ago", "")
+
+const doing = ({ run, fenced }: typeof Api.Lane.Type): string =>
+  [
+    ...(run === undefined ? [] : run.tools.map(plain)),
+    ...(run?.stall === undefined ? [] : [run.stall]),
+    ...(run === undefined || run.attempt < 2 ? [] : [`attempt ${run.attempt}`]),
+    ...(fenced === 0 ? [] : [`${fenced} told to stop and still running`])
+  ].join(", ")
+
+export const lanes = (
+  { paused, lanes: list }: Pick<typeof Api.Lanes.Type, "paused" | "lanes">,
+  now: number
+): string => {
+  const head = paused ? "The whole gateway is paused: opencraw lanes resume\n" : ""
+  if (list.length === 0) return `${head}No session is at work.\n`
+  const rows = list.map((lane) => [
+    plain(lane.session_key),
+    lane.paused && !paused ? `${lane.phase}, paused` : lane.phase,
+    String(lane.depth),
+    passed(lane.oldest_at, now),
+    lane.run === undefined ? "" : String(lane.run.step),
+    passed(lane.run?.began_at, now),
+    lane.may_cost_usd_micros === undefined ? "" : money(lane.may_cost_usd_micros),
+    doing(lane)
+  ])
+  return (
+    head +
+    table(["SESSION", "PHASE", "WAITING", "OLDEST", "STEP", "RUNS FOR", "COSTS AT MOST", "DOING"], rows)
+  )
+}
 
 const keyWords = {
   total: "",

@@ -150,13 +150,13 @@ export interface Client {
   readonly close: () => void
 }
 
-/** Open `/ws`, with the operator's token unless `token` is empty. Frames are kept from the first on. */
-export const connect = (query: Record<string, string> = {}, options: ClientOptions = {}) =>
+/** Open a socket, on `/ws` unless told otherwise, with the operator's token unless `token` is empty. Frames are kept from the first on. */
+export const connect = (query: Record<string, string> = {}, options: ClientOptions = {}, path = "/ws") =>
   Effect.gen(function* () {
     const { url } = yield* NodeServer.NodeServer
     const search = new URLSearchParams({ token, ...query })
     if (query["token"] === "") search.delete("token")
-    const socket = new WebSocket(`${url.replace("http", "ws")}/ws?${search}`, options)
+    const socket = new WebSocket(`${url.replace("http", "ws")}${path}?${search}`, options)
     const frames: Array<Frame> = []
     const watchers = new Set<() => void>()
     const closing = new Promise<number>((resolve) => socket.on("close", (code) => resolve(code)))
@@ -196,10 +196,10 @@ export const connect = (query: Record<string, string> = {}, options: ClientOptio
   })
 
 /** The status that a WebSocket handshake was refused with. */
-export const refusedWith = (query: Record<string, string>, options: ClientOptions = {}) =>
+export const refusedWith = (query: Record<string, string>, options: ClientOptions = {}, path = "/ws") =>
   Effect.gen(function* () {
     const { url } = yield* NodeServer.NodeServer
-    const socket = new WebSocket(`${url.replace("http", "ws")}/ws?${new URLSearchParams(query)}`, options)
+    const socket = new WebSocket(`${url.replace("http", "ws")}${path}?${new URLSearchParams(query)}`, options)
     return yield* Effect.promise(
       () =>
         new Promise<number>((resolve, reject) => {

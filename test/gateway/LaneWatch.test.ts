@@ -1,0 +1,113 @@
+/** What a connection of `/ws/lanes` is told, over lanes and a connection that the test moves by hand. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { TestClock } from "effect/testing"
+import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { operator } from "#src/gateway/Auth.ts"
+import type { Connection } from "#src/gateway/Connection.ts"
+import * as LaneWatch from "#src/gateway/LaneWatch.ts"
+import * as Shutdown from "#src/gateway/Shutdown.ts"
+import { type LaneInfo, Lanes } from "#src/lane/Lanes.ts"
+
+const lane = (depth: number): LaneInfo => ({
+  session: "agent:main:ada" as SessionKey,
+  budget: "main",
+  phase: "running",
+  paused: false,
+  depth,
+  fenced: 0
+})
+
+/** The lanes as the test says they are, and how often they were looked at. */
+class Fixture {
+  lanes: ReadonlyArray<LaneInfo> = []
+  looks = 0
+  readonly layer = Layer.merge(
+    Shutdown.layer,
+    Layer.mock(Lanes)({
+      isFree: () => false,
+      send: () => undefined,
+      command: () => undefined,
+      forget: () => undefined,
+      current: () => undefined,
+      isPaused: () => false,
+      list: Effect.sync(() => {
+        this.looks++
+        return this.lanes
+      })
+    })
+  )
+}
+
+class FakeConnection implements Connection {
+  readonly depths: Array<number | undefined> = []
+  waiting = 0
+  send(text: string) {
+    this.depths.push(JSON.parse(text).lanes[0]?.depth)
+  }
+  buffered() {
+    return this.waiting
+  }
+  pause() {}
+  resume() {}
+  close() {}
+}
+
+const open = Effect.map(LaneWatch.make, (protocol) => (connection: Connection) => {
+  const opened = protocol.open(operator)
+  if (Result.isFailure(opened)) throw opened.failure
+  return opened.success(connection)
+})
+const half = TestClock.adjust("500 millis")
+
+describe("the watch of the lanes", () => {
+  it.effect("keeps nothing for a slow reader but tells it what is true once it has caught up", () => {
+    const fixture = new Fixture()
+    return Effect.gen(function* () {
+      const attach = yield* open
+      const [slow, quick] = [new FakeConnection(), new FakeConnection()]
+      attach(slow)
+      attach(quick)
+      yield* half
+      slow.waiting = 1
+      for (let depth = 1; depth <= 5; depth++) {
+        fixture.lanes = [lane(depth)]
+        yield* half
+      }
+      assert.deepStrictEqual(slow.depths, [undefined])
+      assert.deepStrictEqual(quick.depths, [undefined, 1, 2, 3, 4, 5])
+      slow.waiting = 0
+      yield* half
+      assert.deepStrictEqual(slow.depths, [undefined, 5])
+      assert.lengthOf(quick.depths, 6)
+    }).pipe(Effect.provide(fixture.layer))
+  })
+
+  it.effect("looks only while somebody listens, and once for all who do", () => {
+    const fixture = new Fixture()
+    return Effect.gen(function* () {
+      const attach = yield* open
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(fixture.looks, 0)
+      const listeners = [attach(new FakeConnection()), attach(new FakeConnection())]
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(fixture.looks, 2 + 20)
+      for (const { onClose } of listeners) onClose()
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(fixture.looks, 2 + 20)
+      attach(new FakeConnection())
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(fixture.looks, 2 + 20 + 1 + 2)
+    }).pipe(Effect.provide(fixture.layer))
+  })
+
+  it.effect("is for admins", () =>
+    Effect.gen(function* () {
+      const protocol = yield* LaneWatch.make
+      const opened = protocol.open({ ...operator, admin: false })
+      assert.isTrue(Result.isFailure(opened) && opened.failure.status === 403)
+    }).pipe(Effect.provide(new Fixture().layer))
+  )
+})
