@@ -16,7 +16,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { backoff } from "#src/domain/Backoff.ts"
 import * as Telemetry from "#src/Telemetry.ts"
-import { lacking } from "./capability.ts"
+import { factsOf, lacking } from "./capability.ts"
 import { reasonOf } from "./failure.ts"
 import { Model, ModelError, type ModelEvent, ModelIncapable, type ModelRequest } from "./Model.ts"
 import { ModelHealth } from "./ModelHealth.ts"
@@ -224,7 +224,7 @@ export const make = Effect.gen(function* () {
         now: number
       ): Stream.Stream<ModelEvent, ModelError | ModelsExhausted> => {
         const candidate = candidates[position]!
-        const lacks = lacking(rules.get().known[candidate.model], request, step.promptTokens)
+        const lacks = lacking(factsOf(candidate.model, rules.get()), request, step.promptTokens)
         if (lacks !== undefined) {
           return onFailure(
             position,
