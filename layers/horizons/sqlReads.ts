@@ -204,7 +204,10 @@ interface Share {
 const endless = Number.MAX_SAFE_INTEGER
 const none: ReadonlyArray<Share> = []
 
-/** The session's own, then from newest to oldest what it shares, as far as it is asked for: each share has an entry at least. */
+/**
+ * The session's own, then from newest to oldest what it shares, as far as it is asked for: each share has an entry at least. What is
+ * shared never changes, so the statements need not see the same state.
+ */
 export function* history({
   tenant,
   session,

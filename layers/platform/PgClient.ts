@@ -13,7 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import { PgFailure } from "./pgFailure.ts"
 import * as PgLink from "./PgLink.ts"
 import * as PgWriter from "./PgWriter.ts"
-import type { Body } from "./statements.ts"
+import type { Body, Statement } from "./statements.ts"
 
 export { PgFailure } from "./pgFailure.ts"
 
@@ -28,7 +28,7 @@ export class Postgres extends Context.Service<
       names: readonly [string, ...ReadonlyArray<string>],
       body: PgWriter.UnitBody<A, E>
     ) => Effect.Effect<A, E | PgFailure>
-    /** One statement, mostly, that reads committed rows; a body that turns out to need more begins anew in a snapshot. */
+    /** Reads committed rows, each statement for itself: several need not see the same state. */
     readonly read: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
     /** Several that read the same state. */
     readonly snapshot: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
@@ -95,15 +95,16 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
 
   const read: Postgres["Service"]["read"] = <A>(body: () => Body<A>) => {
     const link = readers[turn++ % readerCount]!
+    const goOn = (reading: Body<A>, next: IteratorResult<Statement, A>): Effect.Effect<A, PgFailure> =>
+      next.done === true
+        ? Effect.succeed(next.value)
+        : Effect.flatMap(link.ask(next.value), (answer) =>
+            goOn(reading, reading.next(PgLink.replyTo(next.value, answer)))
+          )
     return whileAway(
       Effect.suspend(() => {
         const reading = body()
-        const first = reading.next()
-        if (first.done === true) return Effect.succeed(first.value)
-        return Effect.flatMap(link.ask(first.value), (answer) => {
-          const last = reading.next(PgLink.replyTo(first.value, answer))
-          return last.done === true ? Effect.succeed(last.value) : snapshot(body)
-        })
+        return goOn(reading, reading.next())
       })
     )
   }
