@@ -5,7 +5,7 @@ import { readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach } from "vitest"
-import { configure, newFolder, startGateway, startProvider, until } from "../scenarios/gatewayProcess.ts"
+import { api, configure, newFolder, startGateway, startProvider, until } from "../scenarios/gatewayProcess.ts"
 
 const main = fileURLToPath(new URL("../../layers/main.ts", import.meta.url))
 const hasScript = /util-linux/.test(spawnSync("script", ["--version"], { encoding: "utf8" }).stdout ?? "")
@@ -53,6 +53,22 @@ describe.skipIf(!hasScript)("on a terminal (needs script of util-linux)", () => 
     await chat.answer("run ended", "/quit\r")
     assert.strictEqual(await chat.ended, 0, chat.screen())
     assert.notInclude(chat.screen(), "Error")
+  })
+
+  it("lanes --watch is drawn anew from the top, until Ctrl-C", { timeout: 60_000 }, async () => {
+    const provider = await startProvider(() => ({ pieces: ["a", "b"], pauseMillis: 50_000 }))
+    cleanups.push(provider.stop)
+    const { config, folder } = configure(provider.url)
+    const gateway = await startGateway(config)
+    cleanups.push(() => gateway.child.kill("SIGKILL"))
+    const watch = onTerminal(["lanes", "--watch", "--config", config], folder)
+    await watch.answer("\u001b[H\u001b[JNo session is at work.", "")
+    const message = { session_key: "busy", content: "x" }
+    await api(gateway, "/api/v1/os/messages/send", { method: "POST", body: JSON.stringify(message) })
+    await watch.answer("\u001b[H\u001b[JSESSION", "")
+    await watch.answer("agent:main:busy", "\u0003")
+    await watch.ended
+    assert.notInclude(watch.screen(), "Error")
   })
 
   it("config init asks for model, key and channel, and shows no key", { timeout: 60_000 }, async () => {

@@ -262,11 +262,9 @@ describe("a run that does not get on", () => {
         yield* submit("2")
         yield* settle
         assert.strictEqual(yield* outcomeOf("2"), "answered")
-        assert.match((yield* checked).message, /^told to stop and still running: agent:main:ada;/)
         yield* Deferred.succeed(released, undefined)
         yield* settle
         assert.deepStrictEqual(yield* lanes, [])
-        assert.strictEqual((yield* checked).status, "ok")
         const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
         assert.lengthOf(trace?.entries.filter(({ entry }) => entry.kind === "tool") ?? [], 1)
       }).pipe(
