@@ -360,7 +360,7 @@ describe("/ws", () => {
 
       assert.strictEqual(code, 1006)
       assert.strictEqual(alive.socket.readyState, alive.socket.OPEN)
-    }).pipe(Effect.provide(layer({ server: { limits: { ping: 60 } } })))
+    }).pipe(Effect.provide(layer({ server: { limits: { ping: 1500 } } })))
   )
 })
 
