@@ -9,7 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { initial, type LaneState } from "./decide.ts"
 import type { Permit } from "./Permits.ts"
-import type { ActiveRun } from "./RunDriver.ts"
+import type { ActiveRun } from "./ActiveRun.ts"
 
 export interface Lane {
   readonly key: SessionKey

@@ -40,6 +40,7 @@ import * as Journal from "./Journal.ts"
 import { LaneTable, type Lane } from "./LaneTable.ts"
 import { Permits } from "./Permits.ts"
 import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
+import * as Active from "./ActiveRun.ts"
 import * as RunDriver from "./RunDriver.ts"
 import { pace, type StallClass } from "./stall.ts"
 
@@ -126,7 +127,7 @@ export class Lanes extends Context.Service<
     /** Lanes that are not idle, and idle ones that are paused; any other takes no memory. */
     readonly list: Effect.Effect<ReadonlyArray<LaneInfo>>
     /** The run that a session is in, for who looks on from now: its text so far and the tools at work. Undefined without one. */
-    readonly current: (key: SessionKey) => RunDriver.Progress | undefined
+    readonly current: (key: SessionKey) => Active.Progress | undefined
     /**
      * Find what an earlier process left open. To be done before anything is accepted. Returns how many sessions. They are taken up by
      * and by, beside what is new; one that is written to, at once.
@@ -260,7 +261,7 @@ export const make = Effect.gen(function* () {
         return later(lane, command.millis, { _tag: "QuietOver", generation: command.generation })
       case "Settle":
         for (const run of runsOf(command.messages)) {
-          forkEnd(lane.key, driver.end(RunDriver.activate(run), command.ending))
+          forkEnd(lane.key, driver.end(Active.activate(run), command.ending))
         }
         return
       case "SettleRest":
@@ -288,7 +289,7 @@ export const make = Effect.gen(function* () {
   const start = (lane: Lane, run: Run): void => {
     // While draining the run stays open in the log: the next process takes it up.
     if (idle.draining) return
-    const active = RunDriver.activate(run, (messageIds) =>
+    const active = Active.activate(run, (messageIds) =>
       post(lane.key, { _tag: "Steered", runId: run.runId, messageIds })
     )
     const budget = budgets[budgetClassOf(lane.key)]
@@ -369,7 +370,7 @@ export const make = Effect.gen(function* () {
   }
 
   const interrupt = (lane: Lane, run: Run, ending: Ending): void => {
-    const active = lane.active?.run.runId === run.runId ? lane.active : RunDriver.activate(run)
+    const active = lane.active?.run.runId === run.runId ? lane.active : Active.activate(run)
     active.closed = true
     forkEnd(lane.key, driver.end(active, ending))
     if (lane.active === active) lane.fiber?.interruptUnsafe()
@@ -402,7 +403,7 @@ export const make = Effect.gen(function* () {
       const isMeant = (row: MessageRow) => row.seq <= toSeq && !but.includes(row.id)
       // What a run of an earlier process has taken ends with it, or it would be left open behind an ended run.
       for (const run of runsOf(rows)) {
-        if (run.messages.some(isMeant)) yield* driver.end(RunDriver.activate(run), ending)
+        if (run.messages.some(isMeant)) yield* driver.end(Active.activate(run), ending)
       }
     }).pipe(
       Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
@@ -414,7 +415,7 @@ export const make = Effect.gen(function* () {
   }
 
   const command = (message: MessageRow): void => {
-    fork(driver.command(RunDriver.activate(runAlone(message))))
+    fork(driver.command(Active.activate(runAlone(message))))
   }
 
   /** Rows read from the log, for their lane. Commands that an earlier process left open are carried out instead. */
@@ -512,7 +513,7 @@ export const make = Effect.gen(function* () {
     if (lane !== undefined && isHeld(lane.state, message))
       post(key, { _tag: "Cancel", messageId: message, by })
     else {
-      yield* driver.end(RunDriver.activate(runAlone(found.message)), { outcome: "cancelled", by })
+      yield* driver.end(Active.activate(runAlone(found.message)), { outcome: "cancelled", by })
       forget(key, [message])
     }
     return true
@@ -529,7 +530,7 @@ export const make = Effect.gen(function* () {
     return yield* Effect.uninterruptible(
       Effect.map(log.commit(by === undefined ? unit : { ...unit, by }), ({ state, changed }) => {
         if (changed) {
-          feed.publish(place.session, RunDriver.approvalEvent({ ...row, state: decision }))
+          feed.publish(place.session, Active.approvalEvent({ ...row, state: decision }))
           post(place.session, { _tag: "ApprovalResolved", approvalId: id })
         }
         return state
@@ -677,7 +678,7 @@ export const make = Effect.gen(function* () {
 
   const current = (key: SessionKey) => {
     const active = lanes.get(key)?.active
-    return active === undefined ? undefined : RunDriver.progressOf(active)
+    return active === undefined ? undefined : Active.progressOf(active)
   }
 
   return Lanes.of({
@@ -726,7 +727,7 @@ const oldestOf = (state: LaneState): Pick<LaneInfo, "oldestAt"> => {
   return times.length === 0 ? {} : { oldestAt: Math.min(...times) }
 }
 
-const runInfo = (active: RunDriver.ActiveRun | undefined): Pick<LaneInfo, "run"> => {
+const runInfo = (active: Active.ActiveRun | undefined): Pick<LaneInfo, "run"> => {
   if (active === undefined || active.attempt === 0) return {}
   const { run, attempt, beganAt, steps, pending, pace: seen } = active
   return {
@@ -741,7 +742,7 @@ const runInfo = (active: RunDriver.ActiveRun | undefined): Pick<LaneInfo, "run">
   }
 }
 
-const endEvent = ({ runId }: Run, end: RunDriver.End): LaneEvent =>
+const endEvent = ({ runId }: Run, end: Active.End): LaneEvent =>
   typeof end === "string"
     ? { _tag: "RunEnded", runId, end }
     : { _tag: "RunParked", runId, approvalId: end.approvalId, millis: end.millis }

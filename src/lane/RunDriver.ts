@@ -20,27 +20,16 @@ import * as Commands from "#src/command/Commands.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import * as window from "#src/context/window.ts"
 import type { NewEntry } from "#src/domain/Entry.ts"
-import type { MessageBody } from "#src/domain/Inbound.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
-import {
-  type ApprovalId,
-  approvalId,
-  deliveryId,
-  Ids,
-  type MessageId,
-  messageId,
-  type RunId
-} from "#src/domain/Ids.ts"
+import { type ApprovalId, approvalId, deliveryId, Ids, type MessageId, messageId } from "#src/domain/Ids.ts"
 import type { Image } from "#src/domain/Image.ts"
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
-import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { ToolCall } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as catalogue from "#src/model/catalogue.ts"
-import type { PromptMessage } from "#src/model/Model.ts"
 import { UsageRules } from "#src/model/UsageSettings.ts"
 import type { Block } from "#src/outbound/blockChunker.ts"
 import { chunk } from "#src/outbound/chunk.ts"
@@ -50,8 +39,10 @@ import { Streaming } from "#src/outbound/StreamSettings.ts"
 import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as Sessions from "#src/session/Sessions.ts"
 import { footer } from "#src/session/usageText.ts"
-import type { Ending, Run } from "./decide.ts"
-import type { Pace, StallClass } from "./stall.ts"
+import type { Ending } from "./decide.ts"
+import type { StallClass } from "./stall.ts"
+import { type ActiveRun, approvalEvent, type End, modelOf, routeOf, steeringOf } from "./ActiveRun.ts"
+import { leftBehind, nothingEarlier, saidBy, withPrior } from "./runPrompt.ts"
 import * as LiveAnswer from "./LiveAnswer.ts"
 import { SessionModels, type Wish } from "./SessionModels.ts"
 
@@ -63,99 +54,6 @@ const maxNoted = 10_000
 
 /** How long a unit that must not be lost waits while the store refuses it. */
 const storeBackoff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
-
-/** A run that goes on now: what its driver and its lane both know of it. */
-export interface ActiveRun {
-  run: Run
-  readonly place: MessageLog.Place
-  attempt: number
-  /** When this attempt began, ms since the epoch. */
-  beganAt: number
-  /** Steps that are committed, those of earlier attempts too. */
-  steps: number
-  /** What it has said so far, counted: who watches for progress looks whether it rises. */
-  events: number
-  /** What who watches saw of it last. */
-  pace: Pace | undefined
-  /** Ended from outside: it may not commit, start a tool or send a delta any more. */
-  closed: boolean
-  /** Its last unit is on the way: the message comes, and the text so far is void. */
-  ending: boolean
-  /** It has stopped before a call, and waits for a person. */
-  parked: Parked | undefined
-  /** Text of the step under way. */
-  partial: string
-  /** Calls of the last committed step that have no result yet. */
-  pending: ReadonlyArray<ToolCall>
-  usage: Usage.Usage
-  /** About how many tokens the prompt of the model call under way holds; undefined between calls. */
-  asked: (() => number) | undefined
-  /** What its channel shows before it has ended. */
-  live: LiveAnswer.LiveAnswer | undefined
-  /** Which models it asks; undefined before it has begun. */
-  wish: Wish | undefined
-  /** Another model than wished for answers, and why. */
-  changed: Extract<RunEvent, { readonly _tag: "ModelChanged" }> | undefined
-  /** Steering: offered by the lane, then read by the step under way, then committed with it. */
-  inbox: ReadonlyArray<MessageLog.MessageRow>
-  taken: ReadonlyArray<MessageLog.MessageRow>
-  hasSteered: boolean
-  /** Told of messages whose steering is committed. */
-  readonly onSteered: (ids: ReadonlyArray<MessageId>) => void
-  /** Held while a unit of the run is on its way, so that who ends it from outside sees what it has committed. */
-  readonly writing: Semaphore.Semaphore
-}
-
-/** A run that has committed its question and waits for the decision, `millis` at most. */
-export interface Parked {
-  readonly _tag: "Parked"
-  readonly approvalId: ApprovalId
-  readonly millis: number
-}
-
-/** How a run's fiber ends. `retry`: the store refused its work for now and its messages are still open. */
-export type End = "finished" | "retry" | Parked
-
-/** What an onlooker who comes late has missed of a run. */
-export interface Progress {
-  readonly runId: RunId
-  readonly attempt: number
-  /** Text of the step under way. */
-  readonly text: string
-  /** Calls that have no result yet. */
-  readonly tools: ReadonlyArray<ToolCall>
-}
-
-/** Undefined while the run has not started, and from the moment on that its end is being committed. */
-export const progressOf = (active: ActiveRun): Progress | undefined =>
-  active.attempt === 0 || active.closed || active.ending
-    ? undefined
-    : { runId: active.run.runId, attempt: active.attempt, text: active.partial, tools: active.pending }
-
-export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {}): ActiveRun => ({
-  run,
-  place: run.messages[0]!.place,
-  attempt: 0,
-  beganAt: 0,
-  steps: 0,
-  events: 0,
-  pace: undefined,
-  closed: false,
-  ending: false,
-  parked: undefined,
-  partial: "",
-  pending: [],
-  usage: Usage.none,
-  asked: undefined,
-  live: undefined,
-  wish: undefined,
-  changed: undefined,
-  inbox: [],
-  taken: [],
-  hasSteered: false,
-  onSteered,
-  writing: Semaphore.makeUnsafe(1)
-})
 
 export class RunDriver extends Context.Service<
   RunDriver,
@@ -1016,9 +914,6 @@ const withLine = (
   return isApart ? [...texts, line] : [...texts.slice(0, -1), both]
 }
 
-/** The model that answers: the wished-for one, until another takes its place. */
-const modelOf = ({ changed, wish }: ActiveRun): string => changed?.to ?? wish?.model ?? ""
-
 const parcelsOf = (
   entryId: string,
   route: MessageLog.NewDelivery["route"],
@@ -1037,39 +932,6 @@ const withChoice = ({ wish }: ActiveRun, failure: Failure): Failure =>
     ? { ...failure, message: `${failure.message} (${wish.model} was chosen; /model default goes back)` }
     : failure
 
-const routeOf = (run: Run): MessageLog.NewDelivery["route"] => {
-  const { channel, account, conversation, thread } = run.messages.at(-1)!.identity
-  return { channel, account, conversation, thread }
-}
-
-/** What the step under way has read beside the run's own messages, for the unit that commits it. */
-const steeringOf = (active: ActiveRun): { readonly steering?: MessageLog.Steering } =>
-  active.taken.length === 0
-    ? {}
-    : {
-        steering: {
-          messageIds: active.taken.map((message) => message.id),
-          by: active.run.messages.at(-1)!.id
-        }
-      }
-
-/** What earlier attempts of a run committed: how many steps, and the calls of the last one that have no result. */
-interface Earlier {
-  readonly steps: number
-  readonly pending: ReadonlyArray<ToolCall>
-}
-
-/** What an onlooker is told of an approval. */
-export const approvalEvent = (row: MessageLog.ApprovalRow): SessionEvent => ({
-  _tag: "Approval",
-  id: row.id,
-  runId: row.runId,
-  tool: row.tool,
-  arguments: row.arguments,
-  state: row.state,
-  expiresAt: row.expiresAt
-})
-
 /** What an end from outside finds unfinished: calls without a result, and text that was sent before its step was committed. */
 interface Left {
   readonly calls: ReadonlyArray<ToolCall>
@@ -1077,37 +939,3 @@ interface Left {
 }
 
 const firstAttempt: MessageLog.Committed["Start"] = { attempt: 1, attemptsWithoutProgress: 1, decided: [] }
-const nothingEarlier: Earlier = { steps: 0, pending: [] }
-
-const leftBehind = (run: RunId, history: ReadonlyArray<MessageLog.EntryRow>): Earlier => {
-  let steps = 0
-  let calls: ReadonlyArray<ToolCall> = []
-  let answered = new Set<string>()
-  for (const { entry, runId } of history) {
-    if (runId !== run) continue
-    if (entry.kind === "assistant") {
-      if (entry.calls !== undefined) steps++
-      calls = entry.calls ?? []
-      answered = new Set()
-    } else if (entry.kind === "tool") {
-      answered.add(entry.callId)
-    }
-  }
-  return { steps, pending: calls.filter((call) => !answered.has(call.id)) }
-}
-
-/** What a person said, with the images they showed. */
-const saidBy = ({ text, images }: Pick<MessageBody, "text" | "images">): PromptMessage =>
-  images === undefined ? { role: "user", text } : { role: "user", text, images }
-
-/** An ephemeral request's own history, between the system text and its message. */
-const withPrior = (
-  prompt: ReadonlyArray<PromptMessage>,
-  prior: NonNullable<MessageBody["prior"]>
-): ReadonlyArray<PromptMessage> => [
-  ...prompt.slice(0, 1),
-  ...prior.map((entry): PromptMessage =>
-    entry.kind === "user" ? saidBy(entry) : { role: "assistant", text: entry.text }
-  ),
-  ...prompt.slice(1)
-]
