@@ -124,12 +124,10 @@ const configText = (options: GatewayOptions, dataDir: string): string =>
     // A run for each message, so that a row means the same whatever the default is.
     "[queue]",
     'mode = "followup"',
+    ...(options.maxConcurrency === undefined ? [] : [`max_concurrency = ${options.maxConcurrency}`]),
     ...(options.maxPromptTokens === undefined
       ? []
       : ["[context]", `max_prompt_tokens = ${options.maxPromptTokens}`]),
-    ...(options.maxConcurrency === undefined
-      ? []
-      : ["[queue]", `max_concurrency = ${options.maxConcurrency}`]),
     ""
   ].join("\n")
 
