@@ -505,6 +505,16 @@ export const make = Effect.gen(function* () {
     tellLanes(key, { _tag: "Resumed" })
   })
 
+  /** The message as the run to be ended. One that a run has taken ends with it: its end may be on its way, and a run ends once. */
+  const runWith = (message: MessageRow): Effect.Effect<Run, MessageLog.LogError> =>
+    message.runId === undefined
+      ? Effect.succeed(runAlone(message))
+      : Effect.map(
+          log.open({ tenant: local, session: message.place.session, limit: maxOpen }),
+          (rows) =>
+            runsOf(rows).find((run) => run.messages.some((row) => row.id === message.id)) ?? runAlone(message)
+        )
+
   const cancel = Effect.fn("Lanes.cancel")(function* (key: SessionKey, message: MessageId, by: string) {
     yield* takeUp(key)
     const found = yield* log.message({ tenant: local, id: message })
@@ -513,7 +523,7 @@ export const make = Effect.gen(function* () {
     if (lane !== undefined && isHeld(lane.state, message))
       post(key, { _tag: "Cancel", messageId: message, by })
     else {
-      yield* driver.end(Active.activate(runAlone(found.message)), { outcome: "cancelled", by })
+      yield* driver.end(Active.activate(yield* runWith(found.message)), { outcome: "cancelled", by })
       forget(key, [message])
     }
     return true

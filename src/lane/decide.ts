@@ -450,7 +450,11 @@ const loaded = (
     newest?.runId === undefined
       ? (groups.find((rows) => rows.some((row) => row === newest)) ?? [])
       : fresh.filter((row) => row.runId === newest.runId)
-  const isLeft = (row: MessageRow) => newest !== undefined && row.seq < newest.seq && !together.includes(row)
+  const isBefore = (row: MessageRow) =>
+    newest !== undefined && row.seq < newest.seq && !together.includes(row)
+  // A run that had begun is interrupted whole, also where parts of its message came after the newest.
+  const brokenOff = new Set(fresh.filter(isBefore).flatMap((row) => row.runId ?? []))
+  const isLeft = (row: MessageRow) => isBefore(row) || (row.runId !== undefined && brokenOff.has(row.runId))
   const left = fresh.filter(isLeft)
   if (newest === undefined || left.length === 0) return takeUp(now, [...state.queue, ...fresh], waiting)
   // An earlier process had not come to it: the newest interrupts what was before it.

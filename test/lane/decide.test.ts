@@ -500,6 +500,26 @@ describe("decide, by mode", () => {
     )
   })
 
+  it("interrupt: after a restart a run that had begun is interrupted whole, whenever its parts came", () => {
+    const begun = [row(1, run(1)), row(3, run(1))]
+    const { commands } = play([
+      {
+        _tag: "Loaded",
+        messages: [begun[0]!, row(2, undefined, "interrupt"), begun[1]!],
+        started: begun,
+        more: false
+      }
+    ])
+
+    assert.deepStrictEqual(
+      commands.map((command) => {
+        if (command._tag === "Settle") return command.messages.map(({ seq }) => seq)
+        return command._tag === "Start" ? command.run.messages.map(({ seq }) => seq) : command._tag
+      }),
+      [[1, 3], [2]]
+    )
+  })
+
   it("interrupt: after a restart the parts of one interrupting message stay together", () => {
     const patience = { waitMs: 100, maxWaitMs: 1000, maxParts: 5, maxChars: 1000 }
     const part = (seq: number, runId?: RunId) => row(seq, runId, "interrupt", false, patience)

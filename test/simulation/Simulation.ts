@@ -569,7 +569,9 @@ class Simulation {
         () => `what was decided is decided again, not as in ${JSON.stringify(difference)}`
       )
       this.world.check(
-        this.disk.refusals > 0 ||
+        // After a day, on the clock too, what was decided before is forgotten.
+        this.plan.acts.some(({ act }) => act._tag === "Clock" && act.millis >= 86_400_000) ||
+          this.disk.refusals > 0 ||
           ((this.crashes > 0 || skipped === undefined) && (this.#lives > 1 || isWhole)),
         session,
         () => `the journal has no gap when nothing failed: ${JSON.stringify(spell)}`
@@ -594,6 +596,9 @@ class Simulation {
     // A model that was left alone after a failure is asked by one run first, a day later at the most.
     await world.run(world.now + 26 * 3_600_000)
     this.#write(0)
+    await world.run(world.now + 60_000)
+    const { list, stop } = Context.get(gateway.doors, Lanes.Lanes)
+    for (const { session } of Effect.runSync(list)) gateway.run(stop(session, "ada"))
     await world.run(world.now + 60_000)
     outside.gate = width
     for (let number = 1; number <= width; number++) this.#write(number)
