@@ -315,16 +315,23 @@ export function* lookup({ tenant, identity }: Query<"lookup">): Body<MessageRow 
   return row === undefined ? undefined : messageRow(row)
 }
 
-/** The filters are part of the text, so that each combination gets the index that is made for it. */
-export function* undelivered(query: Query<"undelivered">): Body<ReadonlyArray<DeliveryRow>> {
-  const { tenant, session, channel, createdAfter, limit } = query
-  const where = ["org = ? AND project = ? AND state IN ('pending', 'sending')"]
-  const params: Array<string | number> = [tenant.org, tenant.project]
+/** Conditions within a tenant; one without a value is left out. */
+const filtersOf = ({ org, project }: Query<"usage">["tenant"]) => {
+  const where = ["org = ? AND project = ?"]
+  const params: Array<string | number> = [org, project]
   const filter = (condition: string, value: string | number | undefined) => {
     if (value === undefined) return
     where.push(condition)
     params.push(value)
   }
+  return { where, params, filter }
+}
+
+/** The filters are part of the text, so that each combination gets the index that is made for it. */
+export function* undelivered(query: Query<"undelivered">): Body<ReadonlyArray<DeliveryRow>> {
+  const { tenant, session, channel, createdAfter, limit } = query
+  const { where, params, filter } = filtersOf(tenant)
+  where.push("state IN ('pending', 'sending')")
   filter("session = ?", session)
   filter("channel = ?", channel)
   filter("created_at > ?", createdAfter)
@@ -404,13 +411,7 @@ const sums = `CAST(sum(calls) AS BIGINT) AS calls, CAST(sum(estimated) AS BIGINT
 /** The filters are part of the text, so that each gets the index that is made for it: a session, a sender, or days. */
 export function* usage(query: Query<"usage">): Body<ReadonlyArray<UsageRow>> {
   const { tenant, by, agent, session, sender, model, fromDay, toDay, limit } = query
-  const where = ["org = ? AND project = ?"]
-  const params: Array<string | number> = [tenant.org, tenant.project]
-  const filter = (condition: string, value: string | number | undefined) => {
-    if (value === undefined) return
-    where.push(condition)
-    params.push(value)
-  }
+  const { where, params, filter } = filtersOf(tenant)
   filter("session = ?", session)
   filter("sender = ?", sender)
   filter("agent = ?", agent)

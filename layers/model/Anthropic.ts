@@ -5,50 +5,30 @@
  * Does not own: the connection (`Exchange`), the body's words (`anthropicRequest`) or reading the answer (`AnthropicDecoder`).
  */
 import { ModelRejected } from "#src/model/Model.ts"
-import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as AnswerDecoder from "./AnswerDecoder.ts"
 import * as Decoder from "./AnthropicDecoder.ts"
 import { encodeRequest } from "./anthropicRequest.ts"
 import * as Exchange from "./Exchange.ts"
-import { addressOf, standardHeaders } from "./providerHttp.ts"
+import { endpointsBy, standardHeaders } from "./providerHttp.ts"
 
 const apiVersion = "2023-06-01"
-
-interface Endpoint {
-  readonly origin: string
-  readonly path: string
-  readonly headers: Record<string, string>
-  readonly key: string
-}
-
-const endpoints = new WeakMap<ProviderSettings, Endpoint>()
-
-/** Where and as whom a provider is asked; undefined without a web address. */
-export const endpointOf = (settings: ProviderSettings): Endpoint | undefined => {
-  const known = endpoints.get(settings)
-  if (known !== undefined) return known
-  const address = addressOf(settings)
-  if (address === undefined) return undefined
-  const { origin, path, search, key } = address
-  const endpoint: Endpoint = {
-    origin,
-    path: pathOf(path) + search,
-    headers: {
-      ...standardHeaders,
-      "anthropic-version": apiVersion,
-      ...(key === "" ? {} : { "x-api-key": key })
-    },
-    key
-  }
-  endpoints.set(settings, endpoint)
-  return endpoint
-}
 
 /** People write this provider's address with its version or without it, so both are understood. */
 const pathOf = (path: string): string => {
   if (path.endsWith("/messages")) return path
   return /\/v\d+$/.test(path) ? `${path}/messages` : `${path}/v1/messages`
 }
+
+export const endpointOf = endpointsBy(({ origin, path, search, key }) => ({
+  origin,
+  path: pathOf(path) + search,
+  headers: {
+    ...standardHeaders,
+    "anthropic-version": apiVersion,
+    ...(key === "" ? {} : { "x-api-key": key })
+  },
+  key
+}))
 
 export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   const endpoint = endpointOf(settings)

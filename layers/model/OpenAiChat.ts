@@ -4,41 +4,27 @@
  * Owns: the address and the headers.
  * Does not own: the connection (`Exchange`), the body's words (`openAiChatRequest`) or reading the answer (`OpenAiChatDecoder`).
  */
-import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as AnswerDecoder from "./AnswerDecoder.ts"
 import * as Exchange from "./Exchange.ts"
 import * as Decoder from "./OpenAiChatDecoder.ts"
 import { encodeRequest } from "./openAiChatRequest.ts"
 import { type Words, wordsOf } from "./openAiDialects.ts"
-import { addressOf, standardHeaders } from "./providerHttp.ts"
+import { type Endpoint, endpointsBy, standardHeaders } from "./providerHttp.ts"
 
-interface Endpoint {
-  readonly origin: string
-  readonly path: string
-  readonly headers: Record<string, string>
-  readonly key: string
+interface ChatEndpoint extends Endpoint {
   readonly words: Words
 }
 
-const endpoints = new WeakMap<ProviderSettings, Endpoint>()
-
-/** Where and as whom a provider is asked; undefined without a web address. */
-export const endpointOf = (settings: ProviderSettings): Endpoint | undefined => {
-  const known = endpoints.get(settings)
-  if (known !== undefined) return known
-  const address = addressOf(settings)
-  if (address === undefined) return undefined
+export const endpointOf = endpointsBy((address, settings): ChatEndpoint => {
   const { origin, path, search, key } = address
-  const endpoint: Endpoint = {
+  return {
     origin,
     path: (path.endsWith("/chat/completions") ? path : `${path}/chat/completions`) + search,
     headers: { ...standardHeaders, ...(key === "" ? {} : { authorization: `Bearer ${key}` }) },
     key,
     words: wordsOf(settings, address)
   }
-  endpoints.set(settings, endpoint)
-  return endpoint
-}
+})
 
 export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   const endpoint = endpointOf(settings)

@@ -1,7 +1,7 @@
 /**
  * What any provider that is reached over HTTP needs said about an answer that is none.
  *
- * Owns: addresses, headers that matter, how long a limited caller is to wait, the reason of a status or an error, and failure
+ * Owns: addresses and endpoints, headers that matter, how long a limited caller is to wait, the reason of a status or an error, and failure
  * texts without secrets.
  */
 import {
@@ -36,6 +36,30 @@ export const addressOf = (settings: ProviderSettings): Address | undefined => {
     path: url.pathname.replace(/\/+$/, ""),
     search: url.search,
     key: settings.api_key === undefined ? "" : Redacted.value(settings.api_key).trim()
+  }
+}
+
+/** Where and as whom a provider is asked. */
+export interface Endpoint {
+  readonly origin: string
+  readonly path: string
+  readonly headers: Record<string, string>
+  readonly key: string
+}
+
+/** What `make` says of a provider's address, worked out once per provider; undefined without a web address. */
+export const endpointsBy = <E extends Endpoint>(
+  make: (address: Address, settings: ProviderSettings) => E
+): ((settings: ProviderSettings) => E | undefined) => {
+  const endpoints = new WeakMap<ProviderSettings, E>()
+  return (settings) => {
+    const known = endpoints.get(settings)
+    if (known !== undefined) return known
+    const address = addressOf(settings)
+    if (address === undefined) return undefined
+    const endpoint = make(address, settings)
+    endpoints.set(settings, endpoint)
+    return endpoint
   }
 }
 
