@@ -81,15 +81,18 @@ describe.skipIf(withoutBrowser)(named("the first model"), { timeout: 60_000 }, (
 
   it("is asked for, checked, written once, and answers after a restart", async () => {
     const provider = await startProvider(() => ({ pieces: ["from the ", "real one"] }))
+    // The body is read before the test goes on: the browser forgets it when the page is loaded again.
     const bodies: Array<string> = []
-    page.on("response", (response) => {
-      if (response.url().includes("/setup")) void response.text().then((text) => bodies.push(text))
-    })
+    const saved = async () => {
+      const answered = page.waitForResponse((response) => response.url().includes("/setup"))
+      await save()
+      bodies.push(await (await answered).text())
+    }
     const url = await start()
     await open()
     await page.getByRole("button", { name: "Set up a model" }).click()
     await dialog().getByLabel("Model").fill("gpt-5")
-    await save()
+    await saved()
     await dialog().getByRole("alert").getByText("OPENAI_API_KEY").waitFor()
     assert.isFalse(fs.existsSync(path.join(folder, "opencraw.toml")))
 
@@ -98,7 +101,7 @@ describe.skipIf(withoutBrowser)(named("the first model"), { timeout: 60_000 }, (
     await dialog().getByLabel("Its address").fill(provider.url)
     await dialog().getByLabel("Model", { exact: true }).fill("some/model")
     await dialog().getByLabel("Key").fill(key)
-    await save()
+    await saved()
     await page.getByRole("status").getByText("Restart the gateway").waitFor()
     assert.strictEqual(await dialog().count(), 0)
     assert.strictEqual(fs.statSync(path.join(folder, "opencraw.toml")).mode & 0o777, 0o600)
@@ -118,7 +121,6 @@ describe.skipIf(withoutBrowser)(named("the first model"), { timeout: 60_000 }, (
     await answer("from the real one").waitFor()
     const stored = await page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
     for (const text of [...bodies, said, String(stored), await page.content()]) assert.notInclude(text, key)
-    assert.lengthOf(bodies, 2)
     provider.stop()
   })
 })
