@@ -271,7 +271,8 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
       outcome: before.outcome,
       started: false,
       dropped: [],
-      notices: []
+      notices: [],
+      wrote: []
     })
   }
   const gone = makeRoom(rows, place, unit)
@@ -301,7 +302,7 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
   }
   rows.messages.set(message.id, message)
   rows.identities.set(identityKey(identity), message)
-  session.entries.push({
+  const entry: EntryRow = {
     id: message.id,
     seq: session.seq,
     order: undefined,
@@ -312,7 +313,8 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     usage: undefined,
     at: unit.at,
     answers: undefined
-  })
+  }
+  session.entries.push(entry)
   const started = unit.start !== undefined && session.open === 1 && session.overflow === 0
   const { messageId: accepted, at } = unit
   if (started)
@@ -323,7 +325,8 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     seq: message.seq,
     outcome: undefined,
     started,
-    ...gone
+    ...gone,
+    wrote: started ? [entryRow(entry)] : []
   })
 }
 
@@ -409,20 +412,24 @@ const tellDecided = (rows: Rows, run: RunId): ReadonlyArray<DecidedCall> =>
     return [{ callId, decision: state, by: decidedBy, again }]
   })
 
-/** Adds an entry at the end of both orders; gives its seq. */
-const write = (session: Session, row: Omit<EntryRow, "seq" | "order" | "messageId" | "clientId">): number => {
+/** Adds an entry at the end of both orders. */
+const write = (
+  session: Session,
+  row: Omit<EntryRow, "seq" | "order" | "messageId" | "clientId">
+): EntryRow => {
   session.seq += 1
   session.order += 1
   const entry = readEntry(toJson(row.entry))
-  session.entries.push({
+  const written = {
     ...row,
     seq: session.seq,
     order: session.order,
     messageId: undefined,
     clientId: undefined,
     entry
-  })
-  return session.seq
+  }
+  session.entries.push(written)
+  return entryRow(written)
 }
 
 /** Bring waiting messages into the run's part of the model's order, and end them as steered. Gives those that were still open. */
@@ -509,15 +516,11 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
   const { entry, usage, at } = unit
   const steered = join(rows, place, session, run.id, unit).map(({ messageId }) => messageId)
-  const seq = write(session, {
-    id: storable(unit.entryId),
-    runId: run.id,
-    entry,
-    usage,
-    at,
-    answers: undefined
-  })
-  if (entry.kind === "notice") return Result.succeed({ seq, steered })
+  const name = storable(unit.entryId)
+  const written = write(session, { id: name, runId: run.id, entry, usage, at, answers: undefined })
+  const { seq } = written
+  const wrote = [written]
+  if (entry.kind === "notice") return Result.succeed({ seq, steered, wrote })
   run.stalled = 0
   run.usage = Usages.add(run.usage, usage)
   if (entry.kind === "tool") {
@@ -529,7 +532,7 @@ const append = (rows: Rows, unit: Append): Answer<"Append"> => {
   if (run.streamed !== undefined) run.streamed = { ...run.streamed, text: "" }
   countSpent(rows, place, unit.spending, usage, at)
   if (unit.deliveries !== undefined) deliver(rows, place, unit, unit.deliveries, seq, 0, session.updatedAt)
-  return Result.succeed({ seq, steered })
+  return Result.succeed({ seq, steered, wrote })
 }
 
 const isOver = (run: Run | undefined, place: Place, unit: Finish): boolean =>
@@ -556,7 +559,7 @@ const park = (rows: Rows, unit: Park): Answer<"Park"> => {
   if (run.state === "ended" || run.attempt !== unit.attempt) return fenced()
   const { approval, entry, at } = unit
   const row = { runId: run.id, entry, usage: undefined, at, answers: undefined }
-  const seq = write(session, { id: storable(unit.entryId), ...row })
+  const written = write(session, { id: storable(unit.entryId), ...row })
   run.stalled = 0
   const name = id.approval(approval.id)
   rows.approvals.set(name, {
@@ -571,8 +574,8 @@ const park = (rows: Rows, unit: Park): Answer<"Park"> => {
     decidedBy: undefined,
     decidedAt: undefined
   })
-  deliver(rows, place, unit, unit.deliveries, seq, 0, session.updatedAt)
-  return Result.succeed({ seq })
+  deliver(rows, place, unit, unit.deliveries, written.seq, 0, session.updatedAt)
+  return Result.succeed({ seq: written.seq, wrote: [written] })
 }
 
 const decide = (rows: Rows, unit: Decide): Answer<"Decide"> => {
@@ -661,7 +664,7 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
         .filter((one) => isAnswered(one.ending))
         .toSorted((a, b) => a.message.seq - b.message.seq)
         .map(({ message }) => ({ messageId: message.id, clientId: message.identity.externalId }))
-  const seqs = unit.entries.map((one, index) => {
+  const wrote = unit.entries.map((one, index) => {
     const isAnswer = index === answer
     const usage = isAnswer ? unit.usage : undefined
     const answers = isAnswer && answered.length > 0 ? answered.map(({ clientId }) => clientId) : undefined
@@ -673,7 +676,7 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     message.endedAt = at
     message.runId ??= name
   }
-  deliver(rows, place, unit, unit.deliveries, seqs[answer] ?? session.seq, 0, session.updatedAt)
+  deliver(rows, place, unit, unit.deliveries, wrote[answer]?.seq ?? session.seq, 0, session.updatedAt)
   countSpent(rows, place, unit.spending, unit.usage, at)
   const withdrawn = withdraw(rows, name, at)
   rows.runs.set(name, {
@@ -689,10 +692,11 @@ const finish = (rows: Rows, unit: Finish): Answer<"Finish"> => {
     failure: unit.failure === undefined ? undefined : copied(unit.failure)
   })
   return Result.succeed({
-    seqs,
+    seqs: wrote.map(({ seq }) => seq),
     endings: [...ending.map((one) => one.ending), ...steered],
     answered,
-    withdrawn
+    withdrawn,
+    wrote
   })
 }
 

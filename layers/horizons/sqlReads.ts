@@ -79,7 +79,7 @@ const messageRow = (row: MessageColumns): MessageRow => ({
   endedAt: optional(row.ended_at)
 })
 
-interface EntryColumns {
+export interface EntryColumns {
   readonly id: string
   readonly seq: number
   readonly ord: number | null
@@ -91,7 +91,7 @@ interface EntryColumns {
   readonly answers: string | null
   readonly at: number
 }
-const entryRow = (row: EntryColumns): EntryRow => ({
+export const entryRow = (row: EntryColumns): EntryRow => ({
   id: row.id,
   seq: row.seq,
   order: optional(row.ord),

@@ -24,6 +24,7 @@ import {
   type DeleteSession,
   type DeliveryRow,
   type Ending,
+  type EntryRow,
   Fenced,
   type Finish,
   type Fork,
@@ -49,8 +50,8 @@ import {
   type Unit
 } from "#src/horizons/MessageLog.ts"
 import { all, type Body, count, get, run as change } from "#layers/platform/statements.ts"
-import { toJson } from "#layers/platform/storable.ts"
-import { forks } from "./sqlReads.ts"
+import { storable, toJson } from "#layers/platform/storable.ts"
+import { type EntryColumns, entryRow, forks } from "./sqlReads.ts"
 import {
   answerIndex,
   canonical,
@@ -92,6 +93,30 @@ const insertMessage = `INSERT INTO messages (org, project, agent, session, id, s
 const insertEntry = `INSERT INTO entries (org, project, agent, session, seq, ord, id, message_id, client_id, run_id,
     entry, usage, answers, at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+/** A new entry, given back as it is stored. */
+function* write(place: Place, columns: EntryColumns): Body<EntryColumns> {
+  const name = (text: string | null) => (text === null ? null : storable(text))
+  const row = {
+    ...columns,
+    id: storable(columns.id),
+    message_id: name(columns.message_id),
+    client_id: name(columns.client_id),
+    run_id: name(columns.run_id)
+  }
+  const names = [row.id, row.message_id, row.client_id, row.run_id]
+  const texts = [row.entry, row.usage, row.answers]
+  yield* change(insertEntry, [...home(place), row.seq, row.ord, ...names, ...texts, row.at])
+  return row
+}
+/** What a run adds to the model's order. */
+const ofRun = (run_id: RunId, at: number) => ({
+  message_id: null,
+  client_id: null,
+  run_id,
+  usage: null,
+  answers: null,
+  at
+})
 const moveCursor = `INSERT INTO cursors (org, project, agent, session, channel, account, position, updated_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (org, project, channel, account) DO UPDATE SET
@@ -161,7 +186,7 @@ function* accept(unit: Accept): Answer<"Accept"> {
     if (before.body_hash !== hash) return Result.fail(new IdReused({ messageId: before.id }))
     const outcome = before.outcome ?? undefined
     const known = { messageId: messageId(before.id), seq: before.seq, outcome }
-    return Result.succeed({ duplicate: true, started: false, dropped: [], notices: [], ...known })
+    return Result.succeed({ duplicate: true, started: false, dropped: [], notices: [], wrote: [], ...known })
   }
   const starts = unit.start === undefined ? 0 : 1
   const take = () => get<Counted>(openMessage, [...home(place), message.ephemeral, starts, at, at, unit.cap])
@@ -178,19 +203,18 @@ function* accept(unit: Accept): Answer<"Accept"> {
   yield* change(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
   const entry = userEntryOf(message)
   // The entry is named like its message: both are one thing a person wrote.
-  yield* change(insertEntry, [
-    ...home(place),
+  const written = yield* write(place, {
+    id: unit.messageId,
     seq,
-    run === null ? null : ord,
-    unit.messageId,
-    unit.messageId,
-    externalId,
-    run,
-    toJson(entry),
-    null,
-    null,
+    ord: run === null ? null : ord,
+    message_id: unit.messageId,
+    client_id: externalId,
+    run_id: run,
+    entry: toJson(entry),
+    usage: null,
+    answers: null,
     at
-  ])
+  })
   if (message.cursor !== undefined)
     yield* change(moveCursor, [...home(place), channel, account, message.cursor, at])
   if (run !== null)
@@ -202,7 +226,8 @@ function* accept(unit: Accept): Answer<"Accept"> {
     seq,
     outcome: undefined,
     started,
-    ...gone
+    ...gone,
+    wrote: started ? [entryRow(written)] : []
   })
 }
 
@@ -263,19 +288,7 @@ function* tellOverflow(place: Place, runId: RunId, at: number) {
   const entry = noteOf(rows.map(({ id, body }) => ({ id, text: JSON.parse(body).text })))
   for (const { id } of rows) yield* change(assignRun, [runId, ...named(place, id)])
   const { seq, ord } = counted
-  yield* change(insertEntry, [
-    ...home(place),
-    seq,
-    ord,
-    `note_${runId}`,
-    null,
-    null,
-    runId,
-    toJson(entry),
-    null,
-    null,
-    at
-  ])
+  yield* write(place, { ...ofRun(runId, at), id: `note_${runId}`, seq, ord, entry: toJson(entry) })
 }
 
 function* start(unit: Start): Answer<"Start"> {
@@ -442,22 +455,10 @@ function* append(unit: Append): Answer<"Append"> {
   const next = yield* get<Counters>(reserveEntry, scope(place))
   if (next === undefined) return fenced()
   const { seq, ord } = next
-  const usage = toJson(unit.usage)
-  yield* change(insertEntry, [
-    ...home(place),
-    seq,
-    ord,
-    unit.entryId,
-    null,
-    null,
-    runId,
-    toJson(unit.entry),
-    usage,
-    null,
-    at
-  ])
+  const own = { id: unit.entryId, seq, ord, entry: toJson(unit.entry), usage: toJson(unit.usage) }
+  const wrote = [entryRow(yield* write(place, { ...ofRun(runId, at), ...own }))]
   // The gateway's own word is no progress of the run.
-  if (unit.entry.kind === "notice") return Result.succeed({ seq, steered })
+  if (unit.entry.kind === "notice") return Result.succeed({ seq, steered, wrote })
   const streamed = run.streamed === null ? null : toJson({ ...JSON.parse(run.streamed), text: "" })
   yield* change(progressRun, [addUsage(run.usage, unit.usage), streamed, ...named(place, runId)])
   yield* countSpent(place, unit.spending, unit.usage, at)
@@ -465,7 +466,7 @@ function* append(unit: Append): Answer<"Append"> {
   if (run.parks > 0 && unit.entry.kind === "tool") {
     yield* change(settleDecision, [...named(place, runId), toJson(unit.entry.callId)])
   }
-  return Result.succeed({ seq, steered })
+  return Result.succeed({ seq, steered, wrote })
 }
 
 const countPark = `UPDATE runs SET stalled = 0, parks = parks + 1 WHERE org = ? AND project = ? AND id = ?`
@@ -482,13 +483,13 @@ function* park(unit: Park): Answer<"Park"> {
   const next = yield* get<Counters>(reserveEntry, scope(place))
   if (next === undefined) return fenced()
   const { seq, ord } = next
-  const entry = [unit.entryId, null, null, runId, toJson(unit.entry), null, null, at]
-  yield* change(insertEntry, [...home(place), seq, ord, ...entry])
+  const own = { id: unit.entryId, seq, ord, entry: toJson(unit.entry) }
+  const wrote = [entryRow(yield* write(place, { ...ofRun(runId, at), ...own }))]
   yield* change(countPark, named(place, runId))
   const asked = [toJson(approval.callId), toJson(approval.tool), toJson(approval.arguments)]
   yield* change(insertApproval, [...home(place), approval.id, runId, ...asked, at, approval.expiresAt])
   yield* insertDeliveries(unit, unit.deliveries, seq, 0, next.updated_at)
-  return Result.succeed({ seq })
+  return Result.succeed({ seq, wrote })
 }
 
 const decideApproval = `UPDATE approvals SET state = ?, decided_by = ?, decided_at = ?
@@ -571,18 +572,23 @@ function* finish(unit: Finish): Answer<"Finish"> {
           .filter((one) => isAnswered(one.ending))
           .sort((a, b) => a.message.seq - b.message.seq)
           .map((one) => ({ messageId: one.ending.messageId, clientId: one.message.external_id }))
-  const seqs = entries.map((_, index) => last.seq - size + index + 1)
+  const wrote: Array<EntryRow> = []
   for (const [index, { id, entry }] of entries.entries()) {
     const isAnswer = index === answer
+    const own = {
+      id,
+      seq: last.seq - size + index + 1,
+      ord: last.ord - size + index + 1,
+      entry: toJson(entry)
+    }
     const usage = isAnswer ? toJson(unit.usage) : null
     const answers = isAnswer && answered.length > 0 ? toJson(answered.map(({ clientId }) => clientId)) : null
-    const own = [id, null, null, runId, toJson(entry), usage, answers, at]
-    yield* change(insertEntry, [...home(place), seqs[index], last.ord - size + index + 1, ...own])
+    wrote.push(entryRow(yield* write(place, { ...ofRun(runId, at), ...own, usage, answers })))
   }
   for (const { ending: one } of ending)
     yield* change(endMessage, [one.outcome, one.by, at, runId, ...named(place, one.messageId)])
   // The session's own time, which never goes back: so the oldest delivery is also the first of its session.
-  yield* insertDeliveries(unit, unit.deliveries, seqs[answer] ?? last.seq, 0, last.updated_at)
+  yield* insertDeliveries(unit, unit.deliveries, wrote[answer]?.seq ?? last.seq, 0, last.updated_at)
   yield* countSpent(place, unit.spending, unit.usage, at)
   const withdrawn = run === undefined || run.parks === 0 ? [] : yield* withdraw(place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
@@ -591,10 +597,11 @@ function* finish(unit: Finish): Answer<"Finish"> {
     yield* change(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else yield* change(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
   return Result.succeed({
-    seqs,
+    seqs: wrote.map(({ seq }) => seq),
     endings: [...ending.map((one) => one.ending), ...steered],
     answered,
-    withdrawn
+    withdrawn,
+    wrote
   })
 }
 

@@ -378,6 +378,7 @@ export type Unit =
   | KeepSetting
   | KeepJournal
 
+/** `wrote` is what a unit has put into the model's order, as `history` would read it. */
 export interface Committed {
   Accept: {
     /** True: this very message was accepted before, and nothing new was stored. */
@@ -391,6 +392,7 @@ export interface Committed {
     /** The messages that gave way, oldest first, and what their senders are to be told. */
     readonly dropped: ReadonlyArray<{ readonly messageId: MessageId; readonly clientId: string }>
     readonly notices: ReadonlyArray<DeliveryRow>
+    readonly wrote: ReadonlyArray<EntryRow>
   }
   Start: {
     /** 1 for the first. */
@@ -403,22 +405,27 @@ export interface Committed {
     readonly streamed?: Streamed
   }
   /** `steered` are those of `steering` that were still open. */
-  Append: { readonly seq: number; readonly steered: ReadonlyArray<MessageId> }
+  Append: {
+    readonly seq: number
+    readonly steered: ReadonlyArray<MessageId>
+    readonly wrote: ReadonlyArray<EntryRow>
+  }
   /** Where its deliveries stand among the session's: `part` is that of the first. */
   Block: { readonly seq: number; readonly part: number }
-  Park: { readonly seq: number }
+  Park: { readonly seq: number; readonly wrote: ReadonlyArray<EntryRow> }
   /** What the approval is now; `changed` when this unit made it so. Undefined state: the session has no such approval. */
   Decide: { readonly state: ApprovalState | undefined; readonly changed: boolean }
   /**
    * `seqs` are those of `entries`, in order; `endings` are those that took effect, steered ones included; `answered` are the messages
    * that the answer answers, oldest first, also those that an earlier process steered into the run; `withdrawn` are the approvals
-   * that the run still waited for.
+   * that the run still waited for. `wrote` has its own entries, not those of messages that it steered.
    */
   Finish: {
     readonly seqs: ReadonlyArray<number>
     readonly endings: ReadonlyArray<Ending>
     readonly answered: ReadonlyArray<{ readonly messageId: MessageId; readonly clientId: string }>
     readonly withdrawn: ReadonlyArray<ApprovalId>
+    readonly wrote: ReadonlyArray<EntryRow>
   }
   SendBegun: { readonly attempts: number }
   /** `changed`: the delivery exists and was not in a final state before. */

@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Commands } from "#src/command/Commands.ts"
+import { maxEntries } from "#src/context/window.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, messageId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import { noteOf } from "#src/domain/Image.ts"
@@ -29,6 +30,7 @@ import { SessionModels } from "#src/lane/SessionModels.ts"
 import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
+import { Sessions } from "#src/session/Sessions.ts"
 import { DedupeCache } from "./DedupeCache.ts"
 
 /** The session's queue is full: nothing was stored; the sender may try again after `retryAfterMillis`. */
@@ -99,6 +101,7 @@ export const make = Effect.gen(function* () {
   const queues = yield* SessionQueues
   const models = yield* SessionModels
   const outbound = yield* Outbound
+  const sessions = yield* Sessions
   const seen = new DedupeCache<true>(recent)
   let stopped = false
 
@@ -187,6 +190,7 @@ export const make = Effect.gen(function* () {
           }),
           (accepted) => {
             seen.remember(key, true, at)
+            sessions.wrote(message.session, accepted.wrote, maxEntries)
             if (!accepted.duplicate) {
               tellDropped(message.session, id, accepted)
               feed.publish(message.session, {

@@ -127,7 +127,8 @@ export const make = Effect.gen(function* () {
         yield* fail(active, { code: "attempts", message: `no progress in ${maxAttempts} attempts` })
         return "finished" as const
       }
-      const history = yield* sessions.history(place.session, window.maxEntries)
+      const begun = started.attempt === 1 ? run.runId : undefined
+      const history = yield* sessions.history(place.session, window.maxEntries, begun)
       const earlier = {
         decided: started.decided,
         said: started.streamed?.text ?? "",
@@ -306,6 +307,10 @@ export const make = Effect.gen(function* () {
       )
     )
 
+  /** The next run of the session need not read what this one wrote. */
+  const keep = ({ place }: ActiveRun, { wrote }: Pick<MessageLog.Committed["Finish"], "wrote">) =>
+    sessions.wrote(place.session, wrote, window.maxEntries)
+
   /** Committed deliveries may leave. */
   const wake = (
     { place, run }: ActiveRun,
@@ -463,9 +468,10 @@ export const make = Effect.gen(function* () {
                 ...(deliveries.length === 0 ? {} : { deliveries }),
                 at
               }),
-              ({ seq, steered }) => {
-                tellSteered(active, steered)
-                wake(active, deliveries, seq, 0, at)
+              (committed) => {
+                keep(active, committed)
+                tellSteered(active, committed.steered)
+                wake(active, deliveries, committed.seq, 0, at)
               }
             )
           })
@@ -486,6 +492,7 @@ export const make = Effect.gen(function* () {
         at
       })
     ).pipe(
+      Effect.map((committed) => keep(active, committed)),
       Effect.catch((error) => Effect.logWarning("a slow run's timeline lacks an entry", error.message)),
       Effect.timeoutOption("1 second"),
       Effect.asVoid
@@ -505,7 +512,7 @@ export const make = Effect.gen(function* () {
           const text = question(id, call, seconds)
           const deliveries = parcels(active, routeOf(run), { entryId, text, isShown: true })
           const expiresAt = at + seconds * 1000
-          const { seq } = yield* log.commit({
+          const committed = yield* log.commit({
             _tag: "Park",
             place,
             runId: run.runId,
@@ -516,6 +523,7 @@ export const make = Effect.gen(function* () {
             deliveries,
             at
           })
+          keep(active, committed)
           active.parked = { _tag: "Parked", approvalId: id, millis: seconds * 1000 }
           feed.publish(place.session, {
             _tag: "Approval",
@@ -526,7 +534,7 @@ export const make = Effect.gen(function* () {
             state: "pending",
             expiresAt
           })
-          wake(active, deliveries, seq, 0, at)
+          wake(active, deliveries, committed.seq, 0, at)
         })
       )
     )
@@ -757,6 +765,7 @@ export const make = Effect.gen(function* () {
           at
         })
         failpoint("after-final")
+        keep(active, committed)
         const seq = committed.seqs.at(-1) ?? 0
         if (closing.isAnswer) {
           tellSteered(

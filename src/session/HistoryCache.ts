@@ -4,6 +4,7 @@
  * Owns: bounded memory, the longest unused session going first.
  * Does not own: the truth. An entry that has its place in the model's order never changes, and that is all this keeps.
  */
+import type { RunId } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { EntryRow } from "#src/horizons/MessageLog.ts"
 
@@ -35,6 +36,20 @@ export class HistoryCache {
   /** Order of the newest row kept; 0 when nothing is. */
   lastOrder(key: SessionKey): number {
     return this.#kept.get(key)?.rows.at(-1)?.order ?? 0
+  }
+
+  /** What is kept, oldest first, when it ends with an entry of this run. */
+  endingWith(key: SessionKey, run: RunId): ReadonlyArray<EntryRow> | undefined {
+    const rows = this.#kept.get(key)?.rows
+    return rows?.at(-1)?.runId === run ? rows : undefined
+  }
+
+  /** Put what was written behind what is kept, when it is what comes next in the order; else the next read finds it. */
+  append(key: SessionKey, wrote: ReadonlyArray<EntryRow>, limit: number): void {
+    const order = wrote[0]?.order ?? Infinity
+    // No order is given twice: a session of this name was removed, and began anew.
+    if (order <= this.lastOrder(key)) this.forget(key)
+    if (order === this.lastOrder(key) + 1) this.extend(key, wrote, limit)
   }
 
   /** Put `fresh` behind what is kept, keep the newest `limit` rows, and give them, oldest first. */

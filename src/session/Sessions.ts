@@ -75,8 +75,17 @@ export class Sessions extends Context.Service<
     /** Ids of the messages that have no outcome yet, of the oldest thousand. */
     readonly open: (key: SessionKey) => Effect.Effect<ReadonlySet<string>, LogError>
     readonly trace: (id: MessageId) => Effect.Effect<MessageTrace | undefined, LogError>
-    /** What a run of this session is given, oldest first, at most `limit` entries. */
-    readonly history: (key: SessionKey, limit: number) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
+    /** Take note of what a unit wrote, so that it need not be read. */
+    readonly wrote: (key: SessionKey, entries: ReadonlyArray<EntryRow>, limit: number) => void
+    /**
+     * What a run of this session is given, oldest first, at most `limit` entries. Nothing is read for a run that has `begun`, and whose
+     * beginning was the last thing written.
+     */
+    readonly history: (
+      key: SessionKey,
+      limit: number,
+      begun?: RunId
+    ) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
     /** Call it `title`; `undefined` takes the title away. False when there is no such session. */
     readonly rename: (key: SessionKey, title: string | undefined) => Effect.Effect<boolean, LogError>
     /**
@@ -212,7 +221,9 @@ export const make = Effect.gen(function* () {
     return (yield* log.commit({ _tag: "RenameSession", place, title, at })).existed
   })
 
-  const history = Effect.fnUntraced(function* (key: SessionKey, limit: number) {
+  const history = Effect.fnUntraced(function* (key: SessionKey, limit: number, begun?: RunId) {
+    const kept = begun === undefined ? undefined : cache.endingWith(key, begun)
+    if (kept !== undefined) return kept
     const afterOrder = cache.lastOrder(key)
     const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit })
     // A full page may have a gap before it: then what was kept is of no use.
@@ -248,6 +259,7 @@ export const make = Effect.gen(function* () {
     open,
     rename,
     trace: (id) => log.message({ tenant: local, id }),
+    wrote: (key, entries, limit) => cache.append(key, entries, limit),
     history,
     fork,
     forks: (key) => log.forks({ tenant: local, session: key, limit: maxForks }),

@@ -307,6 +307,34 @@ const accepting = (test: Test) => {
       assert.deepStrictEqual(orders, [1, 2, 3])
     }))
 
+  test("a unit gives what it wrote as the history has it", () =>
+    Effect.gen(function* () {
+      const odd = "\u0000 \ud800 é 😀"
+      const first = yield* commit(acceptOf("m1", { text: odd, start: "r1" }))
+      const waiting = yield* commit(acceptOf("m2"))
+      const call = yield* commit(appendOf("r1", 1, "e1"))
+      const result = yield* commit(appendOf("r1", 1, "e2", { ...toolResult("c1"), text: odd }))
+      const asked = yield* commit(parkOf("r1", 1, "p1"))
+      const last = yield* commit(
+        finishOf(
+          "r1",
+          { m1: "answered" },
+          {
+            entries: [
+              { id: "n", entry: { v: 1, kind: "notice", text: odd } },
+              { id: "a", entry: assistant(odd) }
+            ]
+          }
+        )
+      )
+      const again = yield* commit(acceptOf("m1", { text: odd, start: "r1" }))
+
+      const wrote = [first, call, result, asked, last].flatMap((committed) => committed.wrote)
+      assert.deepStrictEqual(wrote, yield* history())
+      assert.lengthOf(wrote, 6)
+      assert.deepStrictEqual([waiting.wrote, again.wrote], [[], []])
+    }))
+
   test("messages that a step has read join its run before the step, end as steered, and are answered with it", () =>
     Effect.gen(function* () {
       const log = yield* MessageLog
@@ -622,6 +650,7 @@ const accepting = (test: Test) => {
         started: false,
         dropped: [],
         notices: [],
+        wrote: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -687,6 +716,7 @@ const accepting = (test: Test) => {
         started: false,
         dropped: [],
         notices: [],
+        wrote: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -696,6 +726,7 @@ const accepting = (test: Test) => {
         started: false,
         dropped: [],
         notices: [],
+        wrote: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: "answered"
@@ -1346,6 +1377,7 @@ const forgetting = (test: Test) => {
         started: false,
         dropped: [],
         notices: [],
+        wrote: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined
@@ -1573,6 +1605,7 @@ const together = (test: Test) => {
         started: false,
         dropped: [],
         notices: [],
+        wrote: [],
         messageId: messageId("m1"),
         seq: 1,
         outcome: undefined

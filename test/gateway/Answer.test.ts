@@ -84,6 +84,7 @@ const logOf = (traces: () => ReadonlyArray<MessageTrace>) =>
     messagesBefore: () => Effect.succeed({ messages: [], previous: undefined }),
     open: () => Effect.succeed(new Set()),
     rename: () => Effect.succeed(false),
+    wrote: () => {},
     history: () => Effect.succeed([]),
     fork: () => Effect.die("it forks nothing"),
     forks: () => Effect.succeed([]),

@@ -1,17 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
+import { type RunId, runId } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { EntryRow } from "#src/horizons/MessageLog.ts"
 import { HistoryCache } from "#src/session/HistoryCache.ts"
 
 const key = (name: string) => `agent:main:${name}` as SessionKey
-const rows = (from: number, to: number, size = 10): ReadonlyArray<EntryRow> =>
+const rows = (from: number, to: number, size = 10, run?: RunId): ReadonlyArray<EntryRow> =>
   Array.from({ length: to - from + 1 }, (_, index) => ({
     id: `e${from + index}`,
     seq: from + index,
     order: from + index,
     messageId: undefined,
     clientId: undefined,
-    runId: undefined,
+    runId: run,
     entry: { v: 1, kind: "user", text: "x".repeat(size), sender: "ada" },
     usage: undefined,
     at: 0,
@@ -26,6 +27,22 @@ describe("HistoryCache", () => {
 
     assert.deepStrictEqual(orders(cache.extend(key("a"), rows(4, 5), 4)), [2, 3, 4, 5])
     assert.strictEqual(cache.lastOrder(key("a")), 5)
+  })
+
+  it("takes what was written when it comes next, and forgets a session that began anew", () => {
+    const cache = new HistoryCache(100_000)
+    cache.append(key("a"), rows(1, 2, 10, runId("r1")), 10)
+    cache.append(key("a"), rows(3, 3, 10, runId("r2")), 10)
+    const given = cache.endingWith(key("a"), runId("r2")) ?? []
+    cache.append(key("a"), rows(5, 6), 10)
+    cache.append(key("a"), [], 10)
+
+    assert.deepStrictEqual(orders(given), [1, 2, 3])
+    assert.isUndefined(cache.endingWith(key("a"), runId("r1")))
+    assert.isUndefined(cache.endingWith(key("b"), runId("r2")))
+    assert.strictEqual(cache.lastOrder(key("a")), 3)
+    cache.append(key("a"), rows(1, 1, 10, runId("r3")), 10)
+    assert.deepStrictEqual(orders(cache.endingWith(key("a"), runId("r3")) ?? []), [1])
   })
 
   it("lets the longest unused session go when it holds too much", () => {
