@@ -12,7 +12,7 @@ import { preparePage } from "./page.mjs"
 
 const main = path.join("layers", "main.ts")
 // A small young generation: the gateway's garbage is short-lived, and 16 MB of it would stay resident.
-const source = ["--max-semi-space-size=4", main]
+const source = ["--max-semi-space-size=8", main]
 
 const runScript = (file) => (node, args) => {
   if (!fs.existsSync(path.join(root, "scripts", file)))

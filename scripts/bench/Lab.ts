@@ -170,7 +170,7 @@ export const buildBundle = (): void => {
 const bundle = join(root, "dist", "opencraw.mjs")
 
 /** What `npm start` gives to Node as well. */
-const semiSpace = "--max-semi-space-size=4"
+const semiSpace = "--max-semi-space-size=8"
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "opencraw-bench-"))

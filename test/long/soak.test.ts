@@ -115,7 +115,7 @@ const run = async () => {
   const delayFile = join(folder, "delay.json")
   const start = () =>
     startGateway(config, {
-      NODE_OPTIONS: `--max-semi-space-size=4 --import ${pathToFileURL(join(scripts, "loopDelay.mjs")).href}`,
+      NODE_OPTIONS: `--max-semi-space-size=8 --import ${pathToFileURL(join(scripts, "loopDelay.mjs")).href}`,
       OPENCRAW_BENCH_LOOP_DELAY: delayFile
     })
   const soak = new Soak()
