@@ -880,7 +880,18 @@ const journal = (rows: Rows, { session, afterSeq = 0, limit }: Query<"journal">)
     .filter(({ seq }) => seq > afterSeq)
     .slice(0, wholeLimit(limit))
 
-const purgeJournal = (rows: Rows, { before }: Query<"purgeJournal">): number => {
+const purgeOld = (rows: Rows, { of, before }: Query<"purgeOld">): number =>
+  of === "journal" ? purgeJournal(rows, before) : purgeSent(rows, before)
+
+const purgeSent = (rows: Rows, before: number): number => {
+  const old = [...rows.deliveries.values()].filter(
+    ({ state, sentAt }) => state === "sent" && sentAt !== undefined && sentAt < before
+  )
+  for (const delivery of old) rows.deliveries.delete(delivery.id)
+  return old.length
+}
+
+const purgeJournal = (rows: Rows, before: number): number => {
   let purged = 0
   for (const [session, kept] of rows.journals) {
     const young = kept.filter(({ at }) => at >= before)
@@ -1112,7 +1123,7 @@ const make = () => {
     usage: over(usage),
     settings: over(settings),
     journal: over(journal),
-    purgeJournal: over(purgeJournal),
+    purgeOld: over(purgeOld),
     purge: over(purge),
     broken: Effect.never
   })

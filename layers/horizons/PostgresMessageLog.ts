@@ -26,7 +26,7 @@ import { type Body, get } from "#layers/platform/statements.ts"
 import { judge, mustBeFit, placeOf } from "./pgFitness.ts"
 import { migrate } from "./pgSchema.ts"
 import * as Reads from "./sqlReads.ts"
-import { apply, forgetJournal, forgetSession } from "./sqlUnits.ts"
+import { apply, forgetOld, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
@@ -59,7 +59,7 @@ const locksOf = (unit: Unit): readonly [string, ...Array<string>] =>
 
 /** Sessions that one purging unit forgets: few, since their lanes wait for it. */
 const purgedAtOnce = 50
-/** The same for rows of journals. */
+/** The same for single old rows. */
 const forgottenAtOnce = 500
 
 export const make = Effect.gen(function* () {
@@ -101,17 +101,17 @@ export const make = Effect.gen(function* () {
     }
   })
 
-  const purgeJournal = Effect.fn("MessageLog.purgeJournal")(function* (
-    query: Parameters<MessageLog["Service"]["purgeJournal"]>[0]
+  const purgeOld = Effect.fn("MessageLog.purgeOld")(function* (
+    query: Parameters<MessageLog["Service"]["purgeOld"]>[0]
   ) {
     const { org, project } = query.tenant
     const some = function* () {
-      return Result.succeed(yield* forgetJournal(query, forgottenAtOnce))
+      return Result.succeed(yield* forgetOld(query, forgottenAtOnce))
     }
     let total = 0
     while (true) {
       const forgotten = yield* postgres
-        .unit([`${org}\n${project}\njournal`], some)
+        .unit([`${org}\n${project}\n${query.of}`], some)
         .pipe(Effect.catch(translated))
       total += forgotten
       if (forgotten < forgottenAtOnce) return total
@@ -134,7 +134,7 @@ export const make = Effect.gen(function* () {
     usage: reading(Reads.usage),
     settings: reading(Reads.settings),
     journal: reading(Reads.journal),
-    purgeJournal,
+    purgeOld,
     purge,
     broken: postgres.broken
   })

@@ -27,7 +27,7 @@ import { answered, type Db, Sqlite, type SqliteFailure } from "#layers/platform/
 import type { Body } from "#layers/platform/statements.ts"
 import * as Reads from "./sqlReads.ts"
 import { migrate } from "./sqliteSchema.ts"
-import { apply, forgetJournal, forgetSession } from "./sqlUnits.ts"
+import { apply, forgetOld, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
@@ -49,7 +49,7 @@ const translated = (failure: SqliteFailure): Effect.Effect<never, LogError> => {
 
 /** Sessions that one purging unit forgets: few, since others wait for the writer meanwhile. */
 const purgedAtOnce = 50
-/** The same for rows of journals. */
+/** The same for single old rows. */
 const forgottenAtOnce = 500
 /** Pages given back to the disk at once, and those kept for what comes next: 2 MB. */
 const freedAtOnce = 200
@@ -99,10 +99,10 @@ export const make = Effect.gen(function* () {
     })
   })
 
-  const purgeJournal = Effect.fn("MessageLog.purgeJournal")(function* (
-    query: Parameters<MessageLog["Service"]["purgeJournal"]>[0]
+  const purgeOld = Effect.fn("MessageLog.purgeOld")(function* (
+    query: Parameters<MessageLog["Service"]["purgeOld"]>[0]
   ) {
-    return yield* inParts((db) => answered(db, forgetJournal(query, forgottenAtOnce)))
+    return yield* inParts((db) => answered(db, forgetOld(query, forgottenAtOnce)))
   })
 
   /** Free pages beyond a reserve go back to the disk, a few at a time: others wait for the writer meanwhile. */
@@ -141,7 +141,7 @@ export const make = Effect.gen(function* () {
     settings: reading(Reads.settings),
     journal: reading(Reads.journal),
     purge,
-    purgeJournal,
+    purgeOld,
     broken
   })
 })

@@ -174,6 +174,9 @@ const journal = [
   `CREATE INDEX journal_old ON journal (org, project, at, session, seq)`
 ]
 
+/** By when they were sent, so that the oldest are found. */
+const sent = [`CREATE INDEX outbox_sent ON outbox (org, project, sent_at, id) WHERE state = 'sent'`]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -185,7 +188,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0007_blocks": blocks,
   "0008_spending": spending,
   "0009_forks": forks,
-  "0010_journal": journal
+  "0010_journal": journal,
+  "0011_sent": sent
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

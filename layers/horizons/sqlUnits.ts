@@ -12,7 +12,6 @@ import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import { approvalId, messageId } from "#src/domain/Ids.ts"
 import { type Route, userEntryOf } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
-import type { Tenant } from "#src/domain/Tenant.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import * as Usages from "#src/domain/Usage.ts"
 import {
@@ -29,6 +28,7 @@ import {
   type Finish,
   type Fork,
   IdReused,
+  type MessageLog,
   type KeepJournal,
   type KeepQueue,
   type KeepSetting,
@@ -773,15 +773,20 @@ function* keepJournal({ place, records, at }: KeepJournal): Answer<"KeepJournal"
   return Result.succeed({})
 }
 
-const oldJournal = `DELETE FROM journal WHERE (org, project, session, seq) IN
-  (SELECT org, project, session, seq FROM journal WHERE org = ? AND project = ? AND at < ?
-    ORDER BY at, session, seq LIMIT ?)`
-/** Forget at most `limit` rows of journals that were kept before `before`. Gives how many. */
-export function* forgetJournal(
-  { tenant, before }: { readonly tenant: Tenant; readonly before: number },
+const oldRows = {
+  journal: `DELETE FROM journal WHERE (org, project, session, seq) IN
+    (SELECT org, project, session, seq FROM journal WHERE org = ? AND project = ? AND at < ?
+      ORDER BY at, session, seq LIMIT ?)`,
+  deliveries: `DELETE FROM outbox WHERE (org, project, id) IN
+    (SELECT org, project, id FROM outbox WHERE org = ? AND project = ? AND state = 'sent' AND sent_at < ?
+      ORDER BY sent_at, id LIMIT ?)`
+}
+/** Forget at most `limit` old rows of a kind. Gives how many. */
+export function* forgetOld(
+  { tenant, of, before }: Parameters<MessageLog["Service"]["purgeOld"]>[0],
   limit: number
 ): Body<number> {
-  return yield* count(oldJournal, [tenant.org, tenant.project, before, limit])
+  return yield* count(oldRows[of], [tenant.org, tenant.project, before, limit])
 }
 
 function* renameSession({ place, title }: RenameSession): Answer<"RenameSession"> {

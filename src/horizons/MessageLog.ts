@@ -675,9 +675,10 @@ export class MessageLog extends Context.Service<
       readonly afterSeq?: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<JournalRow>, LogError>
-    /** Remove what journals kept before `before`. Returns how many rows. */
-    readonly purgeJournal: (query: {
+    /** Remove what journals kept, or deliveries that were sent, before `before`. Returns how many rows. */
+    readonly purgeOld: (query: {
       readonly tenant: Tenant
+      readonly of: "journal" | "deliveries"
       readonly before: number
     }) => Effect.Effect<number, LogError>
     /** The sessions that keep a word under this name, by key, after `after`. */

@@ -9,6 +9,11 @@ export const RetentionSettingsSchema = Schema.Struct({
     description:
       "Forget a session, with all that was said in it, when nothing was for so many days; by default nothing is forgotten"
   }),
+  deliveries_days: withDefault(
+    wholeNumber(1),
+    30,
+    "Forget how an answer was sent, and its copy that was, so many days after; the answer itself stays with its session"
+  ),
   journal_hours: withDefault(
     wholeNumber(0),
     24,

@@ -133,8 +133,9 @@ export const make = Effect.gen(function* () {
   const purge = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     yield* log.purge({ tenant: local, before: now - ephemeralMillis })
-    const { days, journal_hours: hours } = retention.get()
-    yield* log.purgeJournal({ tenant: local, before: now - hours * hourMillis })
+    const { days, deliveries_days: sentDays, journal_hours: hours } = retention.get()
+    yield* log.purgeOld({ tenant: local, of: "journal", before: now - hours * hourMillis })
+    yield* log.purgeOld({ tenant: local, of: "deliveries", before: now - sentDays * dayMillis })
     if (days === undefined) return
     const forgotten = yield* log.purge({ tenant: local, before: now - days * dayMillis, listed: true })
     // One that begins anew counts from 1 again, and must not be given what an earlier one of its name had said.

@@ -1478,8 +1478,8 @@ const forgetting = (test: Test) => {
       // It is no news of the session.
       assert.deepStrictEqual(yield* sessions(), before)
 
-      assert.strictEqual(yield* log.purgeJournal({ tenant, before: 3000 }), 2)
-      assert.strictEqual(yield* log.purgeJournal({ tenant, before: 3000 }), 0)
+      assert.strictEqual(yield* log.purgeOld({ tenant, of: "journal", before: 3000 }), 2)
+      assert.strictEqual(yield* log.purgeOld({ tenant, of: "journal", before: 3000 }), 0)
       assert.deepStrictEqual(
         (yield* kept("a")).map(({ seq }) => seq),
         [1, 3]
@@ -1500,8 +1500,38 @@ const forgetting = (test: Test) => {
         { concurrency: "unbounded", discard: true }
       )
 
-      assert.strictEqual(yield* log.purgeJournal({ tenant, before: 1050 }), 1050)
+      assert.strictEqual(yield* log.purgeOld({ tenant, of: "journal", before: 1050 }), 1050)
       assert.strictEqual((yield* log.journal({ tenant, session, limit: 2000 })).length, 50)
+    }))
+
+  test("purging old deliveries takes those that were sent before a time, and nothing else", () =>
+    Effect.gen(function* () {
+      const log = yield* MessageLog
+      const theirs = placeAt("a", rival)
+      yield* commitAll(
+        acceptOf("m1", { start: "r1" }),
+        finishOf("r1", { m1: "answered" }, { deliveries: ["d1", "d2", "d3", "d4", "d5"] }),
+        ...["d1", "d2", "d3", "d4"].map((id) => sendBegunOf(id)),
+        { ...sendEndedOf("d1", "sent"), at: 6000 },
+        { ...sendEndedOf("d2", "sent"), at: 7000 },
+        sendEndedOf("d3", "dead"),
+        sendEndedOf("d4", "uncertain"),
+        acceptOf("m1", { at: theirs, start: "r1" }),
+        finishOf("r1", { m1: "answered" }, { at: theirs, deliveries: ["d1"] }),
+        { ...sendEndedOf("d1", "sent", theirs), at: 6000 }
+      )
+      const left = (of: Tenant) =>
+        Effect.map(message("m1", of), (trace) => trace?.deliveries.map((row) => row.id))
+      const before = yield* history()
+
+      assert.strictEqual(yield* log.purgeOld({ tenant, of: "deliveries", before: 7000 }), 1)
+      assert.strictEqual(yield* log.purgeOld({ tenant, of: "deliveries", before: 7000 }), 0)
+      assert.deepStrictEqual(yield* left(tenant), ["d2", "d3", "d4", "d5"].map(deliveryId))
+      assert.deepStrictEqual(yield* left(rival), [deliveryId("d1")])
+      assert.deepStrictEqual(yield* history(), before)
+      assert.isFalse((yield* commit(sendEndedOf("d1", "sent"))).changed)
+      assert.strictEqual(yield* log.purgeOld({ tenant, of: "deliveries", before: 9000 }), 1)
+      assert.deepStrictEqual(yield* left(tenant), ["d3", "d4", "d5"].map(deliveryId))
     }))
 
   test("an ephemeral session is listed once a message comes that is to be kept", () =>

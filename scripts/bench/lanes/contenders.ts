@@ -87,7 +87,10 @@ const ours: Make = async (work, maxRuns) => {
     get: () => ({ long_s: 300, stalled_s: 60, stuck_s: 300 }),
     changes: Stream.empty
   })
-  const retention = Layer.succeed(Retention, { get: () => ({ journal_hours: 0 }), changes: Stream.empty })
+  const retention = Layer.succeed(Retention, {
+    get: () => ({ deliveries_days: 30, journal_hours: 0 }),
+    changes: Stream.empty
+  })
   const runtime = ManagedRuntime.make(
     Lanes.layer.pipe(Layer.provide(Layer.mergeAll(driver, log, queue, stall, retention, Feed.layer)))
   )

@@ -424,7 +424,8 @@ describe("SqliteMessageLog", () => {
       yield* log.message({ tenant, id: messageId("m1") })
       yield* log.commit({ _tag: "KeepJournal", place: placeAt("a"), records: "[]", at: 1 })
       yield* log.journal({ tenant, session, limit: 1 })
-      yield* log.purgeJournal({ tenant, before: 2 })
+      yield* log.purgeOld({ tenant, of: "journal", before: 2 })
+      yield* log.purgeOld({ tenant, of: "deliveries", before: 2 })
       yield* log.purge({ tenant, before: 1 })
       yield* log.queues({ tenant, limit: 1 })
       const fork = { _tag: "Fork", place: placeAt("fork"), from: session, at: 1 } as const

@@ -152,7 +152,8 @@ export const plansAtScale = (sessions: number) =>
       yield* log.usage({ tenant, by: "day", sender: "s1", fromDay: 1, limit: 10 })
       yield* log.settings({ tenant, name: "model", limit: 10 })
       yield* log.journal({ tenant, session, limit: 10 })
-      yield* log.purgeJournal({ tenant, before: 1 })
+      yield* log.purgeOld({ tenant, of: "journal", before: 1 })
+      yield* log.purgeOld({ tenant, of: "deliveries", before: 1 })
       yield* log.purge({ tenant, before: 1 })
       yield* log.purge({ tenant, before: 1, listed: true })
 

@@ -163,7 +163,10 @@ const answerOf = (log: MessageLog["Service"], unit: Unit | "purge", time: number
   unit === "purge"
     ? Effect.all([
         log.purge({ tenant: acme, before: time * 1000 }),
-        log.purgeJournal({ tenant: acme, before: time * 1000 })
+        Effect.all([
+          log.purgeOld({ tenant: acme, of: "journal", before: time * 1000 }),
+          log.purgeOld({ tenant: acme, of: "deliveries", before: time * 1000 })
+        ])
       ])
     : Effect.map(Effect.result(log.commit(unit)), (result) =>
         result._tag === "Success" ? result.success : result.failure.reason
