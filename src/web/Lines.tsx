@@ -2,16 +2,9 @@
 import { Component } from "preact"
 import { useState } from "preact/hooks"
 import { Markdown } from "./Markdown.tsx"
-import {
-  type AnswerLine,
-  type ImageNote,
-  type Line,
-  type State,
-  type ToolUse,
-  type UserLine,
-  isBusy,
-  textOf
-} from "./state.ts"
+import type { ImageNote } from "./frames.ts"
+import { type State, isBusy, textOf } from "./state.ts"
+import type { AnswerLine, Line, ToolUse, UserLine } from "./transcript.ts"
 import { Timeline } from "./Timeline.tsx"
 
 /** What a line can ask of the page. */

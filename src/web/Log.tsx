@@ -7,7 +7,8 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks"
 import type { Client } from "./client.ts"
 import { type Asks, Item, type Stage, Writing } from "./Lines.tsx"
-import { type Line, type State, asRead, openLines } from "./state.ts"
+import type { State } from "./state.ts"
+import { type Line, asRead, openLines } from "./transcript.ts"
 
 /** Lines on the screen at first, and how many more each time. */
 const SHOWN = 120

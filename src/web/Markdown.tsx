@@ -6,7 +6,8 @@
  */
 import { type ComponentChildren, type VNode } from "preact"
 import { useMemo, useRef, useState } from "preact/hooks"
-import { type Align, type Block, type Inline, MarkdownText } from "./markdown.ts"
+import { type Align, type Block, MarkdownText } from "./markdown.ts"
+import type { Inline } from "./markdownInline.ts"
 
 const inlineNode = (node: Inline, index: number): ComponentChildren => {
   if (typeof node === "string") return node

@@ -5,7 +5,7 @@
  */
 import { useEffect, useState } from "preact/hooks"
 import { findMessageId, getJson } from "./client.ts"
-import type { UserLine } from "./state.ts"
+import type { UserLine } from "./transcript.ts"
 
 interface Step {
   readonly step: "accepted" | "run_started" | "model" | "tool" | "slow" | "run_ended" | "sent"

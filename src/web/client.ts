@@ -4,19 +4,9 @@
  * Owns: the cookie exchange, loading history, connecting again, sending what was not acknowledged.
  * Does not own: what any of it means (`state.ts`).
  */
-import {
-  type Action,
-  type Frame,
-  type HistoryRow,
-  type Me,
-  type State,
-  type UserLine,
-  backoff,
-  contentOf,
-  isFromAnew,
-  parseFrame,
-  unsent
-} from "./state.ts"
+import { type Frame, type HistoryRow, parseFrame } from "./frames.ts"
+import { type Action, type Me, type State, backoff, contentOf, isFromAnew, unsent } from "./state.ts"
+import type { UserLine } from "./transcript.ts"
 
 /** A message that has no acknowledgement after this long means a dead connection. */
 const ACK_WITHIN_MS = 15_000

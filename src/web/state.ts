@@ -1,136 +1,23 @@
 /**
  * What the page knows of one conversation, and how each thing that happens changes it.
  *
- * Owns: order, what counts once, which streamed text still stands, which messages must be sent again.
- * Does not own: sockets, storage, time or the screen (`client.ts`, `Page.tsx`). Pure.
+ * Owns: which streamed text still stands, which messages must be sent again.
+ * Does not own: the lines and their order (`transcript.ts`), sockets, storage, time or the screen (`client.ts`, `Page.tsx`). Pure.
  */
-
-/** An image that came with a message; the page is not given the image itself. */
-export interface ImageNote {
-  readonly media_type: string
-  readonly bytes: number
-}
-
-/** One line as the history route gives it. */
-export interface HistoryRow {
-  readonly id: string
-  readonly seq: number
-  readonly role: string
-  readonly content: string
-  readonly images?: ReadonlyArray<ImageNote>
-  readonly client_id?: string
-  readonly answers?: ReadonlyArray<string>
-  readonly partial?: string
-  readonly tools?: ReadonlyArray<{ readonly name: string; readonly status: string }>
-  /** A user's message that has no outcome yet. */
-  readonly open?: boolean
-  readonly created_at?: number
-}
-
-/** A frame of the server, as far as the page uses it; unknown types are ignored. */
-export type Frame =
-  | { readonly type: "hello"; readonly session_key: string; readonly seq: number }
-  | { readonly type: "ack"; readonly id: string; readonly message_id: string; readonly seq: number }
-  | {
-      readonly type: "refused"
-      readonly id: string
-      readonly code: string
-      readonly message: string
-      readonly retry_after_ms?: number
-    }
-  | {
-      readonly type: "outcome"
-      readonly id: string
-      readonly outcome: string
-      readonly by?: string
-      readonly failure?: { readonly message: string }
-    }
-  | {
-      readonly type: "user"
-      readonly id: string
-      readonly seq: number
-      readonly content: string
-      readonly images?: ReadonlyArray<ImageNote>
-    }
-  | { readonly type: "run"; readonly run_id: string; readonly attempt: number; readonly state: string }
-  | { readonly type: "typing"; readonly on: boolean }
-  | {
-      readonly type: "delta"
-      readonly run_id: string
-      readonly attempt: number
-      readonly offset: number
-      readonly content: string
-    }
-  | {
-      readonly type: "tool"
-      readonly run_id: string
-      readonly call_id: string
-      readonly name: string
-      readonly phase: string
-      readonly summary: string
-    }
-  | {
-      readonly type: "approval"
-      readonly id: string
-      readonly tool: string
-      readonly arguments: string
-      readonly state: string
-    }
-  | {
-      readonly type: "message"
-      readonly id: string
-      readonly seq: number
-      readonly answers?: ReadonlyArray<string>
-      readonly content: string
-    }
-  | { readonly type: "error"; readonly code: string; readonly message: string }
-
-export interface UserLine {
-  readonly kind: "user"
-  /** The id its client gave; empty when it has none. The same id is used for every sending. */
-  readonly clientId: string
-  /** Its place in the transcript; undefined until the server has it. */
-  readonly seq: number | undefined
-  /** The server's id; undefined while the page was not told. */
-  readonly messageId: string | undefined
-  /** When it was accepted, ms since the epoch; by this page's clock until the history has it. */
-  readonly at: number | undefined
-  readonly text: string
-  readonly images?: ReadonlyArray<ImageNote>
-  /** It was sent to be read by the answer that was being written then, or was read by it. */
-  readonly steers: boolean
-  readonly status: "unsent" | "accepted" | "refused"
-  /** It has an outcome: nothing more will come of it. */
-  readonly ended: boolean
-  /** Why it was refused or has no answer, in words. */
-  readonly note: string | undefined
-  /** The code of the refusal. */
-  readonly code: string | undefined
-}
-/** One call of a tool, as far as the page saw it. */
-export interface ToolUse {
-  readonly callId: string
-  readonly name: string
-  readonly summary: string
-  /** How it ended (`ok`, `failed`, …); undefined while it is at work. */
-  readonly result: string | undefined
-}
-export interface AnswerLine {
-  readonly kind: "assistant" | "system"
-  /** Empty for text that was cut off just now: the history will name it. */
-  readonly id: string
-  /** Between two whole numbers while the history has not given it its place. */
-  readonly seq: number
-  readonly at: number | undefined
-  readonly text: string
-  /** What cut it off. */
-  readonly cutOff: string | undefined
-  /** Client ids of the messages it answers. */
-  readonly answers: ReadonlyArray<string>
-  /** The tools its run used. */
-  readonly tools: ReadonlyArray<ToolUse>
-}
-export type Line = UserLine | AnswerLine
+import type { Frame, HistoryRow } from "./frames.ts"
+import {
+  type AnswerLine,
+  type Line,
+  type ToolUse,
+  type UserLine,
+  fresh,
+  isDurable,
+  merged,
+  openLines,
+  placed,
+  put,
+  updateUser
+} from "./transcript.ts"
 
 /** A tool call that waits for a person. */
 export interface Approval {
@@ -230,96 +117,6 @@ export type Action =
 
 const none: ReadonlyArray<never> = []
 const idle = { draft: undefined, running: false, typing: false, tools: none } as const
-
-const placed = (lines: ReadonlyArray<Line>): ReadonlyArray<Line> =>
-  // Stable, so that lines without a seq keep their order behind the others.
-  lines.toSorted((a, b) => (a.seq ?? Infinity) - (b.seq ?? Infinity) || 0)
-
-const isSame = (line: Line, other: Line): boolean => {
-  if (line.seq !== undefined && line.seq === other.seq) return true
-  if (line.kind === "user") {
-    return other.kind === "user" && line.clientId !== "" && line.clientId === other.clientId
-  }
-  return other.kind !== "user" && line.id !== "" && line.id === other.id
-}
-
-/** Put a line where it belongs; one that is there already is replaced, so nothing is ever shown twice. */
-const put = (lines: ReadonlyArray<Line>, line: Line): ReadonlyArray<Line> => {
-  const at = lines.findIndex((other) => isSame(other, line))
-  return placed(at < 0 ? [...lines, line] : lines.with(at, line))
-}
-
-/** False for text that was cut off just now and stands here until the history has it. */
-const isDurable = (line: Line): boolean => line.kind === "user" || line.id !== ""
-
-const updateUser = (
-  lines: ReadonlyArray<Line>,
-  clientId: string,
-  change: (line: UserLine) => UserLine
-): ReadonlyArray<Line> =>
-  placed(lines.map((line) => (line.kind === "user" && line.clientId === clientId ? change(line) : line)))
-
-const fresh = {
-  seq: undefined,
-  messageId: undefined,
-  at: undefined,
-  steers: false,
-  status: "unsent",
-  ended: false,
-  note: undefined,
-  code: undefined
-} as const
-
-const ofRow = (row: HistoryRow): Line =>
-  row.role === "user"
-    ? {
-        ...fresh,
-        kind: "user",
-        clientId: row.client_id ?? "",
-        seq: row.seq,
-        messageId: row.id,
-        at: row.created_at,
-        text: row.content,
-        ...(row.images === undefined ? {} : { images: row.images }),
-        status: "accepted",
-        ended: row.open !== true
-      }
-    : {
-        kind: row.role === "assistant" ? "assistant" : "system",
-        id: row.id,
-        seq: row.seq,
-        at: row.created_at,
-        text: row.content,
-        cutOff: row.partial,
-        answers: row.answers ?? none,
-        tools: (row.tools ?? none).map(({ name, status }, index) => ({
-          callId: String(index),
-          name,
-          summary: "",
-          result: status
-        }))
-      }
-
-/** Lines and rows as one, each once. The row is the truth; what only this page knows of a line stays with it. */
-const merged = (lines: ReadonlyArray<Line>, rows: ReadonlyArray<HistoryRow>): ReadonlyArray<Line> => {
-  const bySeq = new Map(rows.map((row) => [row.seq, ofRow(row)]))
-  const byClient = new Map(rows.map((row) => [row.client_id, row.seq]))
-  const kept: Array<Line> = []
-  for (const line of lines) {
-    if (line.kind !== "user") {
-      const row = bySeq.get(line.seq)
-      if (row === undefined) kept.push(line)
-      else if (row.kind !== "user" && row.tools.length === 0)
-        bySeq.set(line.seq, { ...row, tools: line.tools })
-      continue
-    }
-    const seq = line.clientId === "" ? line.seq : (byClient.get(line.clientId) ?? line.seq)
-    const row = seq === undefined ? undefined : bySeq.get(seq)
-    if (seq === undefined || row === undefined) kept.push(line)
-    else if (row.kind === "user") bySeq.set(seq, { ...row, note: line.note, steers: line.steers })
-  }
-  return placed([...kept, ...bySeq.values()])
-}
 
 const onHistory = (state: State, rows: ReadonlyArray<HistoryRow>): State => {
   if (rows.length === 0) return state
@@ -433,42 +230,6 @@ const onMessage = (state: State, frame: Extract<Frame, { type: "message" }>): St
   const news = { id: frame.id, text: frame.content }
   return { ...state, ...idle, lines, seen, news, endedRun: state.draft?.runId ?? state.endedRun }
 }
-
-/**
- * The lines as a conversation reads: a message that waited stands before its own answer, not where it was sent in the middle of
- * another's. `waiting` are the messages behind the one that is being answered. Nothing is left out.
- */
-export const asRead = (
-  lines: ReadonlyArray<Line>
-): { readonly said: ReadonlyArray<Line>; readonly waiting: ReadonlyArray<UserLine> } => {
-  const said: Array<Line> = []
-  let pending: Array<UserLine> = []
-  for (const line of lines) {
-    if (line.kind === "user") {
-      pending.push(line)
-      continue
-    }
-    const last = said.at(-1)
-    // Text that was cut off, or why there is none, belongs to the first one; what comes of the same run belongs there too.
-    const goesOn =
-      line.answers.length === 0 && last !== undefined && last.kind !== "user" && last.answers.length === 0
-    const newest = pending.findLastIndex((one) => line.answers.includes(one.clientId))
-    const isOf = (one: UserLine, index: number) =>
-      line.answers.length === 0
-        ? index === 0 && !goesOn
-        : line.answers.includes(one.clientId) || (index < newest && one.ended && one.status === "accepted")
-    said.push(...pending.filter(isOf), line)
-    pending = pending.filter((one, index) => !isOf(one, index))
-  }
-  // What ended without a word is no longer waited for.
-  const open = pending.findIndex((one) => one.status !== "accepted" || !one.ended)
-  const first = open < 0 ? pending.length : open + 1
-  return { said: [...said, ...pending.slice(0, first)], waiting: pending.slice(first) }
-}
-
-/** Accepted messages without an outcome, in order: the first is being answered, the others wait. */
-export const openLines = (lines: ReadonlyArray<Line>): ReadonlyArray<UserLine> =>
-  lines.filter((line): line is UserLine => line.kind === "user" && line.status === "accepted" && !line.ended)
 
 const onOutcome = (state: State, frame: Extract<Frame, { type: "outcome" }>): State => {
   const note = outcomeNotes[frame.outcome]
@@ -652,18 +413,6 @@ export const maySteer = (text: string): boolean =>
 
 /** True while there is something to stop. */
 export const isBusy = (state: State): boolean => state.running || state.typing
-
-/** A text frame as a Frame; undefined for what is no JSON object with a type. */
-export const parseFrame = (text: string): Frame | undefined => {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === "object" && value !== null && "type" in value && typeof value.type === "string"
-      ? (value as Frame)
-      : undefined
-  } catch {
-    return undefined
-  }
-}
 
 /** How long to wait before the nth attempt to connect (from 0), ms; `random` in [0, 1) spreads many pages. */
 export const backoff = (attempt: number, random: number): number =>

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { type Block, type Inline, MarkdownText, parse, safeHref } from "../../src/web/markdown.ts"
+import { type Block, MarkdownText, parse } from "../../src/web/markdown.ts"
+import { type Inline, safeHref } from "../../src/web/markdownInline.ts"
 
 /** The tree as short text: `strong(a)`, `link(address|a)`, … */
 const flat = (nodes: ReadonlyArray<Inline>): string =>

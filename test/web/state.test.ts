@@ -1,26 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { inlineQueue } from "#src/lane/queueCommand.ts"
+import { type Frame, type HistoryRow, parseFrame } from "../../src/web/frames.ts"
 import {
   type Action,
-  type AnswerLine,
-  type Frame,
-  type HistoryRow,
   type State,
-  type UserLine,
-  asRead,
   backoff,
   contentOf,
   initial,
   isBusy,
   isFromAnew,
   maySteer,
-  openLines,
-  parseFrame,
   reduce,
   textOf,
   unsent
 } from "../../src/web/state.ts"
+import { type AnswerLine, type UserLine, asRead, openLines } from "../../src/web/transcript.ts"
 
 const after = (actions: ReadonlyArray<Action>, from: State = initial) => actions.reduce(reduce, from)
 const frames = (...list: ReadonlyArray<Frame>): ReadonlyArray<Action> =>
