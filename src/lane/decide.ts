@@ -234,7 +234,12 @@ export const isFree = (state: LaneState): boolean => holdsNothing(state) && !sta
 const nothing: ReadonlyArray<LaneCommand> = []
 const keep = (state: LaneState): Decision => ({ state, commands: nothing })
 const before = (commands: ReadonlyArray<LaneCommand>, decision: Decision): Decision =>
-  commands.length === 0 ? decision : { state: decision.state, commands: [...commands, ...decision.commands] }
+  commands.length === 0
+    ? decision
+    : {
+        state: decision.state,
+        commands: decision.commands.length === 0 ? commands : [...commands, ...decision.commands]
+      }
 
 export const decide = (state: LaneState, event: LaneEvent): Decision => {
   switch (event._tag) {
@@ -310,14 +315,12 @@ const arrived = (
   if (message.seq <= state.lastSeq) {
     return isHeld(state, message.id) ? keep(state) : next(queueOvertaken(state, message))
   }
-  const seen = { ...state, seenSeq: Math.max(state.seenSeq, message.seq) }
-  if (begun && isFree(seen)) {
-    return begin(
-      { ...seen, lastSeq: message.seq },
-      { runId: runOf(message.id), messages: [message], begun },
-      0
-    )
+  const seenSeq = Math.max(state.seenSeq, message.seq)
+  if (begun && isFree(state)) {
+    const run = { runId: runOf(message.id), messages: [message], begun }
+    return begin({ ...state, seenSeq, lastSeq: message.seq }, run, 0)
   }
+  const seen = { ...state, seenSeq }
   // Behind messages that are in the log only, it waits there with them.
   if (window !== undefined && !holdsLog(seen)) {
     const part = { _tag: "Part", row: message, window, immediate: isMedia(message) } as const
@@ -498,11 +501,9 @@ const idle = (state: LaneState): LaneState => {
 }
 
 const begin = (state: LaneState, run: Run, failures: number): Decision => {
-  const { now, commands } = injectWaiting({
-    ...state,
-    phase: { _tag: "Running", run, ending: undefined, failures, steering: [] }
-  })
-  return { state: now, commands: [{ _tag: "Start", run }, ...commands] }
+  const phase: Phase = { _tag: "Running", run, ending: undefined, failures, steering: [] }
+  const { now, commands } = injectWaiting({ ...state, phase })
+  return before([{ _tag: "Start", run }], { state: now, commands })
 }
 
 /** A run that starts again commits that it does. */
@@ -511,6 +512,7 @@ const again = (run: Run): Run => (run.begun ? { ...run, begun: false } : run)
 /** A busy lane has become idle: what it collected waits for a quiet moment first. */
 const settleDown = (state: LaneState): Decision => {
   const head = state.queue[0]
+  if (head === undefined && !state.beyond) return keep(state)
   if (head === undefined || head.runId !== undefined || modeOf(head) !== "collect") return next(state)
   const millis = quietOf(state.queue.findLast((row) => modeOf(row) === "collect") ?? head)
   return millis === 0 || state.paused ? next(state) : armQuiet({ ...state, quiet: undefined }, millis)
