@@ -30,7 +30,7 @@ import { unsupportedWish } from "./chatWishes.ts"
 import { EventStream, type EventSink } from "./EventStream.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import * as ModelNames from "./modelNames.ts"
-import { readJson, tooLarge } from "./readBody.ts"
+import { readJson, sizeWithImages, tooLarge } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call } from "./Routing.ts"
 import { Shutdown } from "./Shutdown.ts"
@@ -82,7 +82,7 @@ export const make = Effect.gen(function* () {
 
   const read = Effect.fnUntraced(function* (call: Call) {
     const { max_body_bytes, max_image_bytes } = settings.get()
-    const maxBytes = max_body_bytes + 4 * Math.ceil(max_image_bytes / 3)
+    const maxBytes = sizeWithImages({ max_body_bytes, max_image_bytes })
     // Only images make a body larger than others may be.
     const isLarge = Number(call.request.headers["content-length"] ?? 0) > max_body_bytes
     const raw = yield* readJson(call.request, { maxBytes, lenient: true }).pipe(

@@ -31,7 +31,7 @@ export const GatewaySettingsSchema = Schema.Struct({
   max_image_bytes: withDefault(
     wholeNumber(0),
     5_242_880,
-    "Most bytes of the images of one message over /v1; they count beside max_body_bytes"
+    "Most bytes of the images of one message; they count beside max_body_bytes"
   ),
   wait_limit_s: withDefault(
     wholeNumber(1),

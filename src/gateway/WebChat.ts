@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import { Channels } from "#src/channel/Channels.ts"
 import type { RunId } from "#src/domain/Ids.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
+import type { Image } from "#src/domain/Image.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import * as SessionKey from "#src/domain/SessionKey.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
@@ -46,7 +47,12 @@ interface Seat {
 }
 
 /** The message of a client: its id is what makes it the same message when it is sent again. */
-export const toMessage = (seat: Omit<Seat, "after">, id: string, content: string): InboundMessage => ({
+export const toMessage = (
+  seat: Omit<Seat, "after">,
+  id: string,
+  content: string,
+  images: ReadonlyArray<Image> = []
+): InboundMessage => ({
   identity: {
     channel,
     account: seat.principal.id,
@@ -59,7 +65,7 @@ export const toMessage = (seat: Omit<Seat, "after">, id: string, content: string
   ephemeral: false,
   sender: seat.sender,
   access: seat.principal.admin ? "owner" : "member",
-  body: { text: content }
+  body: { text: content, ...(images.length === 0 ? {} : { images }) }
 })
 
 /** The session that a name means, in any spelling. */

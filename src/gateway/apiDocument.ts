@@ -139,7 +139,10 @@ const os = HttpApiGroup.make("os").add(
     payload: Api.SendMessage,
     success: Api.SentMessage.pipe(HttpApiSchema.status(202)),
     error
-  }).annotate(OpenApi.Description, "Send a message without waiting. The same `id` is the same message."),
+  }).annotate(
+    OpenApi.Description,
+    "Send a message without waiting. The same `id` is the same message. `images`: at most 8 data: URLs of png, jpeg, gif or webp, of gateway.max_image_bytes together."
+  ),
   HttpApiEndpoint.get("message", "/api/v1/os/messages/:id", {
     params: { id: Schema.String },
     success: Api.MessageStatus,

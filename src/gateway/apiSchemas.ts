@@ -126,7 +126,9 @@ export const SendMessage = Schema.Struct({
   session_key: Schema.String,
   content: Schema.String,
   id: Schema.optionalKey(Schema.String),
-  sender_id: Schema.optionalKey(Schema.String)
+  sender_id: Schema.optionalKey(Schema.String),
+  /** Of png, jpeg, gif or webp, each as a data: URL of base64. */
+  images: Schema.optionalKey(Schema.Array(Schema.String))
 }).annotate({ identifier: "SendMessage" })
 
 export const SentMessage = Schema.Struct({

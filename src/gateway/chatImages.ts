@@ -1,5 +1,5 @@
 /**
- * Images in a chat request.
+ * Images in what clients send.
  *
  * Pure. Owns: which images are taken, and how much of them a request may bring. Nothing is ever loaded from elsewhere.
  */
@@ -15,9 +15,26 @@ const refused = (param: string, code: string, message: string, status: 400 | 413
   Result.fail(new ApiError({ status, code, message, param }))
 
 /** The image of an `image_url` part at `param`. */
-export const read = (part: unknown, param: string): Result.Result<Image, ApiError> => {
-  const url = isObject(part) ? part["url"] : part
-  const at = `${param}.url`
+export const read = (part: unknown, param: string): Result.Result<Image, ApiError> =>
+  readUrl(isObject(part) ? part["url"] : part, `${param}.url`)
+
+/** A list of images at `param`, each as a data: URL, none for undefined; of `maxBytes` together. */
+export const readList = (
+  list: unknown,
+  param: string,
+  maxBytes: number
+): Result.Result<ReadonlyArray<Image>, ApiError> =>
+  Result.gen(function* () {
+    if (list === undefined) return []
+    if (!Array.isArray(list))
+      return yield* Result.fail(invalid(param, `${param} must be a list of data: URLs`))
+    const images: Array<Image> = []
+    for (const [index, url] of list.entries()) images.push(yield* readUrl(url, `${param}[${index}]`))
+    yield* check(images, maxBytes, param)
+    return images
+  })
+
+const readUrl = (url: unknown, at: string): Result.Result<Image, ApiError> => {
   if (typeof url !== "string") return Result.fail(invalid(at, `${at} must be a string`))
   if (!/^data:/i.test(url)) {
     return refused(at, "remote_image", "images are not loaded from elsewhere: send it as a data: URL")
@@ -46,13 +63,17 @@ const sizeOf = (images: ReadonlyArray<Image>): number =>
   images.reduce((sum, image) => sum + bytesOf(image), 0)
 
 /** Whether the message that is to be answered may bring these. */
-export const check = (images: ReadonlyArray<Image>, maxBytes: number): Result.Result<void, ApiError> => {
+export const check = (
+  images: ReadonlyArray<Image>,
+  maxBytes: number,
+  param = "messages"
+): Result.Result<void, ApiError> => {
   if (images.length > maxImages) {
-    return refused("messages", "too_many_images", `a message may bring at most ${maxImages} images`)
+    return refused(param, "too_many_images", `a message may bring at most ${maxImages} images`)
   }
   return sizeOf(images) <= maxBytes
     ? Result.succeed(undefined)
-    : refused("messages", "image_too_large", `a message's images may have at most ${maxBytes} bytes`, 413)
+    : refused(param, "image_too_large", `a message's images may have at most ${maxBytes} bytes`, 413)
 }
 
 /**

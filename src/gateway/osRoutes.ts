@@ -29,7 +29,8 @@ import { Gateway } from "./GatewaySettings.ts"
 import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { imageLine } from "./Frames.ts"
-import { readStrict } from "./readBody.ts"
+import * as chatImages from "./chatImages.ts"
+import { readStrict, sizeWithImages, tooLarge } from "./readBody.ts"
 import { logRefusal, toApiError } from "./refusals.ts"
 import type { Call, OpenCall, Route } from "./Routing.ts"
 import { statusOf } from "./timeline.ts"
@@ -173,7 +174,9 @@ export const make = Effect.gen(function* () {
   })
 
   const sendMessage = Effect.fnUntraced(function* ({ request, principal }: Call) {
-    const body = yield* readStrict(request, settings.get().max_body_bytes, sendKeys)
+    const { max_body_bytes, max_image_bytes } = settings.get()
+    const maxBytes = sizeWithImages({ max_body_bytes, max_image_bytes })
+    const body = yield* readStrict(request, maxBytes, sendKeys)
     const text = (key: string) => {
       const value = Object.hasOwn(body, key) ? body[key] : undefined
       return value === undefined || typeof value === "string"
@@ -184,6 +187,10 @@ export const make = Effect.gen(function* () {
     const content = yield* text("content")
     if (named === undefined) return yield* invalid("session_key", "session_key is required")
     if (content === undefined) return yield* invalid("content", "content is required")
+    const images = yield* Effect.fromResult(chatImages.readList(body["images"], "images", max_image_bytes))
+    // Only images make a body larger than others may be.
+    const isLarge = images.length === 0 && Number(request.headers["content-length"] ?? 0) > max_body_bytes
+    if (isLarge || content.length > max_body_bytes) return yield* tooLarge(max_body_bytes)
     const id = (yield* text("id")) ?? ids.next("req")
     if (id === "" || id.length > 200) return yield* invalid("id", "id must have 1 to 200 characters")
     const sender = (yield* text("sender_id")) ?? principal.id
@@ -193,7 +200,7 @@ export const make = Effect.gen(function* () {
     if (!mayWriteAs(principal, sender)) return yield* foreignSender
     const session = yield* Effect.fromResult(sessionOf(named, principal))
     const accepted = yield* inbound
-      .submit(toMessage({ principal, sender, session }, id, content))
+      .submit(toMessage({ principal, sender, session }, id, content, images))
       .pipe(Effect.mapError(toApiError))
     return json(
       {
@@ -308,7 +315,7 @@ export const make = Effect.gen(function* () {
   return routes
 })
 
-const sendKeys = new Set(["session_key", "content", "id", "sender_id"])
+const sendKeys = new Set(["session_key", "content", "id", "sender_id", "images"])
 const codeKeys = new Set(["code"])
 const titleKeys = new Set(["title"])
 const decisionKeys = new Set(["decision"])

@@ -4,6 +4,7 @@ import * as ByteSize from "effect/ByteSize"
 import { MaxBodySize } from "effect/http/HttpIncomingMessage"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { ApiError, invalid } from "./ApiError.ts"
+import type { GatewaySettings } from "./GatewaySettings.ts"
 import * as Json from "./Json.ts"
 
 /** The body has more than what was allowed. */
@@ -15,6 +16,13 @@ export const tooLarge = (maxBytes: number) =>
     // What was not read would be taken for the next request.
     headers: { connection: "close" }
   })
+
+/** Most bytes of a body that brings images beside what any body may have. */
+export const sizeWithImages = ({
+  max_body_bytes,
+  max_image_bytes
+}: Pick<GatewaySettings, "max_body_bytes" | "max_image_bytes">): number =>
+  max_body_bytes + 4 * Math.ceil(max_image_bytes / 3)
 
 const unsupported = (message: string, param: string) =>
   new ApiError({ status: 415, code: "unsupported_media_type", message, param })

@@ -36,7 +36,7 @@ const userStatus = ({ line, online, stage }: ItemProps & { line: UserLine }): st
   return line.note ?? (stage === "unanswered" ? "No answer" : undefined)
 }
 
-const imageWords = ({ media_type: type, bytes }: ImageNote): string =>
+export const imageWords = ({ media_type: type, bytes }: ImageNote): string =>
   `Image, ${type.replace("image/", "").toUpperCase()}, ${Math.max(1, Math.round(bytes / 1024))} KB`
 
 const UserItem = (props: ItemProps & { line: UserLine }) => {
@@ -64,7 +64,9 @@ const UserItem = (props: ItemProps & { line: UserLine }) => {
         {line.status === "refused" && button("Try again", () => asks.retry(line))}
         {line.status === "refused" && button("Discard", () => asks.discard(line))}
         {stage === "queued" && button("Take back", () => asks.cancel(line))}
-        {stage === "unanswered" && button("Send again", () => asks.sendAgain(line.text))}
+        {stage === "unanswered" &&
+          line.images === undefined &&
+          button("Send again", () => asks.sendAgain(line.text))}
         {line.status === "accepted" && (
           <button type="button" class="plain details" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
             Details

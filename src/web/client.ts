@@ -4,9 +4,16 @@
  * Owns: the cookie exchange, loading history, connecting again, sending what was not acknowledged.
  * Does not own: what any of it means (`state.ts`).
  */
-import { type Frame, type HistoryRow, parseFrame } from "./frames.ts"
+import { type Attachment, upload } from "./attachments.ts"
+import { type Frame, type HistoryRow, type ImageNote, parseFrame } from "./frames.ts"
 import { type Action, type Me, type State, backoff, contentOf, isFromAnew, unsent } from "./state.ts"
 import type { UserLine } from "./transcript.ts"
+
+const imagesLost = {
+  type: "refused",
+  code: "images_lost",
+  message: "its images were lost when the page was loaded again: write it once more, and attach them"
+} as const
 
 /** A message that has no acknowledgement after this long means a dead connection. */
 const ACK_WITHIN_MS = 15_000
@@ -18,9 +25,9 @@ const CATCH_UP = 500
 const END = 999_999_999_999_999
 
 export interface Client {
-  readonly send: (text: string) => void
+  readonly send: (text: string, images?: ReadonlyArray<Attachment>) => void
   /** Send it to be read by the answer that is being written. */
-  readonly steer: (text: string) => void
+  readonly steer: (text: string, images?: ReadonlyArray<Attachment>) => void
   readonly retry: (line: UserLine) => void
   /** Forget a message that was refused. */
   readonly discard: (line: UserLine) => void
@@ -104,6 +111,8 @@ interface Kept {
   readonly id: string
   readonly text: string
   readonly steers?: boolean
+  /** What is told of its images; they themselves are too large for the storage. */
+  readonly images?: ReadonlyArray<ImageNote>
 }
 
 /** The session this page shows: `?session=NAME`, else the main one. */
@@ -148,16 +157,23 @@ export const connect = (
   let ackTimer: ReturnType<typeof setTimeout> | undefined
   let closed = false
 
+  /** Images of messages that were not accepted yet, by the message's id; and which of them are on their way. */
+  const attached = new Map<string, ReadonlyArray<Attachment>>()
+  const uploading = new Set<string>()
+
   const keep = () => {
-    const waiting = unsent(getState()).map(({ clientId: id, text, steers }) => ({ id, text, steers }))
+    const waiting = unsent(getState()).map(({ clientId: id, text, steers, images }): Kept => ({
+      id,
+      text,
+      steers,
+      ...(images === undefined ? {} : { images })
+    }))
     if (waiting.length === 0) sessionStorage.removeItem(storageKey)
     else sessionStorage.setItem(storageKey, JSON.stringify(waiting))
   }
   const restore = () => {
     const kept: unknown = JSON.parse(sessionStorage.getItem(storageKey) ?? "[]")
-    for (const { id, text, steers = false } of kept as ReadonlyArray<Kept>) {
-      dispatch({ type: "write", id, text, steers })
-    }
+    for (const line of kept as ReadonlyArray<Kept>) dispatch({ type: "write", ...line })
   }
 
   const write = (frame: object) => {
@@ -165,13 +181,31 @@ export const connect = (
   }
   const expectAcks = () => {
     clearTimeout(ackTimer)
-    if (!ready || unsent(getState()).length === 0) return
+    // An upload takes as long as it takes.
+    if (!ready || !unsent(getState()).some(({ images }) => images === undefined)) return
     ackTimer = setTimeout(() => socket?.close(4000, "no acknowledgement"), ACK_WITHIN_MS)
   }
+  const deliver = (line: Pick<UserLine, "clientId" | "text" | "steers" | "images">) => {
+    const message = { id: line.clientId, content: contentOf(line) }
+    if (line.images === undefined) return write({ type: "message", ...message })
+    if (ready && !uploading.has(message.id)) void sendImages(message)
+  }
+  const sendImages = async (message: { readonly id: string; readonly content: string }) => {
+    const { id } = message
+    const images = attached.get(id)
+    if (images === undefined) return onFrame({ ...imagesLost, id })
+    uploading.add(id)
+    const said = await upload(session, message, images)
+    uploading.delete(id)
+    if (closed) return
+    // The next connection sends it again, and so does this one while it holds.
+    if (said === undefined) return void setTimeout(sendUnsent, backoff(2, Math.random()))
+    if (said.type === "ack") attached.delete(id)
+    onFrame(said)
+  }
   const sendUnsent = () => {
-    for (const line of unsent(getState())) {
-      write({ type: "message", id: line.clientId, content: contentOf(line) })
-    }
+    if (closed) return
+    unsent(getState()).forEach(deliver)
     expectAcks()
   }
 
@@ -313,26 +347,33 @@ export const connect = (
   addEventListener("online", soon)
   document.addEventListener("visibilitychange", soon)
 
-  const send = (text: string, steers: boolean) => {
+  const send = (text: string, steers: boolean, images: ReadonlyArray<Attachment>) => {
     const id = newId()
-    dispatch({ type: "write", id, text, steers })
+    const notes = images.map(({ media_type, bytes }) => ({ media_type, bytes }))
+    const line = { text, steers, ...(notes.length === 0 ? {} : { images: notes }) }
+    if (notes.length > 0) attached.set(id, images)
+    dispatch({ type: "write", id, ...line })
     keep()
-    write({ type: "message", id, content: contentOf({ text, steers }) })
+    deliver({ clientId: id, ...line })
     expectAcks()
   }
 
   return {
-    send: (text) => send(text, false),
+    send: (text, images = []) => send(text, false, images),
     // The transcript has it without the spaces around it.
-    steer: (text) => send(text.trim(), true),
+    steer: (text, images = []) => send(text.trim(), true, images),
     retry: (line) => {
       const id = line.clientId
-      dispatch({ type: "retry", id, newId: line.code === "id_reused" ? newId() : id })
+      const next = line.code === "id_reused" ? newId() : id
+      const images = attached.get(id)
+      if (images !== undefined) attached.set(next, images)
+      dispatch({ type: "retry", id, newId: next })
       keep()
       sendUnsent()
     },
     discard: (line) => {
       dispatch({ type: "discard", id: line.clientId })
+      attached.delete(line.clientId)
       keep()
     },
     stop: () => write({ type: "stop" }),

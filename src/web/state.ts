@@ -4,7 +4,7 @@
  * Owns: which streamed text still stands, which messages must be sent again.
  * Does not own: the lines and their order (`transcript.ts`), sockets, storage, time or the screen (`client.ts`, `Page.tsx`). Pure.
  */
-import type { Frame, HistoryRow } from "./frames.ts"
+import type { Frame, HistoryRow, ImageNote } from "./frames.ts"
 import {
   type AnswerLine,
   type Line,
@@ -108,7 +108,13 @@ export type Action =
   | { readonly type: "connecting" }
   | { readonly type: "offline" }
   | { readonly type: "frame"; readonly frame: Frame }
-  | { readonly type: "write"; readonly id: string; readonly text: string; readonly steers?: boolean }
+  | {
+      readonly type: "write"
+      readonly id: string
+      readonly text: string
+      readonly steers?: boolean
+      readonly images?: ReadonlyArray<ImageNote>
+    }
   /** Do not send it any more: its id was never accepted. */
   | { readonly type: "discard"; readonly id: string }
   /** Send a refused line again. `newId` is for an id that the server will not take again. */
@@ -358,6 +364,7 @@ export const reduce = (state: State, action: Action): State => {
           kind: "user",
           clientId: action.id,
           text: action.text,
+          ...(action.images === undefined ? {} : { images: action.images }),
           steers: action.steers ?? false
         })
       }

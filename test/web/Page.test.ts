@@ -230,6 +230,30 @@ describe.skipIf(withoutBrowser)(named("the page and the gateway"), { timeout: 60
     await lineOf(text).locator(".timeline > p", { hasText: outcome }).waitFor()
   }
 
+  it("sends an attached image, which the model sees and the other tab is told of", async () => {
+    const png = Buffer.from("iVBORw0KGgoAAAANSUhEUg==", "base64")
+    const provider = await startProvider(() => ({ pieces: ["a ", "cat"] }))
+    useProvider(provider.url)
+    await start()
+    await open()
+    const other = await page.context().newPage()
+    await other.goto(page.url())
+    await other.getByText("Connected").waitFor()
+    await page
+      .locator("input[type=file]")
+      .setInputFiles({ name: "a.png", mimeType: "image/png", buffer: png })
+    await page.getByRole("button", { name: "Remove image 1" }).waitFor()
+    await write("what is it?")
+    await answer("a cat").waitFor()
+
+    assert.include(JSON.stringify(provider.requests[0]), `data:image/png;base64,${png.toString("base64")}`)
+    await other.locator(".line.user").getByText("Image, PNG, 1 KB").waitFor()
+    await page.reload()
+    await page.locator(".line.user").getByText("Image, PNG, 1 KB").waitFor()
+    assert.deepStrictEqual(await lines(), ["what is it?", "a cat"])
+    provider.stop()
+  })
+
   it("steers the running answer, which reads the text at its next step, without the words that steer", async () => {
     const held = Promise.withResolvers<void>()
     const provider = await startProvider(async () => {

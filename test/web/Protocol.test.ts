@@ -342,4 +342,69 @@ describe.skipIf(withoutBrowser)(named("the page, when things go wrong"), { timeo
     await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" })
     assert.isTrue(gateway.received.some((frame) => frame.type === "stop"))
   })
+
+  describe("with images", () => {
+    const file = (name: string, mimeType = "image/png") => ({ name, mimeType, buffer: Buffer.from(name) })
+    const choose = (...files: ReadonlyArray<ReturnType<typeof file>>) =>
+      page.locator("input[type=file]").setInputFiles([...files])
+    const chips = () => page.locator(".composer .attached span").allTextContents()
+    const route = "**/api/v1/os/messages/send"
+    const refusal = (code: string, message: string) => ({
+      status: 413,
+      contentType: "application/json",
+      body: JSON.stringify({ error: { code, message } })
+    })
+
+    it("takes them off again, says what cannot be attached, and sends nothing without need", async () => {
+      await open()
+      await choose(file("1"), file("2", "image/gif"))
+      assert.lengthOf(await chips(), 2)
+      await page.getByRole("button", { name: "Remove image 1" }).click()
+      await choose(file("3", "text/plain"))
+      await page.getByRole("alert").getByText("Only PNG, JPEG, GIF and WebP").waitFor()
+      await choose(...Array.from({ length: 9 }, (_, n) => file(String(n))))
+      await page.getByRole("alert").getByText("at most 8 images").waitFor()
+      assert.strictEqual(await page.getByRole("button", { name: /Remove image/ }).count(), 8)
+      assert.isFalse(await page.getByRole("button", { name: "Send" }).isDisabled())
+    })
+
+    it("sends them beside the socket, again when that fails, and tells a refusal", async () => {
+      const bodies: Array<Record<string, unknown>> = []
+      let failures = 1
+      await page.route(route, async (request) => {
+        if (failures-- > 0) return request.abort()
+        bodies.push(request.request().postDataJSON() as Record<string, unknown>)
+        return bodies.length === 1
+          ? request.fulfill({ status: 202, json: { message_id: "msg_1", seq: 1, duplicate: false } })
+          : request.fulfill(refusal("image_too_large", "a message's images may have at most 10 bytes"))
+      })
+      await open()
+      await choose(file("one"))
+      await write("look")
+      await page.locator(".line.accepted").getByText("Image, PNG").waitFor()
+      assert.deepInclude(bodies[0], {
+        session_key: "main",
+        content: "look",
+        images: [`data:image/png;base64,${Buffer.from("one").toString("base64")}`]
+      })
+      assert.deepStrictEqual(await chips(), [])
+      assert.deepStrictEqual(sent(), [])
+
+      await choose(file("two"))
+      await page.getByRole("button", { name: "Send" }).click()
+      await page.locator(".line.refused").getByText("at most 10 bytes").waitFor()
+      assert.strictEqual(bodies[1]?.["content"], "")
+    })
+
+    it("does not send a message without the images that a reload has lost", async () => {
+      await page.route(route, (request) => request.abort())
+      await open()
+      await choose(file("one"))
+      await write("look")
+      await page.getByText("Sending …").waitFor()
+      await page.reload()
+      await page.locator(".line.refused").getByText("images were lost").waitFor()
+      assert.deepStrictEqual(sent(), [])
+    })
+  })
 })

@@ -4,7 +4,7 @@ import OpenAI from "openai"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
 import { ModelScript } from "#layers/model/ScriptedModel.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
-import { ask, chat, connect, layer, says, token } from "./startGateway.ts"
+import { ask, chat, connect, layer, post, says, token } from "./startGateway.ts"
 
 const png = "iVBORw0KGgoAAAANSUhEUg=="
 const gif = "R0lGODlhAQABAA=="
@@ -146,6 +146,59 @@ describe("images over /v1", () => {
 
       assert.deepStrictEqual([status, json.error.code], [413, "body_too_large"])
     }).pipe(Effect.provide(layer({ gateway: { max_body_bytes: 2000, max_image_bytes: 100_000 } })))
+  )
+})
+
+describe("images with /messages/send", () => {
+  const send = (body: object) =>
+    post("/api/v1/os/messages/send", { session_key: "notes", content: "", ...body })
+  const dataUrl = (data: string) => `data:image/png;base64,${data}`
+
+  it.effect("are shown to the model", () =>
+    Effect.gen(function* () {
+      const socket = yield* connect({ session_key: "notes" })
+      const { status } = yield* send({ content: "what is it?", images: [dataUrl(png)] })
+      yield* socket.until("message")
+
+      assert.strictEqual(status, 202)
+      const [request] = (yield* ModelScript).requests()
+      assert.deepStrictEqual(request?.messages.at(-1), { role: "user", text: "what is it?", images: [image] })
+    }).pipe(Effect.provide(layer({ script: ["a cat"] })))
+  )
+
+  it.effect("are refused by name, and make no room for text", () =>
+    Effect.gen(function* () {
+      const refusal = (body: object) =>
+        Effect.map(send(body), ({ status, json }) => [status, json.error.code, json.error.param])
+
+      assert.deepStrictEqual(yield* refusal({ images: "x" }), [400, "invalid_value", "images"])
+      assert.deepStrictEqual(yield* refusal({ images: [1] }), [400, "invalid_value", "images[0]"])
+      assert.deepStrictEqual(yield* refusal({ images: [dataUrl(png), "https://example.org/cat.png"] }), [
+        400,
+        "remote_image",
+        "images[1]"
+      ])
+      assert.deepStrictEqual(yield* refusal({ images: [dataUrl("AAAA")] }), [
+        400,
+        "invalid_image",
+        "images[0]"
+      ])
+      assert.deepStrictEqual(yield* refusal({ images: Array.from({ length: 9 }, () => dataUrl(png)) }), [
+        400,
+        "too_many_images",
+        "images"
+      ])
+      const large = dataUrl(png.slice(0, 20) + "A".repeat(2800))
+      assert.deepStrictEqual(yield* refusal({ images: [large] }), [413, "image_too_large", "images"])
+      assert.deepStrictEqual(yield* refusal({ images: [] }), [400, "invalid_message", "content"])
+      const long = { content: "x".repeat(1500), id: "a" }
+      assert.deepStrictEqual((yield* refusal(long)).slice(0, 2), [413, "body_too_large"])
+      assert.deepStrictEqual((yield* refusal({ ...long, images: [dataUrl(png)] })).slice(0, 2), [
+        413,
+        "body_too_large"
+      ])
+      assert.deepStrictEqual((yield* ask("/api/v1/os/sessions")).json.sessions, [])
+    }).pipe(Effect.provide(layer({ gateway: { max_body_bytes: 1024, max_image_bytes: 2000 } })))
   )
 })
 
