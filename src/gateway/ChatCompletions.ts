@@ -30,7 +30,7 @@ import { unsupportedWish } from "./chatWishes.ts"
 import { EventStream, type EventSink } from "./EventStream.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import * as ModelNames from "./modelNames.ts"
-import { readJson, sizeWithImages, tooLarge } from "./readBody.ts"
+import { isLarger, readJson, sizeWithImages, tooLarge } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call } from "./Routing.ts"
 import { Shutdown } from "./Shutdown.ts"
@@ -84,7 +84,7 @@ export const make = Effect.gen(function* () {
     const { max_body_bytes, max_image_bytes } = settings.get()
     const maxBytes = sizeWithImages({ max_body_bytes, max_image_bytes })
     // Only images make a body larger than others may be.
-    const isLarge = Number(call.request.headers["content-length"] ?? 0) > max_body_bytes
+    const isLarge = isLarger(call.request, max_body_bytes)
     const raw = yield* readJson(call.request, { maxBytes, lenient: true }).pipe(
       Effect.mapError((error) => (isLarge ? tooLarge(max_body_bytes) : error))
     )

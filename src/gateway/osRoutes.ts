@@ -30,7 +30,7 @@ import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { imageLine } from "./Frames.ts"
 import * as chatImages from "./chatImages.ts"
-import { readStrict, sizeWithImages, tooLarge } from "./readBody.ts"
+import { isLarger, readStrict, sizeWithImages, tooLarge } from "./readBody.ts"
 import { logRefusal, toApiError } from "./refusals.ts"
 import type { Call, OpenCall, Route } from "./Routing.ts"
 import { statusOf } from "./timeline.ts"
@@ -176,7 +176,11 @@ export const make = Effect.gen(function* () {
   const sendMessage = Effect.fnUntraced(function* ({ request, principal }: Call) {
     const { max_body_bytes, max_image_bytes } = settings.get()
     const maxBytes = sizeWithImages({ max_body_bytes, max_image_bytes })
-    const body = yield* readStrict(request, maxBytes, sendKeys)
+    // Only images make a body larger than others may be.
+    const isLarge = isLarger(request, max_body_bytes)
+    const body = yield* readStrict(request, maxBytes, sendKeys).pipe(
+      Effect.mapError((error) => (isLarge ? tooLarge(max_body_bytes) : error))
+    )
     const text = (key: string) => {
       const value = Object.hasOwn(body, key) ? body[key] : undefined
       return value === undefined || typeof value === "string"
@@ -188,9 +192,8 @@ export const make = Effect.gen(function* () {
     if (named === undefined) return yield* invalid("session_key", "session_key is required")
     if (content === undefined) return yield* invalid("content", "content is required")
     const images = yield* Effect.fromResult(chatImages.readList(body["images"], "images", max_image_bytes))
-    // Only images make a body larger than others may be.
-    const isLarge = images.length === 0 && Number(request.headers["content-length"] ?? 0) > max_body_bytes
-    if (isLarge || content.length > max_body_bytes) return yield* tooLarge(max_body_bytes)
+    if ((isLarge && images.length === 0) || content.length > max_body_bytes)
+      return yield* tooLarge(max_body_bytes)
     const id = (yield* text("id")) ?? ids.next("req")
     if (id === "" || id.length > 200) return yield* invalid("id", "id must have 1 to 200 characters")
     const sender = (yield* text("sender_id")) ?? principal.id

@@ -24,6 +24,9 @@ export const sizeWithImages = ({
 }: Pick<GatewaySettings, "max_body_bytes" | "max_image_bytes">): number =>
   max_body_bytes + 4 * Math.ceil(max_image_bytes / 3)
 
+export const isLarger = (request: HttpServerRequest, bytes: number): boolean =>
+  Number(request.headers["content-length"] ?? 0) > bytes
+
 const unsupported = (message: string, param: string) =>
   new ApiError({ status: 415, code: "unsupported_media_type", message, param })
 
@@ -41,7 +44,7 @@ export const readJson = Effect.fnUntraced(function* (
   if (!options.lenient && (type === undefined || !/^application\/(?:[\w.-]+\+)?json\b/i.test(type))) {
     return yield* unsupported("the content-type must be application/json", "content-type")
   }
-  if (Number(headers["content-length"] ?? 0) > options.maxBytes) return yield* tooLarge(options.maxBytes)
+  if (isLarger(request, options.maxBytes)) return yield* tooLarge(options.maxBytes)
   const text = yield* request.text.pipe(
     Effect.provideService(MaxBodySize, ByteSize.bytes(options.maxBytes)),
     Effect.mapError((error) =>
