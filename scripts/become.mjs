@@ -51,7 +51,11 @@ export const become = (program, args, options = {}) => {
   child.on("error", (error) => stop(`${program} did not start: ${error.message}`))
   child.on("exit", (code, signal) => {
     process.exitCode = code ?? 128 + (signalNumbers[signal] ?? 0)
-    for (const each of ["SIGINT", "SIGTERM", "SIGHUP"]) process.off(each, pass)
+    for (const each of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+      process.off(each, pass)
+      // One that comes in the last moment must not take the exit code away.
+      process.on(each, () => process.exit())
+    }
     forget()
   })
   return child
