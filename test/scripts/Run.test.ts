@@ -9,13 +9,14 @@ import { installFor } from "../../scripts/install.mjs"
 
 const scripts = path.resolve(import.meta.dirname, "../../scripts")
 
-/** Says what it was started with and which signals came; ends at SIGTERM with 7, or by itself with 3 when told `end`. */
+/** Says what it was started with (its pid too when told `pid`) and which signals came; ends at SIGTERM with 7, or by itself with 3 when told `end`. */
 const program = `
 const say = (text: string) => process.stdout.write(text + "\\n")
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => {
   say(signal)
   if (signal === "SIGTERM") process.exit(7)
 })
+if (process.argv.includes("pid")) say("pid " + process.pid)
 say("args " + JSON.stringify(process.argv.slice(2)))
 if (process.argv.includes("end")) process.exit(3)
 setInterval(() => {}, 1000)
@@ -146,13 +147,22 @@ describe("npm start", () => {
   })
 
   it("takes two signals of one Ctrl-C for one, and kills at a second Ctrl-C", async () => {
-    const { child, output, says, ended } = run("start")
+    const { child, output, says, ended } = run("start", "pid")
     await says("args")
     child.kill("SIGINT")
     await says("SIGINT")
     child.kill("SIGINT")
-    // The program stays; only a later press kills it. Repeated until it is late enough.
-    const presses = setInterval(() => child.kill("SIGINT"), 100)
+    // The program stays; only a later press kills it. Repeated until it is late enough, and not a moment longer: the one who
+    // started it is then at its own end.
+    const pid = Number(/pid (\d+)/.exec(output.stdout)?.[1])
+    const isThere = () => {
+      try {
+        return process.kill(pid, 0)
+      } catch {
+        return false
+      }
+    }
+    const presses = setInterval(() => isThere() && child.kill("SIGINT"), 100)
     const code = await ended
     clearInterval(presses)
     assert.strictEqual(code, 137)
