@@ -723,18 +723,22 @@ const forksOf = (rows: Rows, session: SessionKey): ReadonlyArray<SessionKey> =>
     .map(({ place }) => place.session)
     .toSorted(compareText)
 
+/** What answers steered messages of a run that then failed ends in the middle: no turn was answered with it. */
+const isWhole = ({ answers, entry }: EntryRow) =>
+  answers !== undefined && !(entry.kind === "assistant" && entry.partial !== undefined)
+
 /** The answer of the turn that an entry of the session belongs to, its own or a shared one; of the last turn without a seq. */
 const answerAt = (rows: Rows, session: Session, atSeq: number | undefined): Share | undefined => {
   if (atSeq === undefined) {
     const { session: owner } = session.place
-    const last = session.entries.findLast(({ answers }) => answers !== undefined)
+    const last = session.entries.findLast(isWhole)
     return last === undefined ? session.shares.at(-1) : { owner, seq: last.seq, order: last.order ?? 0 }
   }
   const entry = entriesOf(rows, session).find(({ seq }) => seq === atSeq)
   if (entry?.order === undefined || entry.runId === undefined) return undefined
   const share = session.shares.find(({ seq }) => seq >= atSeq)
   for (const { place, entries: own } of rows.sessions.values()) {
-    const answer = own.findLast((row) => row.runId === entry.runId && row.answers !== undefined)
+    const answer = own.findLast((row) => row.runId === entry.runId && isWhole(row))
     if (answer?.order === undefined || answer.order > (share?.order ?? Infinity)) continue
     return { owner: place.session, seq: answer.seq, order: answer.order }
   }

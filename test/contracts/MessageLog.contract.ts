@@ -2026,6 +2026,30 @@ const forking = (test: Test) => {
       ])
     }))
 
+  test("an answer that was cut off is none to fork at, though it is all that a steered message got", () =>
+    Effect.gen(function* () {
+      yield* talk(["m1"])
+      yield* commitAll(acceptOf("m2", { start: "r-m2" }), acceptOf("m3"))
+      const steering = { messageIds: [messageId("m3")], by: messageId("m2") }
+      yield* commitAll(
+        { ...appendOf("r-m2", 1, "e1"), steering },
+        appendOf("r-m2", 1, "e2", toolResult("c1"))
+      )
+      const entry = { ...assistant("I was about"), partial: "failed" } as const
+      yield* commit({
+        ...finishOf("r-m2", { m2: "failed" }, { attempt: 1, entries: [{ id: "cut", entry }] }),
+        steeredBefore: true
+      })
+      const cut = (yield* history(1))[0]
+      const { seq } = yield* commit(forkOf(b))
+
+      assert.deepStrictEqual([cut?.id, cut?.answers], ["cut", ["client-m3"]])
+      assert.strictEqual(seq, 2)
+      assert.deepStrictEqual(texts(yield* history(100, b)), said("m1"))
+      for (const atSeq of [3, 4, cut?.seq ?? 0])
+        assert.strictEqual(yield* refusal(forkOf(c, { atSeq })), "NoSuchTurn")
+    }))
+
   test("what a fork shares keeps its ids, client ids, answers and timeline", () =>
     Effect.gen(function* () {
       yield* talk(["m1"])
