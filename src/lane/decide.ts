@@ -717,7 +717,10 @@ export const isHeld = (state: LaneState, id: MessageId): boolean =>
   waitingOf(state).some((row) => row.id === id) ||
   (state.phase._tag !== "Idle" && state.phase.run.messages.some((row) => row.id === id))
 
-/** End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. */
+/**
+ * End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. What the run under way answers ends
+ * with it, whole.
+ */
 const endWaiting = (
   state: LaneState,
   ending: Ending,
@@ -733,7 +736,8 @@ const endWaiting = (
   }
   if (messages.length > 0) commands.push({ _tag: "Settle", messages, ending })
   if (state.beyond || state.loading !== "no") {
-    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, but, ending })
+    const taken = phase._tag === "Idle" ? [] : phase.run.messages.map(({ id }) => id)
+    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, but: [...but, ...taken], ending })
   }
   return {
     now: {

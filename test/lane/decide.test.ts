@@ -439,7 +439,24 @@ describe("decide, by mode", () => {
 
     assert.deepInclude(
       commands.find((command) => command._tag === "SettleRest"),
-      { afterSeq: 3, toSeq: 5, but: [row(5).id] }
+      { afterSeq: 3, toSeq: 5, but: [row(5).id, row(1).id] }
+    )
+  })
+
+  it("steer: what a run took past the messages in the log ends with that run, whole, when it is stopped", () => {
+    const { state } = play(
+      [comes(1, "followup"), comes(2, "followup"), comes(3, "followup"), comes(4, "steer"), ended(1)],
+      1
+    )
+    const { commands } = decide(state, { _tag: "Stop", by })
+
+    assert.deepInclude(state.phase, {
+      _tag: "Running",
+      run: { runId: run(4), messages: [row(4, undefined, "steer")], begun: false }
+    })
+    assert.deepInclude(
+      commands.find((command) => command._tag === "SettleRest"),
+      { afterSeq: 2, toSeq: 4, but: [row(4).id] }
     )
   })
 

@@ -501,7 +501,14 @@ export class Ledger {
         this.#check(false, session, () => `${id} is steered into a run that exists`)
         continue
       }
-      this.#check(message.mode === "steer", session, () => `${label(message)} is steered only in mode steer`)
+      // Parts of one message go by the mode of the newest.
+      const newer = steered.map((other) => this.messages.get(other))
+      const isTogether = newer.some((other) => other?.mode === "steer" && other.seq > message.seq)
+      this.#check(
+        message.mode === "steer" || (message.isPart && isTogether),
+        session,
+        () => `${label(message)} is steered only in mode steer`
+      )
       this.#check(
         message.access === newest.access && message.route === newest.route,
         session,
