@@ -15,6 +15,7 @@ import { known, missing } from "#layers/horizons/sqlSchema.ts"
 import { ofPostgres } from "#layers/horizons/pgSchema.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { acceptOf, acme, finishOf, messageLogContract, placeAt } from "../../contracts/MessageLog.contract.ts"
+import { messageLogMembers } from "../../contracts/MessageLog.members.ts"
 import { fresh } from "../../postgres/fresh.ts"
 import { plansAtScale } from "./pgPlans.ts"
 import { named, newSchema, type Server, startServer, withoutPostgres } from "../../postgres/server.ts"
@@ -45,6 +46,7 @@ const sql = (options: PgLink.Options, text: string) =>
 
 describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
   messageLogContract("on PostgreSQL", inSchema)
+  messageLogMembers("on PostgreSQL", inSchema)
 
   it.effect("of units that share a transaction only those fail that cannot be stored", () =>
     Effect.gen(function* () {
