@@ -261,7 +261,12 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
           }
         : keep(state)
     case "Steered":
-      return isRunning(state, event.runId) ? keep(withoutSteering(state, event.messageIds)) : keep(state)
+      return keep(
+        withGone(
+          isRunning(state, event.runId) ? withoutSteering(state, event.messageIds) : state,
+          event.messageIds
+        )
+      )
     case "Dropped":
       return dropped(state, event.messageIds)
     case "QuietOver":
@@ -613,6 +618,10 @@ const withoutSteering = (state: LaneState, ids: ReadonlyArray<MessageId>): LaneS
       }
     : state
 
+/** A page that is being read may have been read before these ended. */
+const withGone = (state: LaneState, ids: ReadonlyArray<MessageId>): LaneState =>
+  state.loading === "no" ? state : { ...state, gone: new Set([...state.gone, ...ids]) }
+
 const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
   const parts = gather(state.parts, { _tag: "Withdrawn", ids: new Set(ids) }).state
   const queue = state.queue.filter((row) => !ids.includes(row.id))
@@ -623,8 +632,7 @@ const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
     phase._tag === "Running" && offered.length > 0
       ? [{ _tag: "Withdraw", runId: phase.run.runId, messageIds: offered }]
       : nothing
-  const gone = state.loading === "no" ? state.gone : new Set([...state.gone, ...ids])
-  const now = { ...withoutSteering(state, ids), queue, parts, gone }
+  const now = { ...withGone(withoutSteering(state, ids), ids), queue, parts }
   return before(commands, next(queue.length === 0 ? { ...now, quiet: undefined } : now))
 }
 
@@ -662,7 +670,10 @@ const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): De
   const { run, ending, failures } = state.phase
   // An attempt that was given up may have ended by its own answer in the same moment: then the log refuses to begin it again.
   if (isAbandoned(state) && ending === undefined) return begin(idle(state), again(run), failures)
-  if (end === "finished" || ending !== undefined) return settleDown(idle(state))
+  if (end === "finished" || ending !== undefined) {
+    const ids = run.messages.map((message) => message.id)
+    return settleDown(withGone(idle(state), ids))
+  }
   return {
     state: { ...idle(state), phase: { _tag: "Waiting", run, failures: failures + 1 } },
     commands: [{ _tag: "ArmRetry", runId, failures: failures + 1 }]
