@@ -449,6 +449,7 @@ class Simulation {
       ;(yield* SessionModels.SessionModels).adopt(session, made.settings)
       ;(yield* SessionUsage.SessionUsage).adopt(session, made.settings)
       ;(yield* SessionQueues.SessionQueues).adopt(session, made.queue)
+      ;(yield* Lanes.Lanes).adopt(session, made.settings)
     })
     let isTold = false
     gateway.run(forking).addObserver((exit) => {
