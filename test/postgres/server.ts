@@ -122,6 +122,13 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     if (child?.pid !== undefined && child.exitCode === null && child.signalCode === null)
       process.kill(-child.pid, name)
   }
+  /** Its processes are each a group of their own. */
+  const signalAll = (name: NodeJS.Signals) => {
+    const pid = child?.pid
+    if (pid === undefined) return
+    const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")
+    for (const one of [pid, ...children.map(Number)]) process.kill(one, name)
+  }
   const end = async (name: NodeJS.Signals) => {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, "exit")
@@ -138,8 +145,8 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     version: async () => execFileSync(program("postgres"), ["--version"], { encoding: "utf8" }).trim(),
     kill: () => end("SIGKILL"),
     start,
-    freeze: () => signal("SIGSTOP"),
-    thaw: () => signal("SIGCONT"),
+    freeze: () => signalAll("SIGSTOP"),
+    thaw: () => signalAll("SIGCONT"),
     stop: async () => {
       await end("SIGINT")
       fs.rmSync(folder, { recursive: true, force: true })
