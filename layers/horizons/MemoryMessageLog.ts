@@ -308,7 +308,7 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     messageId: message.id,
     clientId: identity.externalId,
     runId: undefined,
-    entry: userEntryOf({ body, sender: unit.message.sender.toWellFormed() }),
+    entry: userEntryOf({ body, sender }),
     usage: undefined,
     at: unit.at,
     answers: undefined
@@ -871,7 +871,7 @@ const keepJournal = (rows: Rows, unit: KeepJournal): Answer<"KeepJournal"> => {
   if (!rows.sessions.has(session)) return Result.succeed({})
   const kept = rows.journals.get(session) ?? []
   rows.journals.set(session, kept)
-  kept.push({ seq: (kept.at(-1)?.seq ?? 0) + 1, records: unit.records, at: unit.at })
+  kept.push({ seq: (kept.at(-1)?.seq ?? 0) + 1, records: storable(unit.records), at: unit.at })
   return Result.succeed({})
 }
 

@@ -49,7 +49,7 @@ import {
   type Unit
 } from "#src/horizons/MessageLog.ts"
 import { all, type Body, count, get, run as change } from "#layers/platform/statements.ts"
-import { toJson } from "#layers/platform/storable.ts"
+import { storable, toJson } from "#layers/platform/storable.ts"
 import { forks } from "./sqlReads.ts"
 import {
   answerIndex,
@@ -176,7 +176,7 @@ function* accept(unit: Accept): Answer<"Accept"> {
   const run = counted.open === 1 && counted.overflow === 0 ? (unit.start ?? null) : null
   const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
   yield* change(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
-  const entry = userEntryOf(message)
+  const entry = userEntryOf({ ...message, sender: storable(message.sender) })
   // The entry is named like its message: both are one thing a person wrote.
   yield* change(insertEntry, [
     ...home(place),
@@ -194,7 +194,13 @@ function* accept(unit: Accept): Answer<"Accept"> {
   if (message.cursor !== undefined)
     yield* change(moveCursor, [...home(place), channel, account, message.cursor, at])
   if (run !== null)
-    yield* change(insertRun, [...home(place), run, toJson([unit.messageId]), at, toJson(Usages.none)])
+    yield* change(insertRun, [
+      ...home(place),
+      run,
+      toJson([storable(unit.messageId)]),
+      at,
+      toJson(Usages.none)
+    ])
   const started = run !== null
   return Result.succeed({
     duplicate: false,
@@ -303,7 +309,7 @@ function* start(unit: Start): Answer<"Start"> {
     const streamed = run.streamed === null ? {} : { streamed: JSON.parse(run.streamed) }
     return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided, ...streamed })
   }
-  yield* change(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
+  yield* change(insertRun, [...home(place), runId, toJson(messageIds.map(storable)), at, toJson(Usages.none)])
   let next = last - reserved
   for (const { id, seq, ord } of waiting) {
     yield* change(assignRun, [runId, ...named(place, id)])
@@ -587,7 +593,7 @@ function* finish(unit: Finish): Answer<"Finish"> {
   const withdrawn = run === undefined || run.parks === 0 ? [] : yield* withdraw(place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
-    const ids = toJson(ending.map((one) => one.ending.messageId))
+    const ids = toJson(ending.map((one) => storable(one.ending.messageId)))
     yield* change(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else yield* change(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
   return Result.succeed({

@@ -203,6 +203,110 @@ const everyRefusal: { readonly [Tag in Exclude<Reason, StoreReason>]: Unit } = {
   SessionShared: { _tag: "DeleteSession", place: placeAt("a"), at: 1 }
 }
 
+/** Words that mean something to the log, nothing and numbers among them; every other string is somebody's name or text. */
+const ownWords = new Set<string>([
+  "",
+  "0",
+  ...tags,
+  ...kinds,
+  "user",
+  "assistant",
+  "tool",
+  "notice",
+  "ok",
+  "partial",
+  "web",
+  "model",
+  "owner",
+  "old",
+  "new",
+  "steer",
+  "answered",
+  "cancelled",
+  "approved",
+  "denied",
+  "pending",
+  "running",
+  "ended",
+  "sending",
+  "sent"
+])
+/** Under these keys stand texts, under any other names. */
+const textKeys = new Set(["entry", "body", "text", "title", "source", "draft", "streamed", "value"])
+const textKeysOfApprovals = new Set(["callId", "tool", "arguments"])
+
+interface Spelling {
+  readonly name: (name: string) => string
+  readonly text: (text: string) => string
+}
+/** The same value with everybody's names and texts in another spelling. */
+const spelled = <A>(value: A, spelling: Spelling): A => {
+  const other = (part: unknown, inText = false): unknown => {
+    if (typeof part === "string")
+      return ownWords.has(part) ? part : inText ? spelling.text(part) : spelling.name(part)
+    if (Array.isArray(part)) return part.map((one) => other(one, inText))
+    if (typeof part !== "object" || part === null) return part
+    const isApproval = "expiresAt" in part
+    return Object.fromEntries(
+      Object.entries(part).map(([name, one]) => {
+        const isOwnText = textKeys.has(name) || (isApproval && textKeysOfApprovals.has(name))
+        return [name, other(one, name !== "sender" && (inText || isOwnText))]
+      })
+    )
+  }
+  return other(value) as A
+}
+
+type Listing = Exclude<Read, "message" | "lookup" | "purge" | "purgeJournal">
+type Row = Readonly<Record<string, unknown>>
+interface Paged {
+  readonly query: Row
+  /** Where the next page begins, from the last row of the one before; absent where there is only a limit. */
+  readonly next?: (last: Row) => Row
+  /** The newest rows are given, not the first. */
+  readonly isFromEnd?: true
+}
+const crowded = placeAt("crowded").session
+const bySeq = ({ seq }: Row) => ({ afterSeq: seq })
+const bySession = ({ session }: Row) => ({ after: session })
+
+/** How each listing is read page by page, of what `crowd` tells. */
+const everyListing: { readonly [Name in Listing]: ReadonlyArray<Paged> } = {
+  open: [{ query: {} }, { query: { session: crowded }, next: bySeq }],
+  openSessions: [{ query: {}, next: bySession }],
+  history: [{ query: { session: crowded }, isFromEnd: true }],
+  entries: [
+    { query: { session: crowded }, next: bySeq },
+    { query: { session: crowded, beforeSeq: 1000 }, isFromEnd: true }
+  ],
+  undelivered: [{ query: {} }, { query: { channel: "web" } }],
+  approvals: [{ query: {} }],
+  forks: [{ query: { session: crowded } }],
+  sessions: [{ query: {} }],
+  journal: [{ query: { session: crowded }, next: bySeq }],
+  settings: [{ query: { name: "model" }, next: bySession }],
+  queues: [{ query: {}, next: bySession }],
+  usage: [{ query: { by: "session" } }, { query: { by: "model" } }]
+}
+
+/** At least four of everything that is listed. */
+const crowd: ReadonlyArray<Unit> = [1, 2, 3, 4].flatMap((n): ReadonlyArray<Unit> => {
+  const own = placeAt(`s${n}`)
+  const place = placeAt("crowded")
+  return [
+    acceptOf(`a${n}`, { at: place, start: `ra${n}` }),
+    finishOf(`ra${n}`, { [`a${n}`]: "answered" }, { at: place, attempt: 1 }),
+    { _tag: "Fork", place: placeAt(`fork${n}`), from: crowded, at: n },
+    { ...everyUnit.KeepJournal(place), at: n },
+    acceptOf(`m${n}`, { at: own, start: `r${n}`, time: 1000 * n }),
+    { ...appendOf(`r${n}`, 1, `e${n}`), place: own, spending: { model: `p/${n}`, sender: "ann" } },
+    parkOf(`r${n}`, 1, `p${n}`, { at: own, delivery: `q${n}`, time: 4000 + n }),
+    everyUnit.KeepQueue(own),
+    everyUnit.KeepSetting(own)
+  ]
+})
+const waiting = [1, 2, 3, 4].map((n) => acceptOf(`w${n}`, { at: placeAt("crowded") }))
+
 const commitAll = (log: Log, units: ReadonlyArray<Unit>) =>
   Effect.forEach(units, (unit) => log.commit(unit), { discard: true })
 /** What a unit comes to: what was committed, or why it was not. */
@@ -269,6 +373,70 @@ export const messageLogMembers = <E>(name: string, store: Layer.Layer<MessageLog
           assert.deepStrictEqual(yield* everything(log, tenant), yield* everything(alone, tenant))
         }
       }).pipe(Effect.scoped)
+    )
+
+    const readBack = (written: Spelling, read: Spelling) =>
+      Effect.gen(function* () {
+        const plain = yield* told()
+        const log = yield* empty
+        for (const unit of story()) yield* log.commit(spelled(unit, written))
+        for (const one of names) {
+          if (changing.includes(one)) continue
+          const asked = log[one] as (query: unknown) => Effect.Effect<unknown, LogError>
+          const answers = yield* askedOf(plain, one, acme)
+          for (const [index, query] of everyRead[one](acme).entries())
+            assert.deepStrictEqual(yield* asked(spelled(query, written)), spelled(answers[index], read), one)
+        }
+      }).pipe(Effect.scoped)
+
+    it.effect("an odd name or text comes back: half a character replaced, and in a name a NUL too", () => {
+      const odd = ` \0 \uD800 \u{1F469}\u200D\u{1F680} 日本語 العربية ñ '; -- " \\ \\u0000 ?1 $1 %_ \n`
+      const written = (one: string) => `${one}${odd}`
+      const whole = (one: string) => written(one).toWellFormed()
+      return readBack(
+        { name: written, text: written },
+        { name: (name) => whole(name).replaceAll("\0", "\uFFFD"), text: whole }
+      )
+    })
+
+    it.effect("a million characters come back from wherever a text may stand", () => {
+      const long = (text: string) => text + "0123456789abcde\n".repeat(62_500)
+      const same = (name: string) => name
+      return readBack({ name: same, text: long }, { name: same, text: long })
+    })
+
+    it.effect(
+      "each listing gives as many rows as are asked for, of one order, and page by page each row once",
+      () =>
+        Effect.gen(function* () {
+          const log = yield* Effect.tap(empty, (made) => commitAll(made, [...crowd, ...waiting]))
+          for (const [one, listings] of Object.entries(everyListing)) {
+            const read = log[one as Listing] as unknown as (
+              query: Row
+            ) => Effect.Effect<ReadonlyArray<Row>, LogError>
+            for (const { query, next, isFromEnd } of listings) {
+              const page = (limit: number, more: Row = {}) => read({ tenant: acme, ...query, ...more, limit })
+              const whole = yield* page(1000)
+              const about = `${one} ${JSON.stringify(query)}`
+
+              assert.isAtLeast(whole.length, 4, about)
+              for (const limit of [-1, 0, 1, whole.length - 1, whole.length, whole.length + 1, Infinity]) {
+                const size = Math.min(Math.max(0, limit), whole.length)
+                const wanted = isFromEnd === true ? whole.slice(whole.length - size) : whole.slice(0, size)
+                assert.deepStrictEqual(yield* page(limit), wanted, `${about}, ${limit} rows`)
+              }
+              for (const limit of next === undefined ? [] : [1, 2, 3, whole.length]) {
+                const found: Array<Row> = []
+                for (let from: Row = {}; ; from = next!(found.at(-1)!)) {
+                  const rows = yield* page(limit, from)
+                  if (rows.length === 0) break
+                  found.push(...rows)
+                }
+                assert.deepStrictEqual(found, whole, `${about}, by ${limit}`)
+              }
+            }
+          }
+        }).pipe(Effect.scoped)
     )
 
     it.effect("every refusal is told by its reason, is final, and changes nothing", () =>
