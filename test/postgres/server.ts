@@ -69,6 +69,8 @@ export interface Server {
   /** The whole server dies at once, as by a loss of power of its processes. */
   readonly kill: () => Promise<void>
   readonly start: () => Promise<void>
+  /** As its operator does it: sessions are ended, what was committed is kept. */
+  readonly restart: () => Promise<void>
   /** It stands still, and answers nobody. */
   readonly freeze: () => void
   readonly thaw: () => void
@@ -145,6 +147,10 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     version: async () => execFileSync(program("postgres"), ["--version"], { encoding: "utf8" }).trim(),
     kill: () => end("SIGKILL"),
     start,
+    restart: async () => {
+      await end("SIGINT")
+      await start()
+    },
     freeze: () => signalAll("SIGSTOP"),
     thaw: () => signalAll("SIGCONT"),
     stop: async () => {
