@@ -75,6 +75,8 @@ export interface Server {
   readonly freeze: () => void
   readonly thaw: () => void
   readonly stop: () => Promise<void>
+  /** Told to stop, and not waited for. */
+  readonly end: () => void
 }
 
 /** `settings` are the server's own, as `fsync=off`. */
@@ -153,6 +155,7 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     },
     freeze: () => signalAll("SIGSTOP"),
     thaw: () => signalAll("SIGCONT"),
+    end: () => void child?.kill("SIGINT"),
     stop: async () => {
       await end("SIGINT")
       fs.rmSync(folder, { recursive: true, force: true })
