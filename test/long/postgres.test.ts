@@ -25,7 +25,10 @@ describe.skipIf(withoutPostgres)(named("PostgreSQL with very much in it"), () =>
     const broken: Array<string> = []
     for (let seed = 1; seed <= 50; seed++) {
       const verdict = await simulate(seed, { url, schema: newSchema() })
-      if (verdict.broken !== undefined) broken.push(`seed ${seed}: ${verdict.broken}`)
+      if (verdict.broken !== undefined)
+        broken.push(
+          `seed ${seed}: ${verdict.broken}; npm run simulate -- --seed ${seed} --timeline --store postgres`
+        )
     }
 
     assert.deepStrictEqual(broken, [])
