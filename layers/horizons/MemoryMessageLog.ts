@@ -309,7 +309,7 @@ const accept = (rows: Rows, unit: Accept): Answer<"Accept"> => {
     messageId: message.id,
     clientId: identity.externalId,
     runId: undefined,
-    entry: userEntryOf({ body, sender: unit.message.sender.toWellFormed() }),
+    entry: userEntryOf({ body, sender }),
     usage: undefined,
     at: unit.at,
     answers: undefined
@@ -727,18 +727,22 @@ const forksOf = (rows: Rows, session: SessionKey): ReadonlyArray<SessionKey> =>
     .map(({ place }) => place.session)
     .toSorted(compareText)
 
+/** What answers steered messages of a run that then failed ends in the middle: no turn was answered with it. */
+const isWhole = ({ answers, entry }: EntryRow) =>
+  answers !== undefined && !(entry.kind === "assistant" && entry.partial !== undefined)
+
 /** The answer of the turn that an entry of the session belongs to, its own or a shared one; of the last turn without a seq. */
 const answerAt = (rows: Rows, session: Session, atSeq: number | undefined): Share | undefined => {
   if (atSeq === undefined) {
     const { session: owner } = session.place
-    const last = session.entries.findLast(({ answers }) => answers !== undefined)
+    const last = session.entries.findLast(isWhole)
     return last === undefined ? session.shares.at(-1) : { owner, seq: last.seq, order: last.order ?? 0 }
   }
   const entry = entriesOf(rows, session).find(({ seq }) => seq === atSeq)
   if (entry?.order === undefined || entry.runId === undefined) return undefined
   const share = session.shares.find(({ seq }) => seq >= atSeq)
   for (const { place, entries: own } of rows.sessions.values()) {
-    const answer = own.findLast((row) => row.runId === entry.runId && row.answers !== undefined)
+    const answer = own.findLast((row) => row.runId === entry.runId && isWhole(row))
     if (answer?.order === undefined || answer.order > (share?.order ?? Infinity)) continue
     return { owner: place.session, seq: answer.seq, order: answer.order }
   }
@@ -871,7 +875,7 @@ const keepJournal = (rows: Rows, unit: KeepJournal): Answer<"KeepJournal"> => {
   if (!rows.sessions.has(session)) return Result.succeed({})
   const kept = rows.journals.get(session) ?? []
   rows.journals.set(session, kept)
-  kept.push({ seq: (kept.at(-1)?.seq ?? 0) + 1, records: unit.records, at: unit.at })
+  kept.push({ seq: (kept.at(-1)?.seq ?? 0) + 1, records: storable(unit.records), at: unit.at })
   return Result.succeed({})
 }
 

@@ -23,6 +23,7 @@ import type {
   UsageRow
 } from "#src/horizons/MessageLog.ts"
 import { all, type Body, get } from "#layers/platform/statements.ts"
+import { storable } from "#layers/platform/storable.ts"
 import { readEntry, wholeLimit } from "./stored.ts"
 
 type Port = MessageLog["Service"]
@@ -382,7 +383,9 @@ export function* approvals({
         ? [pendingOfSession, [session]]
         : [pendingOfAll, []]
   const rows = yield* all<ApprovalColumns>(sql, [tenant.org, tenant.project, ...filter, wholeLimit(limit)])
-  return rows.map(approvalRow).filter((row) => session === undefined || row.place.session === session)
+  return rows
+    .map(approvalRow)
+    .filter((row) => session === undefined || row.place.session === storable(session))
 }
 
 const keptQueues = `SELECT session, queue FROM sessions

@@ -201,7 +201,7 @@ function* accept(unit: Accept): Answer<"Accept"> {
   const run = counted.open === 1 && counted.overflow === 0 ? (unit.start ?? null) : null
   const own = [message.sender, message.access, message.ephemeral, toJson(message.body), hash, at, run]
   yield* change(insertMessage, [...home(place), unit.messageId, seq, ...identity, ...own])
-  const entry = userEntryOf(message)
+  const entry = userEntryOf({ ...message, sender: storable(message.sender) })
   // The entry is named like its message: both are one thing a person wrote.
   const written = yield* write(place, {
     id: unit.messageId,
@@ -218,7 +218,13 @@ function* accept(unit: Accept): Answer<"Accept"> {
   if (message.cursor !== undefined)
     yield* change(moveCursor, [...home(place), channel, account, message.cursor, at])
   if (run !== null)
-    yield* change(insertRun, [...home(place), run, toJson([unit.messageId]), at, toJson(Usages.none)])
+    yield* change(insertRun, [
+      ...home(place),
+      run,
+      toJson([storable(unit.messageId)]),
+      at,
+      toJson(Usages.none)
+    ])
   const started = run !== null
   return Result.succeed({
     duplicate: false,
@@ -316,7 +322,7 @@ function* start(unit: Start): Answer<"Start"> {
     const streamed = run.streamed === null ? {} : { streamed: JSON.parse(run.streamed) }
     return Result.succeed({ attempt, attemptsWithoutProgress: stalled, decided, ...streamed })
   }
-  yield* change(insertRun, [...home(place), runId, toJson(messageIds), at, toJson(Usages.none)])
+  yield* change(insertRun, [...home(place), runId, toJson(messageIds.map(storable)), at, toJson(Usages.none)])
   let next = last - reserved
   for (const { id, seq, ord } of waiting) {
     yield* change(assignRun, [runId, ...named(place, id)])
@@ -593,7 +599,7 @@ function* finish(unit: Finish): Answer<"Finish"> {
   const withdrawn = run === undefined || run.parks === 0 ? [] : yield* withdraw(place, runId, at)
   const failure = unit.failure === undefined ? null : toJson(unit.failure)
   if (run === undefined) {
-    const ids = toJson(ending.map((one) => one.ending.messageId))
+    const ids = toJson(ending.map((one) => storable(one.ending.messageId)))
     yield* change(endRun, [...home(place), runId, ids, at, at, toJson(unit.usage), failure])
   } else yield* change(endKnownRun, [at, addUsage(run.usage, unit.usage), failure, ...named(place, runId)])
   return Result.succeed({
@@ -675,31 +681,47 @@ interface Turn {
   readonly seq: number
   readonly ord: number
 }
+interface Answering extends Turn {
+  readonly entry: string
+}
 const sessionToFork = `SELECT queue, settings FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral = 0`
 const anySession = `SELECT 1 AS one FROM sessions WHERE org = ? AND project = ? AND session = ?`
-const lastAnswer = `SELECT session, seq, ord FROM entries
-  WHERE org = ? AND project = ? AND session = ? AND ord > 0 AND answers IS NOT NULL ORDER BY ord DESC LIMIT 1`
+const lastAnswer = `SELECT session, seq, ord, entry FROM entries
+  WHERE org = ? AND project = ? AND session = ? AND ord > 0 AND ord < ? AND answers IS NOT NULL ORDER BY ord DESC LIMIT 1`
 const lastShare = `SELECT owner AS session, last_seq AS seq, last_ord AS ord FROM shares
   WHERE org = ? AND project = ? AND session = ? ORDER BY last_seq DESC LIMIT 1`
 const shareWith = `SELECT owner AS session, last_seq AS seq, last_ord AS ord FROM shares
   WHERE org = ? AND project = ? AND session = ? AND last_seq >= ? ORDER BY last_seq LIMIT 1`
 const runAt = `SELECT run_id, ord FROM entries
   WHERE org = ? AND project = ? AND session = ? AND seq = ? AND ord IS NOT NULL AND run_id IS NOT NULL`
-const answerOfRun = `SELECT session, seq, ord FROM entries
+const answerOfRun = `SELECT session, seq, ord, entry FROM entries
   WHERE org = ? AND project = ? AND run_id = ? AND answers IS NOT NULL ORDER BY seq DESC LIMIT 1`
+
+/** What answers steered messages of a run that then failed ends in the middle: no turn was answered with it. */
+const isWhole = ({ entry }: Answering) =>
+  (JSON.parse(entry) as { readonly partial?: string }).partial === undefined
+
+function* lastAnswerOf(place: Place): Body<Turn | undefined> {
+  let before = Number.MAX_SAFE_INTEGER
+  while (true) {
+    const answer = yield* get<Answering>(lastAnswer, [...scope(place), before])
+    if (answer === undefined || isWhole(answer)) return answer
+    before = answer.ord
+  }
+}
 
 /** The answer of the turn that an entry of the session belongs to, its own or a shared one; of the last turn without a seq. */
 function* answerAt(place: Place, atSeq: number | undefined): Body<Turn | undefined> {
   if (atSeq === undefined) {
-    return (yield* get<Turn>(lastAnswer, scope(place))) ?? (yield* get<Turn>(lastShare, scope(place)))
+    return (yield* lastAnswerOf(place)) ?? (yield* get<Turn>(lastShare, scope(place)))
   }
   const share = yield* get<Turn>(shareWith, [...scope(place), atSeq])
   const owner = share === undefined ? scope(place) : named(place, share.session)
   const entry = yield* get<{ run_id: string; ord: number }>(runAt, [...owner, atSeq])
   const last = share?.ord ?? Infinity
   if (entry === undefined || entry.ord > last) return undefined
-  const answer = yield* get<Turn>(answerOfRun, named(place, entry.run_id))
-  return answer === undefined || answer.ord > last ? undefined : answer
+  const answer = yield* get<Answering>(answerOfRun, named(place, entry.run_id))
+  return answer === undefined || answer.ord > last || !isWhole(answer) ? undefined : answer
 }
 
 const insertFork = `INSERT INTO sessions

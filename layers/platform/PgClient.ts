@@ -44,8 +44,15 @@ const readerCount = 2
 
 /** A server that restarts is back within seconds; whoever reads may be told to try again after that. */
 const away = Schedule.max([Schedule.exponential("50 millis"), Schedule.recurs(7)])
-const whileAway = <A>(reading: Effect.Effect<A, PgFailure>) =>
-  Effect.retry(reading, { while: ({ kind }) => kind === "unreachable", schedule: away })
+/** A server that does not answer for so long is a lost one: its connection is closed, and whoever read may try again. */
+const answerMillis = 20_000
+const silent = new PgFailure({ kind: "busy", detail: `no answer within ${answerMillis / 1000} s` })
+const whileAway = <A>(link: PgLink.Link, reading: Effect.Effect<A, PgFailure>) =>
+  Effect.raceFirst(
+    Effect.retry(reading, { while: ({ kind }) => kind === "unreachable", schedule: away }),
+    // Closed first: what was asked of it ends by that, and nobody waits for its answer any more.
+    Effect.sleep(answerMillis).pipe(Effect.andThen(link.close), Effect.andThen(silent))
+  )
 
 /** Connects when it is first used. */
 export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
@@ -85,6 +92,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
   })
   const snapshot: Postgres["Service"]["snapshot"] = (body) =>
     whileAway(
+      still,
       Semaphore.withPermit(
         alone,
         Effect.flatMap(still.open, (session) =>
@@ -102,6 +110,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
             goOn(reading, reading.next(PgLink.replyTo(next.value, answer)))
           )
     return whileAway(
+      link,
       Effect.suspend(() => {
         const reading = body()
         return goOn(reading, reading.next())

@@ -1,13 +1,16 @@
 /**
  * `npm run bench -- prod`: what a message costs on PostgreSQL, beside the same on SQLite in the same run.
  *
- * Both gateways and the floor are measured in turn, round by round, so that a slow minute slows all three. The server is a fresh one
+ * Both gateways and the floor are measured in turn, round by round, so that a slow minute slows all three. Starts are those of gateways
+ * of their own, on tables that are there already. The server is a fresh one
  * of this machine with the settings it comes with, its disk synced; it shares the cores with everything else, as the provider does.
  */
+import process from "node:process"
 import { newSchema, startServer } from "../../test/postgres/server.ts"
-import { type Lab, type LoadOptions, type LoadResult, type Running } from "./Lab.ts"
-import { tree } from "./Machine.ts"
+import { type GatewayOptions, type Lab, type LoadOptions, type LoadResult, type Running } from "./Lab.ts"
+import { foreignMeter, tree } from "./Machine.ts"
 import { median, round } from "./numbers.ts"
+import { ask } from "./requests.ts"
 import { full, quick } from "./sizes.ts"
 import { targets, type Target } from "./targets.ts"
 
@@ -48,6 +51,46 @@ interface Round {
   readonly databaseMs: number
 }
 
+interface Start {
+  readonly seconds: number
+  readonly rssMb: number
+  readonly foreign: number
+}
+
+/** Spawn to first answer, and what it then takes of memory. */
+const startOnce = async (lab: Lab, options: GatewayOptions): Promise<Start> => {
+  const foreign = foreignMeter()
+  const began = performance.now()
+  const gateway = await lab.startGateway(options)
+  await ask(gateway, "first", "hello")
+  const seconds = (performance.now() - began) / 1000
+  const { rssMb } = tree(gateway.pid)
+  await gateway.stop()
+  return { seconds, rssMb, foreign: foreign() }
+}
+
+interface Figure extends Target {
+  readonly value: number
+  readonly dev: number
+  readonly ratio_to_dev: number
+  readonly foreign_cores: number
+  readonly floor?: number
+  /** Of the database's processes, for each message. */
+  readonly database_cpu_ms?: number
+}
+
+const figureOfStarts = (
+  target: Target,
+  starts: ReadonlyArray<{ readonly prod: Start; readonly dev: Start }>,
+  pick: (start: Start) => number
+): Figure => ({
+  ...target,
+  value: round(median(starts.map(({ prod }) => pick(prod)))),
+  dev: round(median(starts.map(({ dev }) => pick(dev)))),
+  ratio_to_dev: round(median(starts.map(({ prod, dev }) => pick(prod) / pick(dev)))),
+  foreign_cores: round(median(starts.map(({ prod }) => prod.foreign)))
+})
+
 const show = (text: string) => process.stderr.write(`${text}\n`)
 const medianOf = (rounds: ReadonlyArray<Round>, of: keyof Round, pick: Row["pick"]) =>
   median(rounds.map((one) => pick(one[of] as LoadResult) ?? NaN))
@@ -60,10 +103,15 @@ export const benchProd = async (
 ): Promise<number> => {
   const sizes = isQuick ? quick : full
   const server = await startServer()
+  // Told to stop, it takes its server along.
+  process.once("exit", server.end)
   try {
     const provider = await lab.startProvider()
     const dev = await lab.startGateway({ main: "source", provider })
     const postgres = { url: server.url, schema: newSchema() }
+    const ofItsOwn = { url: server.url, schema: newSchema() }
+    await startOnce(lab, { main: "source", provider, postgres: ofItsOwn })
+    const starts: Array<{ readonly prod: Start; readonly dev: Start }> = []
     const prod = await lab.startGateway({ main: "source", provider, postgres })
     const loads: Readonly<Record<Row["load"], LoadOptions>> = {
       one: { sessions: 1, messages: sizes.messages1, warmup: sizes.warmup1 },
@@ -78,6 +126,12 @@ export const benchProd = async (
       await lab.load(gateway, others(gateway), { sessions: 32, messages: Math.ceil(sizes.messages1 / 5) })
     }
     for (let turn = 0; turn < sizes.rounds; turn++) {
+      show(`start, round ${turn + 1} of ${sizes.rounds}`)
+      await provider.configure({ ttftMs: 0 })
+      starts.push({
+        dev: await startOnce(lab, { main: "source", provider }),
+        prod: await startOnce(lab, { main: "source", provider, postgres: ofItsOwn })
+      })
       for (const [name, options] of Object.entries(loads)) {
         show(`${name}, round ${turn + 1} of ${sizes.rounds}`)
         await provider.configure({ ttftMs: name === "burst" ? 200 : 0 })
@@ -89,24 +143,32 @@ export const benchProd = async (
         ;(taken[name] ??= []).push({ prod: onProd, dev: onDev, floor, databaseMs })
       }
     }
-    const figures = Object.fromEntries(
-      Object.entries(rows).map(([name, { target, load, pick }]) => {
-        const rounds = taken[load] ?? []
-        const ratio = median(rounds.map((one) => (pick(one.prod) ?? NaN) / (pick(one.dev) ?? NaN)))
-        return [
-          name,
-          {
-            ...target,
-            value: round(medianOf(rounds, "prod", pick)),
-            dev: round(medianOf(rounds, "dev", pick)),
-            ratio_to_dev: round(ratio),
-            floor: round(medianOf(rounds, "floor", pick)),
-            database_cpu_ms: round(median(rounds.map(({ databaseMs }) => databaseMs))),
-            foreign_cores: round(median(rounds.map((one) => one.prod.foreign_cores)))
-          }
-        ]
-      })
-    )
+    const figures: Readonly<Record<string, Figure>> = {
+      cold_source: figureOfStarts(targets.cold_source, starts, ({ seconds }) => seconds),
+      rss_started: figureOfStarts(
+        { what: "RSS after the first answer, source", unit: "MB" },
+        starts,
+        ({ rssMb }) => rssMb
+      ),
+      ...Object.fromEntries(
+        Object.entries(rows).map(([name, { target, load, pick }]) => {
+          const rounds = taken[load] ?? []
+          const ratio = median(rounds.map((one) => (pick(one.prod) ?? NaN) / (pick(one.dev) ?? NaN)))
+          return [
+            name,
+            {
+              ...target,
+              value: round(medianOf(rounds, "prod", pick)),
+              dev: round(medianOf(rounds, "dev", pick)),
+              ratio_to_dev: round(ratio),
+              floor: round(medianOf(rounds, "floor", pick)),
+              database_cpu_ms: round(median(rounds.map(({ databaseMs }) => databaseMs))),
+              foreign_cores: round(median(rounds.map((one) => one.prod.foreign_cores)))
+            }
+          ]
+        })
+      )
+    }
     show(
       `\n${"what".padEnd(46)} unit    Postgres   SQLite    ratio    floor   must    aim  database CPU  foreign cores`
     )
@@ -118,7 +180,7 @@ export const benchProd = async (
         one.floor,
         one.must,
         one.aim,
-        `${one.database_cpu_ms} ms`,
+        one.database_cpu_ms === undefined ? "" : `${one.database_cpu_ms} ms`,
         one.foreign_cores
       ]
       show(

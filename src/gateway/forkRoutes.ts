@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Ids } from "#src/domain/Ids.ts"
 import { forkKey } from "#src/domain/SessionKey.ts"
+import { Lanes } from "#src/lane/Lanes.ts"
 import { SessionModels } from "#src/lane/SessionModels.ts"
 import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import { Sessions } from "#src/session/Sessions.ts"
@@ -24,6 +25,7 @@ const bodyKeys = new Set(["at", "session_key"])
 export const make = Effect.gen(function* () {
   const settings = yield* Gateway
   const ids = yield* Ids
+  const lanes = yield* Lanes
   const models = yield* SessionModels
   const queues = yield* SessionQueues
   const sessions = yield* Sessions
@@ -55,6 +57,7 @@ export const make = Effect.gen(function* () {
     models.adopt(to, made.settings)
     usage.adopt(to, made.settings)
     queues.adopt(to, made.queue)
+    lanes.adopt(to, made.settings)
     const answer = { session_key: to, seq: made.seq } satisfies typeof Api.Forked.Type
     return HttpServerResponse.jsonUnsafe(answer, { status: 201 })
   })

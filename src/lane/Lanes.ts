@@ -107,6 +107,8 @@ export class Lanes extends Context.Service<
      */
     readonly pause: (key: SessionKey | undefined) => Effect.Effect<void, MessageLog.LogError>
     readonly resume: (key: SessionKey | undefined) => Effect.Effect<void, MessageLog.LogError>
+    /** The session was made with these settings, which the log has already: a fork of a paused one is paused. */
+    readonly adopt: (key: SessionKey, settings: Readonly<Record<string, string>>) => void
     /** True while all lanes are paused. */
     readonly isPaused: () => boolean
     /** Cancel one message: a waiting one leaves the queue, a running one's run is interrupted. False when it has ended. */
@@ -505,6 +507,12 @@ export const make = Effect.gen(function* () {
     tellLanes(key, { _tag: "Resumed" })
   })
 
+  const adopt = (key: SessionKey, { [pausedSetting]: kept }: Readonly<Record<string, string>>): void => {
+    if (kept === undefined) return
+    paused.keys.add(key)
+    tellLanes(key, { _tag: "Paused" })
+  }
+
   /** The message as the run to be ended. One that a run has taken ends with it: its end may be on its way, and a run ends once. */
   const runWith = (message: MessageRow): Effect.Effect<Run, MessageLog.LogError> =>
     message.runId === undefined
@@ -700,6 +708,7 @@ export const make = Effect.gen(function* () {
     abort,
     pause,
     resume,
+    adopt,
     isPaused: () => paused.all,
     cancel,
     resolve,

@@ -266,7 +266,12 @@ export const decide = (state: LaneState, event: LaneEvent): Decision => {
           }
         : keep(state)
     case "Steered":
-      return isRunning(state, event.runId) ? keep(withoutSteering(state, event.messageIds)) : keep(state)
+      return keep(
+        withGone(
+          isRunning(state, event.runId) ? withoutSteering(state, event.messageIds) : state,
+          event.messageIds
+        )
+      )
     case "Dropped":
       return dropped(state, event.messageIds)
     case "QuietOver":
@@ -615,6 +620,10 @@ const withoutSteering = (state: LaneState, ids: ReadonlyArray<MessageId>): LaneS
       }
     : state
 
+/** A page that is being read may have been read before these ended. */
+const withGone = (state: LaneState, ids: ReadonlyArray<MessageId>): LaneState =>
+  state.loading === "no" ? state : { ...state, gone: new Set([...state.gone, ...ids]) }
+
 const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
   const parts = gather(state.parts, { _tag: "Withdrawn", ids: new Set(ids) }).state
   const queue = state.queue.filter((row) => !ids.includes(row.id))
@@ -625,8 +634,7 @@ const dropped = (state: LaneState, ids: ReadonlyArray<MessageId>): Decision => {
     phase._tag === "Running" && offered.length > 0
       ? [{ _tag: "Withdraw", runId: phase.run.runId, messageIds: offered }]
       : nothing
-  const gone = state.loading === "no" ? state.gone : new Set([...state.gone, ...ids])
-  const now = { ...withoutSteering(state, ids), queue, parts, gone }
+  const now = { ...withGone(withoutSteering(state, ids), ids), queue, parts }
   return before(commands, next(queue.length === 0 ? { ...now, quiet: undefined } : now))
 }
 
@@ -664,7 +672,10 @@ const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): De
   const { run, ending, failures } = state.phase
   // An attempt that was given up may have ended by its own answer in the same moment: then the log refuses to begin it again.
   if (isAbandoned(state) && ending === undefined) return begin(idle(state), again(run), failures)
-  if (end === "finished" || ending !== undefined) return settleDown(idle(state))
+  if (end === "finished" || ending !== undefined) {
+    const ids = run.messages.map((message) => message.id)
+    return settleDown(withGone(idle(state), ids))
+  }
   return {
     state: { ...idle(state), phase: { _tag: "Waiting", run, failures: failures + 1 } },
     commands: [{ _tag: "ArmRetry", runId, failures: failures + 1 }]
@@ -719,7 +730,10 @@ export const isHeld = (state: LaneState, id: MessageId): boolean =>
   waitingOf(state).some((row) => row.id === id) ||
   (state.phase._tag !== "Idle" && state.phase.run.messages.some((row) => row.id === id))
 
-/** End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. */
+/**
+ * End what waits, in memory and in the log, up to `toSeq`; the state then holds nothing that waits. What the run under way answers ends
+ * with it, whole.
+ */
 const endWaiting = (
   state: LaneState,
   ending: Ending,
@@ -735,7 +749,8 @@ const endWaiting = (
   }
   if (messages.length > 0) commands.push({ _tag: "Settle", messages, ending })
   if (state.beyond || state.loading !== "no") {
-    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, but, ending })
+    const taken = phase._tag === "Idle" ? [] : phase.run.messages.map(({ id }) => id)
+    commands.push({ _tag: "SettleRest", afterSeq: state.lastSeq, toSeq, but: [...but, ...taken], ending })
   }
   return {
     now: {

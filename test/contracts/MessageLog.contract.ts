@@ -1736,6 +1736,66 @@ const together = (test: Test) => {
       assert.deepStrictEqual(yield* undelivered(), [])
     }))
 
+  test("of twenty at once for which there is one place, one takes it, and all are told who did", () =>
+    Effect.gen(function* () {
+      const twenty = Array.from({ length: 20 }, (_, n) => n)
+      const atOnce = <U extends Unit>(unitOf: (n: number) => U) =>
+        Effect.forEach(twenty, (n) => Effect.result(commit(unitOf(n))), { concurrency: "unbounded" })
+      const tagOf = (result: Effect.Success<ReturnType<typeof atOnce>>[number]) =>
+        result._tag === "Success" ? "stored" : result.failure.reason._tag
+      const times = (words: ReadonlyArray<unknown>, word: unknown) =>
+        words.filter((one) => one === word).length
+
+      const accepted = yield* atOnce((n) => acceptOf(`m${n}`, { cap: 5, start: `r-m${n}` }))
+      const started = accepted.filter((one) => one._tag === "Success" && one.success.started)
+      const stored = accepted.flatMap((one) => (one._tag === "Success" ? one.success : []))
+      const id = stored.find((one) => one.started)!.messageId
+      const run = `r-${id}`
+      assert.deepStrictEqual([started.length, stored.length], [1, 5])
+      assert.strictEqual(times(accepted.map(tagOf), "SessionFull"), 15)
+      assert.deepStrictEqual(
+        stored.map(({ seq }) => seq).toSorted((a, b) => a - b),
+        [1, 2, 3, 4, 5]
+      )
+
+      const attempts = (yield* atOnce(() => startOf(run, [id]))).flatMap((one) =>
+        one._tag === "Success" ? one.success.attempt : []
+      )
+      assert.deepStrictEqual(
+        attempts.toSorted((a, b) => a - b),
+        twenty.map((n) => n + 2)
+      )
+      yield* commit(parkOf(run, 21, "p1"))
+      const decisions = yield* atOnce((n) => decideOf("p1", n % 2 === 0 ? "approved" : "denied"))
+      const decided = decisions.flatMap((one) => (one._tag === "Success" ? one.success : []))
+      assert.strictEqual(decided.filter(({ changed }) => changed).length, 1)
+      assert.strictEqual(new Set(decided.map(({ state }) => state)).size, 1)
+
+      const ended = yield* atOnce((n) =>
+        finishOf(
+          run,
+          { [id]: "answered" },
+          {
+            attempt: 21,
+            entries: [{ id: `a${n}`, entry: assistant(`answer ${n}`) }],
+            deliveries: [`d${n}`]
+          }
+        )
+      )
+      assert.deepStrictEqual([times(ended.map(tagOf), "stored"), times(ended.map(tagOf), "Fenced")], [1, 19])
+      const [delivery] = yield* undelivered()
+      assert.strictEqual(delivery?.id, `d${ended.findIndex((one) => one._tag === "Success")}`)
+      const sends = yield* atOnce((n) => sendEndedOf(delivery!.id, n % 2 === 0 ? "sent" : "dead"))
+      assert.strictEqual(sends.filter((one) => one._tag === "Success" && one.success.changed).length, 1)
+
+      const forks = yield* atOnce(() => forkOf(placeAt("b")))
+      assert.deepStrictEqual(
+        [times(forks.map(tagOf), "stored"), times(forks.map(tagOf), "SessionTaken")],
+        [1, 19]
+      )
+      assert.strictEqual((yield* history(100, placeAt("b"))).length, (yield* history()).length)
+    }))
+
   test("a caller that is interrupted while it waits does not undo its unit", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(commit(acceptOf("m1")), { startImmediately: true })
@@ -2087,6 +2147,30 @@ const forking = (test: Test) => {
         [6, 4],
         [7, 5]
       ])
+    }))
+
+  test("an answer that was cut off is none to fork at, though it is all that a steered message got", () =>
+    Effect.gen(function* () {
+      yield* talk(["m1"])
+      yield* commitAll(acceptOf("m2", { start: "r-m2" }), acceptOf("m3"))
+      const steering = { messageIds: [messageId("m3")], by: messageId("m2") }
+      yield* commitAll(
+        { ...appendOf("r-m2", 1, "e1"), steering },
+        appendOf("r-m2", 1, "e2", toolResult("c1"))
+      )
+      const entry = { ...assistant("I was about"), partial: "failed" } as const
+      yield* commit({
+        ...finishOf("r-m2", { m2: "failed" }, { attempt: 1, entries: [{ id: "cut", entry }] }),
+        steeredBefore: true
+      })
+      const cut = (yield* history(1))[0]
+      const { seq } = yield* commit(forkOf(b))
+
+      assert.deepStrictEqual([cut?.id, cut?.answers], ["cut", ["client-m3"]])
+      assert.strictEqual(seq, 2)
+      assert.deepStrictEqual(texts(yield* history(100, b)), said("m1"))
+      for (const atSeq of [3, 4, cut?.seq ?? 0])
+        assert.strictEqual(yield* refusal(forkOf(c, { atSeq })), "NoSuchTurn")
     }))
 
   test("what a fork shares keeps its ids, client ids, answers and timeline", () =>

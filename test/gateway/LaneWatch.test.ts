@@ -31,6 +31,7 @@ class Fixture {
       send: () => undefined,
       command: () => undefined,
       forget: () => undefined,
+      adopt: () => undefined,
       current: () => undefined,
       isPaused: () => false,
       list: Effect.sync(() => {

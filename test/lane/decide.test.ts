@@ -131,6 +131,29 @@ describe("decide", () => {
     )
   })
 
+  it("does not take from a page what a run read and ended with while it was read", () => {
+    const steers = (seq: number): LaneEvent => ({
+      _tag: "Arrived",
+      message: row(seq, undefined, "steer"),
+      begun: false
+    })
+    const { state } = play([arrived(1), arrived(2), arrived(3), ended(1), steers(4), steers(5)], 1)
+    const steered = decide(state, { _tag: "Steered", runId: run(2), messageIds: [row(4).id] })
+    const next = decide(steered.state, ended(2))
+    const after = decide(next.state, ended(5))
+    const page: LaneEvent = { _tag: "Loaded", messages: [row(3), row(4), row(5), row(6)], more: false }
+
+    assert.strictEqual(state.loading, "yes")
+    assert.deepInclude(next.state.phase, {
+      _tag: "Running",
+      run: { runId: run(5), messages: [row(5, undefined, "steer")], begun: false }
+    })
+    assert.deepStrictEqual(
+      decide(after.state, page).state.queue.map(({ seq }) => seq),
+      [6]
+    )
+  })
+
   it("reads again when a message arrived while it was reading", () => {
     const busy = play([arrived(1), arrived(2), arrived(3), arrived(4), ended(1), arrived(5)], 2)
     const after = decide(busy.state, { _tag: "Loaded", messages: [row(4)], more: false })
@@ -439,7 +462,24 @@ describe("decide, by mode", () => {
 
     assert.deepInclude(
       commands.find((command) => command._tag === "SettleRest"),
-      { afterSeq: 3, toSeq: 5, but: [row(5).id] }
+      { afterSeq: 3, toSeq: 5, but: [row(5).id, row(1).id] }
+    )
+  })
+
+  it("steer: what a run took past the messages in the log ends with that run, whole, when it is stopped", () => {
+    const { state } = play(
+      [comes(1, "followup"), comes(2, "followup"), comes(3, "followup"), comes(4, "steer"), ended(1)],
+      1
+    )
+    const { commands } = decide(state, { _tag: "Stop", by })
+
+    assert.deepInclude(state.phase, {
+      _tag: "Running",
+      run: { runId: run(4), messages: [row(4, undefined, "steer")], begun: false }
+    })
+    assert.deepInclude(
+      commands.find((command) => command._tag === "SettleRest"),
+      { afterSeq: 2, toSeq: 4, but: [row(4).id] }
     )
   })
 

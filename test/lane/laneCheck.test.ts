@@ -32,6 +32,7 @@ const found = (lanes: ReadonlyArray<LaneInfo>, isPaused = false) =>
             send: () => undefined,
             command: () => undefined,
             forget: () => undefined,
+            adopt: () => undefined,
             current: () => undefined,
             isPaused: () => isPaused,
             list: Effect.succeed(lanes)

@@ -1,16 +1,27 @@
 /**
- * A gateway under half of what it can do, for half an hour (OPENCRAW_SOAK_MINUTES): every queue mode at random, interrupts, stops, lost
- * connections, a kill and a stop. Prints its figures. Nothing accepted may be left open, and every session must answer at the end; how
+ * A gateway under half of what it can do, for half an hour (OPENCRAW_SOAK_MINUTES), on SQLite and then on PostgreSQL: every queue mode at
+ * random, interrupts, stops, lost connections, a kill and a stop. Prints its figures. Nothing accepted may be left open, and every session must answer at the end; how
  * memory and event loop did is judged in a run of full length only, on a machine of its own.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import { type ChildProcess, spawn } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { DatabaseSync } from "node:sqlite"
 import { pathToFileURL } from "node:url"
-import { Client, configure, type Gateway, startGateway, until } from "../scenarios/gatewayProcess.ts"
+import * as PgLink from "#layers/platform/PgLink.ts"
+import { named, newSchema, startServer, withoutPostgres } from "../postgres/server.ts"
+import {
+  Client,
+  configure,
+  type Database,
+  type Gateway,
+  startGateway,
+  until
+} from "../scenarios/gatewayProcess.ts"
 import { Random } from "../simulation/Random.ts"
 
 const fullMinutes = 30
@@ -99,19 +110,27 @@ class Soak {
   }
 }
 
-const openRows = (folder: string): number => {
+const unended = "SELECT count(*) AS open FROM messages WHERE outcome IS NULL"
+
+const openInFile = (folder: string): number => {
   const log = new DatabaseSync(join(folder, "data", "log.db"), { readOnly: true })
   try {
-    const row = log.prepare("SELECT count(*) AS open FROM messages WHERE outcome IS NULL").get()
-    return Number(row?.["open"])
+    return Number(log.prepare(unended).get()?.["open"])
   } finally {
     log.close()
   }
 }
+const openIn = ({ url, schema }: Database): Promise<number> =>
+  Effect.runPromise(
+    Effect.scoped(
+      Effect.flatMap(PgLink.make({ url: Redacted.make(url), schema }), (link) => link.query(unended))
+    ).pipe(Effect.map(({ rows }) => Number(rows[0]?.["open"])))
+  )
 
-const run = async () => {
+const run = async (database: Database | undefined) => {
   const provider = await startProvider()
-  const { folder, config } = configure(provider.url)
+  const { folder, config } = configure(provider.url, "", database)
+  const openRows = async () => (database === undefined ? openInFile(folder) : await openIn(database))
   const delayFile = join(folder, "delay.json")
   const start = () =>
     startGateway(config, {
@@ -155,7 +174,7 @@ const run = async () => {
     const settled = performance.now()
     const total = () => soak.clients.reduce((sum, client) => sum + client.outcomes.size, 0)
     await until("every message is acknowledged", () => soak.acked >= soak.sent, 120_000)
-    await until("no row is open", () => openRows(folder) === 0, 120_000)
+    await until("no row is open", async () => (await openRows()) === 0, 120_000)
     const settleSeconds = (performance.now() - settled) / 1000
     for (const client of soak.clients) client.send("last", "are you there")
     await until("every session answers", () => soak.clients.every((one) => one.answers.has("last")), 60_000)
@@ -173,7 +192,7 @@ const run = async () => {
       rss_slope_mb_per_hour: Number(slopeOf(samples).toFixed(1)),
       loop_delay_ms: delay.ms,
       settle_s: Number(settleSeconds.toFixed(1)),
-      open_rows: openRows(folder)
+      open_rows: await openRows()
     }
   } finally {
     for (const client of soak.clients) client.close()
@@ -182,18 +201,27 @@ const run = async () => {
   }
 }
 
-describe("soak", () => {
-  it(
+describe.each([
+  { store: "SQLite", server: () => Promise.resolve(undefined), skip: false },
+  // Its disk is synced, as in life.
+  { store: named("PostgreSQL"), server: () => startServer(), skip: withoutPostgres }
+])("soak on $store", ({ store, server: start, skip }) => {
+  it.skipIf(skip)(
     `${minutes} minutes at half of what it can do leave nothing open and every session answering`,
     async () => {
-      const figures = await run()
-      process.stdout.write(`${JSON.stringify(figures)}\n`)
+      const server = await start()
+      try {
+        const figures = await run(server === undefined ? undefined : { url: server.url, schema: newSchema() })
+        process.stdout.write(`${JSON.stringify({ store, ...figures })}\n`)
 
-      assert.strictEqual(figures.open_rows, 0)
-      assert.strictEqual(figures.stopped_with, 0)
-      if (figures.is_judged) {
-        assert.isBelow(figures.rss_slope_mb_per_hour, 1)
-        assert.isBelow(figures.loop_delay_ms.p99, 20)
+        assert.strictEqual(figures.open_rows, 0)
+        assert.strictEqual(figures.stopped_with, 0)
+        if (figures.is_judged) {
+          assert.isBelow(figures.rss_slope_mb_per_hour, 1)
+          assert.isBelow(figures.loop_delay_ms.p99, 20)
+        }
+      } finally {
+        await server?.stop()
       }
     },
     (minutes + 10) * 60_000

@@ -69,10 +69,14 @@ export interface Server {
   /** The whole server dies at once, as by a loss of power of its processes. */
   readonly kill: () => Promise<void>
   readonly start: () => Promise<void>
+  /** As its operator does it: sessions are ended, what was committed is kept. */
+  readonly restart: () => Promise<void>
   /** It stands still, and answers nobody. */
   readonly freeze: () => void
   readonly thaw: () => void
   readonly stop: () => Promise<void>
+  /** Told to stop, and not waited for. */
+  readonly end: () => void
 }
 
 /** `settings` are the server's own, as `fsync=off`. */
@@ -122,6 +126,13 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     if (child?.pid !== undefined && child.exitCode === null && child.signalCode === null)
       process.kill(-child.pid, name)
   }
+  /** Its processes are each a group of their own. */
+  const signalAll = (name: NodeJS.Signals) => {
+    const pid = child?.pid
+    if (pid === undefined) return
+    const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")
+    for (const one of [pid, ...children.map(Number)]) process.kill(one, name)
+  }
   const end = async (name: NodeJS.Signals) => {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, "exit")
@@ -138,8 +149,13 @@ export const startServer = async (settings: ReadonlyArray<string> = []): Promise
     version: async () => execFileSync(program("postgres"), ["--version"], { encoding: "utf8" }).trim(),
     kill: () => end("SIGKILL"),
     start,
-    freeze: () => signal("SIGSTOP"),
-    thaw: () => signal("SIGCONT"),
+    restart: async () => {
+      await end("SIGINT")
+      await start()
+    },
+    freeze: () => signalAll("SIGSTOP"),
+    thaw: () => signalAll("SIGCONT"),
+    end: () => void child?.kill("SIGINT"),
     stop: async () => {
       await end("SIGINT")
       fs.rmSync(folder, { recursive: true, force: true })

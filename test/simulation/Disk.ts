@@ -19,8 +19,10 @@ import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import * as Checks from "#src/check/Checks.ts"
+import { local } from "#src/domain/Tenant.ts"
 import {
   type Committed,
+  type EntryRow,
   LogError,
   MessageLog,
   StoreBroken,
@@ -39,6 +41,8 @@ export type Journaled = {
     readonly unit: Extract<Unit, { readonly _tag: Tag }>
     readonly result: Committed[Tag]
     readonly life: number
+    /** Of a fork: the other session's history up to where it was forked, as that one read at the time. */
+    readonly shared?: ReadonlyArray<EntryRow>
   }
 }[Unit["_tag"]]
 
@@ -234,7 +238,16 @@ export class Disk {
       this.pending++
       const apply = () => {
         if (!life.alive) return
-        this.#ask(this.log.commit(unit), (exit) => this.#applied(life, unit, exit, resume))
+        this.#ask(this.log.commit(unit), (exit) => {
+          if (unit._tag !== "Fork" || exit._tag === "Failure") return this.#applied(life, unit, exit, resume)
+          const last = (exit.value as Committed["Fork"]).seq
+          const said = this.log.history({ tenant: local, session: unit.from, limit: 100_000 })
+          this.#ask(said, (read) => {
+            const rows = read._tag === "Success" ? read.value : []
+            const shared = rows.slice(0, rows.findIndex(({ seq }) => seq === last) + 1)
+            this.#applied(life, unit, exit, resume, shared)
+          })
+        })
       }
       // One writer: units are applied in the order they came.
       const at = Math.max(this.#busyUntil, this.#world.now + this.#delay(this.#latency.apply))
@@ -249,7 +262,8 @@ export class Disk {
     life: Life,
     unit: U,
     exit: Exit.Exit<Committed[U["_tag"]], LogError>,
-    resume: (effect: Effect.Effect<Committed[U["_tag"]], LogError>) => void
+    resume: (effect: Effect.Effect<Committed[U["_tag"]], LogError>) => void,
+    shared?: ReadonlyArray<EntryRow>
   ): void {
     const { _tag: tag, place } = unit
     if (exit._tag === "Failure") {
@@ -258,7 +272,7 @@ export class Disk {
       if (error === undefined)
         this.#world.broken(place.session, `the log takes ${tag} without a defect: ${String(exit.cause)}`)
     } else {
-      const journaled = { unit, result: exit.value, life: life.number } as Journaled
+      const journaled = { unit, result: exit.value, life: life.number, shared } as Journaled
       this.#journal.push(journaled)
       this.#ledger.take(journaled, this.#journal.length)
     }

@@ -2,16 +2,28 @@
  * What must hold of every unit that gets onto the disk, in the plainest words: a naive model beside the log, which believes none of
  * the log's own checks.
  *
- * Owns: outcomes set once, runs that only their newest attempt commits to, order, access, the cap, one result per call, deliveries.
+ * Owns: outcomes set once, runs that only their newest attempt commits to, order, access, the cap, one result per call, deliveries,
+ * and where a session may be forked.
  * Does not own: what the log holds at the end (`rest`), nor what is told and sent (`Outside`).
  */
 import type { ApprovalState } from "#src/domain/Approval.ts"
 import type { ApprovalId, DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { Access } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
-import type { QueueMode } from "#src/domain/Queue.ts"
+import type { QueueMode, QueueOverrides } from "#src/domain/Queue.ts"
 import type { Effects } from "#src/domain/Tool.ts"
-import type { Accept, Append, Block, Finish, NewDelivery, Park, Start } from "#src/horizons/MessageLog.ts"
+import type {
+  Accept,
+  Append,
+  Block,
+  Committed,
+  EntryRow,
+  Finish,
+  Fork,
+  NewDelivery,
+  Park,
+  Start
+} from "#src/horizons/MessageLog.ts"
 import type { Journaled } from "./Disk.ts"
 import type { World } from "./World.ts"
 
@@ -74,6 +86,16 @@ export interface KnownDelivery {
   state: "pending" | "sending" | "sent" | "uncertain" | "dead"
 }
 
+interface KnownFork {
+  readonly session: string
+  readonly from: string
+  /** Of the answer that it begins with. */
+  readonly seq: number
+  /** What the other session had said up to there. */
+  readonly shared: ReadonlyArray<EntryRow>
+  readonly by: number
+}
+
 const label = (message: Known) => `${message.clientId} (${message.mode})`
 
 export class Ledger {
@@ -83,6 +105,10 @@ export class Ledger {
   readonly calls = new Map<string, KnownCall>()
   readonly deliveries = new Map<DeliveryId, KnownDelivery>()
   readonly approvals = new Map<ApprovalId, KnownApproval>()
+  readonly forks = new Map<string, KnownFork>()
+  /** The answers of a session, in order: of which run, and its seq. */
+  readonly #turns = new Map<string, Array<{ readonly run: RunId; readonly seq: number }>>()
+  readonly #queues = new Map<string, QueueOverrides>()
   /** A person is asked. */
   onAsked: (approval: KnownApproval) => void = () => {}
   /** Entries that are a run's answer. */
@@ -105,6 +131,7 @@ export class Ledger {
     for (const map of [this.messages, this.runs, this.calls, this.deliveries, this.approvals, this.entries])
       map.clear()
     for (const map of [this.#identities, this.#seqs, this.#newest]) map.clear()
+    for (const map of [this.forks, this.#turns, this.#queues]) map.clear()
     this.#isQuiet = true
     journal.forEach((journaled, index) => this.take(journaled, index + 1))
     this.#isQuiet = false
@@ -171,9 +198,13 @@ export class Ledger {
         delivery.state = unit._tag === "SendBegun" ? "sending" : unit.state
         return this.#note(unit.place.session, `${unit.deliveryId} is ${delivery.state}`)
       }
+      case "Fork":
+        return this.#fork(unit, journaled.result as never, journaled.shared ?? [], by)
+      case "KeepQueue":
+        return void this.#queues.set(unit.place.session, unit.overrides)
       case "DeleteSession":
       case "RenameSession":
-      case "KeepQueue":
+      case "KeepSetting":
       case "KeepJournal":
         return
     }
@@ -470,7 +501,14 @@ export class Ledger {
         this.#check(false, session, () => `${id} is steered into a run that exists`)
         continue
       }
-      this.#check(message.mode === "steer", session, () => `${label(message)} is steered only in mode steer`)
+      // Parts of one message go by the mode of the newest.
+      const newer = steered.map((other) => this.messages.get(other))
+      const isTogether = newer.some((other) => other?.mode === "steer" && other.seq > message.seq)
+      this.#check(
+        message.mode === "steer" || (message.isPart && isTogether),
+        session,
+        () => `${label(message)} is steered only in mode steer`
+      )
       this.#check(
         message.access === newest.access && message.route === newest.route,
         session,
@@ -486,12 +524,7 @@ export class Ledger {
     }
   }
 
-  #finish(
-    unit: Finish,
-    result: { readonly endings: ReadonlyArray<{ readonly messageId: MessageId; readonly outcome: Outcome }> },
-    by: number,
-    life: number
-  ): void {
+  #finish(unit: Finish, result: Committed["Finish"], by: number, life: number): void {
     const { session } = unit.place
     for (const approval of this.approvals.values()) {
       if (approval.run === unit.runId && approval.state === "pending") approval.state = "cancelled"
@@ -516,6 +549,11 @@ export class Ledger {
       if (one.entry.kind === "assistant" && one.entry.partial === undefined) this.answers.add(one.id)
       if (one.entry.kind === "tool") this.#result(one.entry.callId, unit.runId, session, by)
     }
+    unit.entries.forEach(({ id }, index) => {
+      const seq = result.seqs[index]
+      if (seq === undefined || !this.answers.has(id) || this.answeredBy(unit.runId).length === 0) return
+      this.#turns.set(session, [...(this.#turns.get(session) ?? []), { run: unit.runId, seq }])
+    })
     for (const delivery of unit.deliveries) this.#send(delivery, session, by)
     const open = run?.messages.filter((message) => message.outcome === undefined) ?? []
     this.#check(
@@ -562,6 +600,83 @@ export class Ledger {
     message.outcome = outcome
     message.endedBy = by
     this.#note(session, `${label(message)}: ${outcome}`)
+  }
+
+  #fork(unit: Fork, result: Committed["Fork"], shared: ReadonlyArray<EntryRow>, by: number): void {
+    const { session } = unit.place
+    const { from, atSeq } = unit
+    const turn = this.turnAt(from, atSeq)
+    this.#note(session, `forked from ${from} at ${atSeq ?? "its last answer"}: shares up to ${result.seq}`)
+    this.#check(
+      turn === result.seq,
+      session,
+      () => `a fork of ${from} at ${atSeq} begins with the answer ${turn}, not ${result.seq}`
+    )
+    this.#check(
+      !this.#seqs.has(session) && !this.forks.has(session),
+      session,
+      () => `only a new session is a fork`
+    )
+    const queue = this.#queues.get(from) ?? {}
+    this.#check(
+      JSON.stringify(result.queue) === JSON.stringify(queue),
+      session,
+      () => `a fork keeps the queue of ${from}: ${JSON.stringify(queue)}, not ${JSON.stringify(result.queue)}`
+    )
+    this.#queues.set(session, result.queue)
+    this.#seqs.set(session, result.seq)
+    this.forks.set(session, { session, from, seq: result.seq, shared, by })
+    this.#checkShared(session, shared)
+  }
+
+  /** Of the answers before the one it begins with, each is shared once, with the messages that it answers. */
+  #checkShared(session: string, shared: ReadonlyArray<EntryRow>): void {
+    const fork = this.forks.get(session)
+    for (let owner = fork?.from, last = fork?.seq ?? 0; owner !== undefined;) {
+      for (const { run, seq } of this.#turns.get(owner) ?? []) {
+        if (seq > last) continue
+        const [asked, said] = [this.answeredBy(run), shared.filter((row) => row.runId === run)]
+        const times = said.filter((row) => row.seq === seq && row.answers?.join() === asked.join()).length
+        this.#check(times === 1, session, () => `the answer of ${run} is shared once, not ${times} times`)
+        for (const clientId of asked) {
+          const found = said.filter((row) => row.clientId === clientId).length
+          this.#check(found === 1, session, () => `${clientId} is shared once, not ${found} times`)
+        }
+      }
+      const above = this.forks.get(owner)
+      last = Math.min(last, above?.seq ?? 0)
+      owner = above?.from
+    }
+  }
+
+  /** The seq of the answer with which a fork of the session at this entry begins; undefined when no answered turn is there. */
+  turnAt(session: string, atSeq: number | undefined): number | undefined {
+    const turns = this.#turns.get(session) ?? []
+    const fork = this.forks.get(session)
+    if (atSeq === undefined) return turns.at(-1)?.seq ?? fork?.seq
+    if (fork !== undefined && atSeq <= fork.seq) return this.turnAt(fork.from, atSeq)
+    const run = [...this.messages.values()].find((one) => one.session === session && one.seq === atSeq)?.run
+    return turns.find((turn) => turn.seq === atSeq || turn.run === run)?.seq
+  }
+
+  /** The session that said the turn with which a fork begins. */
+  ownerOf(fork: string, seq = this.forks.get(fork)?.seq ?? 0): string {
+    const from = this.forks.get(fork)?.from ?? ""
+    return seq <= (this.forks.get(from)?.seq ?? 0) ? this.ownerOf(from, seq) : from
+  }
+
+  /** The session is a fork of that other one, or of one of its forks. */
+  comesFrom(session: string, other: string): boolean {
+    const from = this.forks.get(session)?.from
+    return from !== undefined && (from === other || this.comesFrom(from, other))
+  }
+
+  /** The session is a fork that shares what this client wrote in that other one. */
+  isShared(session: string, other: string, clientId: string): boolean {
+    const message = [...this.messages.values()].find(
+      (one) => one.session === other && one.clientId === clientId
+    )
+    return this.forks.get(session)?.shared.some((row) => row.messageId === message?.id) === true
   }
 
   /** Client ids of the messages that the run's answer answers, in the order they came. */

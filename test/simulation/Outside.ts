@@ -155,31 +155,31 @@ export class Outside {
   }
 
   #read(request: Model.ModelRequest): { readonly session: string; readonly last: string } {
-    let session = ""
-    let last = ""
-    const shown = new Set<string>()
-    for (const message of request.messages) {
-      if (message.role !== "user") continue
+    const words = request.messages.flatMap((message) => {
+      if (message.role !== "user") return []
       this.#world.check(
         !message.text.startsWith("/"),
-        session,
+        "model",
         () => `no command is shown to the model: ${message.text}`
       )
-      for (const found of message.text.matchAll(marks)) {
-        this.#world.check(
-          session === "" || session === found[1],
-          session,
-          () => `a prompt holds one session's words, not ${found[1]}'s`
-        )
-        session = found[1] ?? ""
-        // The note about dropped messages says what they were.
-        if (message.text.startsWith("[")) continue
-        last = found[2] ?? ""
-        this.#checkShown(session, last, shown)
-      }
+      // The note about dropped messages says what they were.
+      const isNote = message.text.startsWith("[")
+      return [...message.text.matchAll(marks)].map(([, from = "", id = ""]) => ({ from, id, isNote }))
+    })
+    // What a fork shares comes before its own words.
+    const session = words.at(-1)?.from ?? ""
+    const shown = new Set<string>()
+    for (const { from, id, isNote } of words) {
+      this.#world.check(
+        from === session ||
+          (isNote ? this.#ledger.comesFrom(session, from) : this.#ledger.isShared(session, from, id)),
+        session,
+        () => `a prompt holds the session's words and what it shares, not ${id} of ${from}`
+      )
+      if (!isNote) this.#checkShown(from, id, shown)
     }
     this.#checkPrompt(request, session)
-    return { session, last }
+    return { session, last: words.findLast(({ isNote }) => !isNote)?.id ?? "" }
   }
 
   /** The model reads each message once, and none that was dropped. */

@@ -5,7 +5,7 @@
  */
 import type { Access, InboundMessage } from "#src/domain/Inbound.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
-import type { BudgetClass, SessionKey } from "#src/domain/SessionKey.ts"
+import { type BudgetClass, forkKey, type SessionKey } from "#src/domain/SessionKey.ts"
 import { askedTool, channelNames, marked, type Moods, toolNames, waiterName } from "./Outside.ts"
 import { Random } from "./Random.ts"
 
@@ -23,6 +23,7 @@ export type Act =
   | { readonly _tag: "Reuse"; readonly message: InboundMessage }
   | { readonly _tag: "Cancel"; readonly clientId: string }
   | { readonly _tag: "Stop"; readonly session: SessionKey }
+  | ForkAct
   | {
       readonly _tag: "Crash"
       readonly place: Place
@@ -34,12 +35,33 @@ export type Act =
   | { readonly _tag: "Store"; readonly mood: "full" | "busy" | "broken"; readonly millis: number }
   | { readonly _tag: "Clock"; readonly millis: number }
 
+/** Somebody takes a conversation another way, and then writes to both. */
+export interface ForkAct {
+  readonly _tag: "Fork"
+  readonly session: SessionKey
+  /** A session, or a fork that may not be there yet. */
+  readonly from: SessionKey
+  /** Where on the page that is read, from 0 to 1; without it, at the last answer. */
+  readonly where: number | undefined
+  /** What is written once the fork is there, so many ms after it. */
+  readonly messages: ReadonlyArray<{
+    readonly after: number
+    readonly message: InboundMessage
+    readonly patience: number
+  }>
+  /** When somebody tries to delete the original, and to stop the fork; ms after it. */
+  readonly deletes: number | undefined
+  readonly stops: number | undefined
+}
+
 export interface Plan {
   readonly config: Readonly<Record<string, unknown>>
   readonly budgets: Readonly<Record<BudgetClass, number>>
   readonly moods: Moods
   readonly latency: { readonly apply: number; readonly sync: number; readonly read: number }
   readonly sessions: ReadonlyArray<SessionKey>
+  /** Of these keys there may be none in the end. */
+  readonly forks: ReadonlyArray<SessionKey>
   readonly acts: ReadonlyArray<{ readonly at: number; readonly act: Act }>
   /** From here on nothing goes wrong any more, ms. */
   readonly healed: number
@@ -78,6 +100,38 @@ const commandOf = (random: Random): string =>
     "/deny"
   ])
 
+/** By chance of their own, which leaves every plan without forks as it was before there were any. */
+const forksOf = (
+  seed: number,
+  sessions: ReadonlyArray<SessionKey>,
+  span: number,
+  messageBy: (random: Random, session: SessionKey, id: string) => InboundMessage
+): ReadonlyArray<{ readonly at: number; readonly act: ForkAct }> => {
+  const random = new Random(seed ^ 0x0f0c_0000)
+  const keys = [...sessions]
+  return Array.from({ length: random.pick([0, 0, 1, 2, 4]) }, (_, index) => {
+    const from = keys[random.between(0, keys.length - 1)]!
+    const session = forkKey(from, `fork_${index + 1}`) as SessionKey
+    keys.push(session)
+    const soon = () => (random.chance(0.4) ? 0 : random.between(0, 5_000))
+    const messages = Array.from({ length: random.between(1, 6) }, (__, number) => ({
+      after: soon(),
+      message: messageBy(random, random.chance(0.6) ? session : from, `f${index + 1}m${number + 1}`),
+      patience: random.between(0, 2)
+    }))
+    const act: ForkAct = {
+      _tag: "Fork",
+      session,
+      from,
+      where: random.chance(0.4) ? undefined : random.next(),
+      messages,
+      deletes: random.chance(0.5) ? soon() : undefined,
+      stops: random.chance(0.2) ? soon() : undefined
+    }
+    return { at: random.between(0, span), act }
+  })
+}
+
 export const planOf = (seed: number): Plan => {
   const random = new Random(seed ^ 0x5eed_0000)
   const span = random.pick([5_000, 20_000, 60_000])
@@ -95,24 +149,21 @@ export const planOf = (seed: number): Plan => {
   const budgets = { main: size(), subagent: size(), cron: size() }
   const isMixed = random.chance(0.4)
 
-  const messageAt = (number: number, text: string): InboundMessage => {
-    const session = sessions[random.between(0, sessions.length - 1)]!
-    return {
-      identity: {
-        channel: channels[random.between(0, channels.length - 1)]!,
-        account: "a",
-        conversation: isMixed ? random.pick(["c1", "c1", "c2"]) : session,
-        thread: "",
-        externalId: `m${number}`,
-        revision: 1
-      },
-      session,
-      ephemeral: false,
-      sender: "ada",
-      access: isMixed ? random.pick(accesses) : "owner",
-      body: { text: random.chance(0.08) ? commandOf(random) : marked(session, text) }
-    }
-  }
+  const messageBy = (random: Random, session: SessionKey, id: string): InboundMessage => ({
+    identity: {
+      channel: channels[random.between(0, channels.length - 1)]!,
+      account: "a",
+      conversation: isMixed ? random.pick(["c1", "c1", "c2"]) : session,
+      thread: "",
+      externalId: id,
+      revision: 1
+    },
+    session,
+    ephemeral: false,
+    sender: "ada",
+    access: isMixed ? random.pick(accesses) : "owner",
+    body: { text: random.chance(0.08) ? commandOf(random) : marked(session, id) }
+  })
 
   const acts: Array<{ readonly at: number; readonly act: Act }> = []
   const messages: Array<InboundMessage> = []
@@ -121,7 +172,8 @@ export const planOf = (seed: number): Plan => {
   for (let number = 1; number <= count; number++) {
     if (random.chance(0.3)) burst = at()
     else burst += random.chance(0.5) ? 0 : random.between(0, 1_500)
-    const message = messageAt(number, `m${number}`)
+    const session = sessions[random.between(0, sessions.length - 1)]!
+    const message = messageBy(random, session, `m${number}`)
     messages.push(message)
     const patience = random.chance(0.5) ? 0 : random.between(1, 3)
     const gone = random.chance(0.05) ? random.between(0, 60) : undefined
@@ -161,6 +213,8 @@ export const planOf = (seed: number): Plan => {
     const millis = random.pick([-3_600_000, -5_000, 1_000, 86_400_000])
     acts.push({ at: at(), act: { _tag: "Clock", millis } })
   }
+  const forks = forksOf(seed, sessions, span, messageBy)
+  for (const fork of forks) acts.push(fork)
   const byChannel = Object.fromEntries(allChannels.map((name) => [name, oneMode ?? random.pick(modes)]))
   return {
     config: {
@@ -202,6 +256,7 @@ export const planOf = (seed: number): Plan => {
       { apply: 3, sync: 30, read: 200 }
     ]),
     sessions,
+    forks: forks.map(({ act }) => act.session),
     acts: acts.toSorted((a, b) => a.at - b.at),
     healed: span + 10_000
   }

@@ -1,4 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Redacted from "effect/Redacted"
+import { sharedUrl } from "../postgres/fresh.ts"
+import { named, newSchema, withoutPostgres } from "../postgres/server.ts"
 import { type Verdict, simulate } from "./Simulation.ts"
 
 /** How to see what a seed that broke a promise did. */
@@ -29,6 +32,20 @@ describe("simulation", () => {
   it("the log on SQLite keeps the same promises", { timeout: 60_000 }, async () => {
     assert.deepStrictEqual(await failures(1, 40, "sqlite"), [])
   })
+
+  it.skipIf(withoutPostgres)(
+    named("the log on PostgreSQL keeps the same promises"),
+    { timeout: 60_000 },
+    async () => {
+      const url = Redacted.make(await sharedUrl())
+      const told: Array<string> = []
+      for (const seed of [10, 16, 26, 28]) {
+        const verdict = await simulate(seed, { url, schema: newSchema() })
+        if (verdict.broken !== undefined) told.push(tell(verdict, "postgres"))
+      }
+      assert.deepStrictEqual(told, [])
+    }
+  )
 
   it("a seed tells the same story each time", { timeout: 60_000 }, async () => {
     for (const store of ["memory", "sqlite"] as const) {

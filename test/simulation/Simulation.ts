@@ -25,16 +25,20 @@ import type { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MessageLog, type MessageTrace } from "#src/horizons/MessageLog.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
+import * as SessionModels from "#src/lane/SessionModels.ts"
+import * as SessionQueues from "#src/lane/SessionQueues.ts"
 import { recordsOf, redecide } from "#src/lane/replay.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import * as Outbound from "#src/outbound/Outbound.ts"
 import { type StreamSettings, streamModeOf } from "#src/outbound/StreamSettings.ts"
 import { layerForgetful } from "#src/model/ModelHealth.ts"
+import * as Sessions from "#src/session/Sessions.ts"
+import * as SessionUsage from "#src/session/SessionUsage.ts"
 import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
 import { Ledger } from "./Ledger.ts"
 import { channelNames, marked, Outside, waiterName } from "./Outside.ts"
-import { type Act, type Place, type Plan, planOf } from "./Plan.ts"
+import { type Act, type ForkAct, type Place, type Plan, planOf } from "./Plan.ts"
 import { Random } from "./Random.ts"
 import { Life, World } from "./World.ts"
 
@@ -49,7 +53,15 @@ export interface Verdict {
   readonly journals: Readonly<Record<string, ReadonlyArray<JournalRecord>>>
 }
 
-type Doors = Inbound.Inbound | Lanes.Lanes | Feed.Feed | Outbound.Outbound
+type Doors =
+  | Inbound.Inbound
+  | Lanes.Lanes
+  | Feed.Feed
+  | Outbound.Outbound
+  | Sessions.Sessions
+  | SessionModels.SessionModels
+  | SessionQueues.SessionQueues
+  | SessionUsage.SessionUsage
 
 /** A gateway that has started. */
 interface Gateway {
@@ -95,6 +107,10 @@ class Simulation {
     this.outside = new Outside(this.world, this.ledger, this.disk, this.plan.moods, this.plan.budgets)
     this.ledger.onAsked = (approval) => this.#ask(approval.id, approval.session)
     this.disk.onPassing = (moment) => this.#pass(moment)
+  }
+
+  get sessions(): Plan["sessions"] {
+    return [...this.plan.sessions, ...this.plan.forks]
   }
 
   /** Start a process on the disk as it is. */
@@ -155,7 +171,7 @@ class Simulation {
   /** Nothing is told that is not durable. */
   #listen(life: Life, feed: Feed.Feed["Service"]) {
     return Effect.sync(() => {
-      for (const session of this.plan.sessions) {
+      for (const session of this.sessions) {
         feed.subscribe(session, (event) => {
           if (life.alive) this.#told(session, event)
         })
@@ -263,6 +279,8 @@ class Simulation {
         return this.#submit(act.message, act.patience, act.gone)
       case "Reuse":
         return this.#reuse(act.message)
+      case "Fork":
+        return this.#fork(act)
       case "Cancel": {
         const id = this.acknowledged.get(act.clientId)
         if (gateway === undefined || id === undefined) return
@@ -413,6 +431,107 @@ class Simulation {
     })
   }
 
+  /** A person who reads the page, forks at one of its lines, and asks again until it is told; the day over, nobody asks any more. */
+  #fork(act: ForkAct): void {
+    const { world, ledger, gateway } = this
+    const { session, from } = act
+    const again = () => world.after(world.random.between(200, 3_000), () => this.#fork(act))
+    if (world.now > this.plan.healed) return
+    if (gateway === undefined) return again()
+    const known = { turn: undefined as number | undefined }
+    const forking = Effect.gen(function* () {
+      const sessions = yield* Sessions.Sessions
+      const page = yield* sessions.messages(from, { limit: 100_000 })
+      const lines = page.messages.filter(({ role }) => role !== "system")
+      const line = act.where === undefined ? undefined : lines[Math.floor(act.where * lines.length)]
+      known.turn = ledger.turnAt(from, line?.seq)
+      const made = yield* sessions.fork(from, session, line?.seq)
+      ;(yield* SessionModels.SessionModels).adopt(session, made.settings)
+      ;(yield* SessionUsage.SessionUsage).adopt(session, made.settings)
+      ;(yield* SessionQueues.SessionQueues).adopt(session, made.queue)
+      ;(yield* Lanes.Lanes).adopt(session, made.settings)
+    })
+    let isTold = false
+    gateway.run(forking).addObserver((exit) => {
+      if (!gateway.life.alive || isTold) return
+      isTold = true
+      const reason = exit._tag === "Failure" ? exit.cause.reasons[0] : undefined
+      if (exit._tag === "Success") return this.#forked(act)
+      if (reason?._tag !== "Fail") {
+        if (!this.#isLeaving) world.broken(session, `a fork ends typed: ${String(exit.cause)}`)
+        return again()
+      }
+      const { _tag: tag } = reason.error.reason
+      world.note(session, `is not forked from ${from}: ${tag}`)
+      switch (tag) {
+        // An earlier answer was lost.
+        case "SessionTaken":
+          return this.#forked(act)
+        case "NoSuchTurn":
+          world.check(known.turn === undefined, session, () => `${from} has an answered turn there`)
+          return again()
+        case "NoSuchSession":
+          world.check(
+            known.turn === undefined,
+            session,
+            () => `${from} is there, with an answer at ${known.turn}`
+          )
+          return again()
+        case "StoreBroken":
+        case "StoreBusy":
+        case "StoreFull":
+          return again()
+        default:
+          return world.broken(session, `a fork is not refused as ${tag}`)
+      }
+    })
+    // No word for long: the process died.
+    world.after(10_000, () => {
+      if (isTold) return
+      isTold = true
+      again()
+    })
+  }
+
+  /** The fork is there for good: the conversation goes on in both. */
+  #forked({ session, from, messages, deletes, stops }: ForkAct): void {
+    const { world, ledger, disk } = this
+    const by = ledger.forks.get(session)?.by
+    world.note(session, `told: it is a fork of ${from}`)
+    world.check(
+      by !== undefined && by <= disk.durable,
+      session,
+      () => `a fork is durable before that is told`
+    )
+    for (const { after, message, patience } of messages)
+      world.after(after, () => this.#submit(message, patience, undefined))
+    if (stops !== undefined) world.after(stops, () => this.act({ _tag: "Stop", session }))
+    if (deletes !== undefined) world.after(deletes, () => this.#deleteShared(from, session))
+  }
+
+  /** Nobody loses what a fork shares. */
+  #deleteShared(from: ForkAct["from"], fork: string): void {
+    const { world, gateway, ledger } = this
+    if (gateway === undefined) return
+    // It may share nothing of this one's own: a turn that was shared already is its owner's.
+    const owner = ledger.ownerOf(fork)
+    world.note(from, `somebody wants to delete ${owner}, and ${fork} is a fork of it`)
+    gateway
+      .run(Effect.flatMap(Sessions.Sessions, (sessions) => sessions.remove(owner as never)))
+      .addObserver((exit) => {
+        if (!gateway.life.alive || this.#isLeaving) return
+        const reason = exit._tag === "Failure" ? exit.cause.reasons[0] : undefined
+        const refused = reason?._tag === "Fail" ? reason.error.reason : undefined
+        const isNamed = refused?._tag === "SessionShared" && refused.forks.includes(fork)
+        const isStore = refused?._tag.startsWith("Store") === true
+        world.check(
+          isNamed || isStore,
+          from,
+          () => `is not deleted while ${fork} shares it: ${refused?._tag ?? exit._tag}`
+        )
+      })
+  }
+
   heal(): void {
     this.world.note("world", "from now on nothing goes wrong")
     this.#trap = undefined
@@ -441,10 +560,11 @@ class Simulation {
     for (const delivery of ledger.deliveries.values()) this.#checkDelivery(delivery)
     for (const { id, session, state } of ledger.approvals.values())
       world.check(state !== "pending", session, () => `${id} is decided or given up in the end`)
-    for (const session of this.plan.sessions) {
+    for (const session of this.sessions) {
       await this.#checkTranscript(session)
       await this.#checkJournal(session)
     }
+    for (const fork of ledger.forks.values()) await this.#checkFork(fork)
     const lanes = Effect.runSync(Context.get(gateway.doors, Lanes.Lanes).list)
     world.check(
       lanes.length === 0,
@@ -453,6 +573,7 @@ class Simulation {
     )
     world.check(this.outside.streaming.size === 0, "model", () => `no model call goes on at rest`)
     await this.#checkPermits(gateway)
+    await this.#checkDeletion(gateway)
     await this.#checkLeaks(gateway)
   }
 
@@ -554,6 +675,78 @@ class Simulation {
       )
     }
     this.#checkModelOrder(session, rows)
+  }
+
+  /** A fork begins with what was shared, as it was then and still is where it was said, and goes on with its own. */
+  async #checkFork({
+    session,
+    from,
+    seq,
+    shared
+  }: ReturnType<Ledger["forks"]["get"]> & object): Promise<void> {
+    const { world, ledger } = this
+    const read = (of: string) =>
+      Effect.runPromise(this.disk.log.history({ tenant: local, session: of as never, limit: 100_000 }))
+    const rows = await read(session)
+    const original = await read(from)
+    const own = rows.slice(shared.length)
+    const begins = (all: typeof rows) =>
+      JSON.stringify(all.slice(0, shared.length)) === JSON.stringify(shared)
+    world.check(shared.length > 0 && begins(rows), session, () => `begins with what it shares of ${from}`)
+    world.check(begins(original), from, () => `keeps what its fork ${session} shares as it was`)
+    const isOwn = (runId: string | undefined) => ledger.runs.get(runId as never)?.session === session
+    world.check(
+      own.every((row) => row.seq > seq && isOwn(row.runId)),
+      session,
+      () => `goes on with its own behind ${seq}, and with nothing that was said elsewhere`
+    )
+    const page = await Effect.runPromise(
+      this.disk.log.entries({ tenant: local, session: session as never, limit: 100_000 })
+    )
+    world.check(
+      JSON.stringify(page.slice(0, shared.length)) ===
+        JSON.stringify(shared.toSorted((a, b) => a.seq - b.seq)),
+      session,
+      () => `its page begins with what it shares of ${from}, and nothing else`
+    )
+  }
+
+  /** A session whose words a fork shares stays; the forks gone, the newest first, it goes too, and nothing is left of any. */
+  async #checkDeletion(gateway: Gateway): Promise<void> {
+    const { world, ledger, disk } = this
+    const { forks, remove } = Context.get(gateway.doors, Sessions.Sessions)
+    const ending = async <A, E>(effect: Effect.Effect<A, E>): Promise<Exit.Exit<A, E> | undefined> => {
+      let end: Exit.Exit<A, E> | undefined
+      gateway.run(effect).addObserver((exit) => void (end = exit))
+      await world.run(world.now + 1_000)
+      return end
+    }
+    for (const fork of ledger.forks.keys()) {
+      const owner = ledger.ownerOf(fork) as Plan["sessions"][number]
+      const found = await ending(forks(owner))
+      const refused = await ending(remove(owner))
+      const names = found?._tag === "Success" ? found.value.join(", ") : "none"
+      world.check(
+        names.includes(fork) && refused?._tag === "Failure",
+        owner,
+        () => `is not deleted, since ${fork} shares it (of its forks ${names} are known)`
+      )
+    }
+    for (const session of this.sessions.toReversed()) {
+      const end = await ending(remove(session))
+      world.check(end?._tag === "Success", session, () => `is deleted when no fork shares it: ${String(end)}`)
+      const query = { tenant: local, session, limit: 10 }
+      const rows = await Effect.runPromise(disk.log.entries(query))
+      const messages = [...ledger.messages.values()].filter((message) => message.session === session)
+      const traces = await Effect.runPromise(
+        Effect.forEach(messages, ({ id }) => disk.log.message({ tenant: local, id }))
+      )
+      world.check(
+        rows.length === 0 && traces.every((trace) => trace === undefined),
+        session,
+        () => `leaves nothing behind when it is deleted`
+      )
+    }
   }
 
   /** What the lane decided is decided again; of what was not kept, nothing is said. */
@@ -696,6 +889,7 @@ export const simulate = async (seed: number, store: Store = "memory"): Promise<V
     counts: {
       messages: ledger.messages.size,
       runs: ledger.runs.size,
+      forks: ledger.forks.size,
       crashes: simulation.crashes,
       widest: simulation.outside.widest,
       steps: world.steps,

@@ -52,6 +52,32 @@ describe("POST /api/v1/os/sessions/:key/fork", () => {
       }).pipe(Effect.provide(system))
   )
 
+  it.effect("of a paused session is paused, at once as after a restart, until somebody resumes it", () =>
+    Effect.gen(function* () {
+      yield* say("plan", "one")
+      yield* post("/api/v1/os/lanes/plan/pause", {})
+      const made = (yield* fork("plan")).json.session_key
+      const paused = Effect.map(ask("/api/v1/os/lanes"), ({ json }) =>
+        json.lanes.map((lane: { session_key: string; paused: boolean }) => [lane.session_key, lane.paused])
+      )
+      const kept = yield* (yield* MessageLog).settings({ tenant: local, name: "paused", limit: 9 })
+      const both = yield* paused
+      yield* post(`/api/v1/os/lanes/${encodeURIComponent(made)}/resume`, {})
+
+      assert.deepStrictEqual(both, [
+        ["agent:main:plan", true],
+        [made, true]
+      ])
+      assert.deepStrictEqual(
+        kept.map(({ session }) => session),
+        ["agent:main:plan", made]
+      )
+      assert.deepStrictEqual(yield* paused, [["agent:main:plan", true]])
+      yield* say(made, "two")
+      assert.deepStrictEqual(yield* texts(made), ["one", "re one", "two", "re two"])
+    }).pipe(Effect.provide(system))
+  )
+
   it.effect("keeps the original's model and queue, and lists where it came from", () =>
     Effect.gen(function* () {
       yield* say("plan", "one")

@@ -3,8 +3,10 @@ import * as Effect from "effect/Effect"
 import { MessageLog, StoreBroken, StoreFull } from "#src/horizons/MessageLog.ts"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
 import { acceptOf, acme, messageLogContract } from "../../contracts/MessageLog.contract.ts"
+import { messageLogMembers } from "../../contracts/MessageLog.members.ts"
 
 messageLogContract("MemoryMessageLog", MemoryMessageLog.layer)
+messageLogMembers("MemoryMessageLog", MemoryMessageLog.layer)
 
 describe("MemoryMessageLog", () => {
   it.effect("fails the next commits as a test asks, stores nothing of them, and goes on", () =>

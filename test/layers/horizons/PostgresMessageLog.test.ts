@@ -15,6 +15,7 @@ import { known, missing } from "#layers/horizons/sqlSchema.ts"
 import { ofPostgres } from "#layers/horizons/pgSchema.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { acceptOf, acme, finishOf, messageLogContract, placeAt } from "../../contracts/MessageLog.contract.ts"
+import { messageLogMembers } from "../../contracts/MessageLog.members.ts"
 import { fresh } from "../../postgres/fresh.ts"
 import { plansAtScale } from "./pgPlans.ts"
 import { named, newSchema, type Server, startServer, withoutPostgres } from "../../postgres/server.ts"
@@ -45,6 +46,7 @@ const sql = (options: PgLink.Options, text: string) =>
 
 describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
   messageLogContract("on PostgreSQL", inSchema)
+  messageLogMembers("on PostgreSQL", inSchema)
 
   it.effect("of units that share a transaction only those fail that cannot be stored", () =>
     Effect.gen(function* () {
@@ -185,6 +187,36 @@ describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
       }).pipe(Effect.provide(inSchema))
   )
 
+  it.effect(
+    "a server without space refuses what it cannot store, and takes it when there is space again",
+    () =>
+      Effect.gen(function* () {
+        const options = yield* fresh
+        yield* Effect.gen(function* () {
+          yield* commit(acceptOf("m1"))
+          const { schema } = options
+          yield* sql(
+            options,
+            `CREATE FUNCTION ${schema}.no_space() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$`
+          )
+          yield* sql(
+            options,
+            `CREATE TRIGGER no_space BEFORE INSERT ON ${schema}.entries FOR EACH ROW
+            WHEN (NEW.id LIKE 'big%') EXECUTE FUNCTION ${schema}.no_space()`
+          )
+          const units = [acceptOf("m2"), acceptOf("big"), acceptOf("m3", { at: placeAt("b") })]
+          const ends = yield* Effect.forEach(units, outcomeOf, { concurrency: "unbounded" })
+          yield* wholeUnits
+          yield* sql(options, `DROP TRIGGER no_space ON ${schema}.entries`)
+
+          assert.deepStrictEqual(ends, ["stored", "StoreFull", "stored"])
+          assert.deepStrictEqual(yield* stored, ["m1", "m2", "m3"])
+          assert.strictEqual(yield* outcomeOf(acceptOf("big")), "stored")
+        }).pipe(Effect.provide(at(options)))
+      })
+  )
+
   it.effect("tables that are gone break the store, and it says so", () =>
     Effect.gen(function* () {
       const options = yield* fresh
@@ -296,36 +328,47 @@ describe.skipIf(withoutPostgres)(named("the log while its server is away"), { ti
   afterAll(() => server.stop())
   const options = () => ({ url: Redacted.make(server.url), schema: newSchema() })
 
-  it.live("waits for a server that was killed, loses nothing it told, and stores nothing twice", () =>
-    Effect.gen(function* () {
-      const log = yield* MessageLog
-      const told = new Set<string>()
-      const writer = (n: number) =>
-        Effect.gen(function* () {
-          for (let round = 0; round < 60; round++) {
-            const id = `w${n}-${round}`
-            const { duplicate } = yield* log.commit(acceptOf(id, { at: placeAt(`s${n}`), cap: 10_000 }))
-            assert.isFalse(duplicate, id)
-            told.add(id)
-          }
-        })
-      const writers = yield* Effect.forEach(
-        Array.from({ length: 8 }, (_, n) => n),
-        (n) => Effect.forkChild(writer(n), { startImmediately: true })
-      )
-      for (const share of [60, 200, 340]) {
-        yield* Effect.repeat(Effect.sleep("2 millis"), { until: () => told.size >= share })
-        yield* Effect.promise(async () => {
-          await server.kill()
-          await server.start()
-        })
-      }
-      yield* Effect.forEach(writers, Fiber.join)
+  const outages = {
+    killed: async () => {
+      await server.kill()
+      await server.start()
+    },
+    restarted: () => server.restart(),
+    "standing still for a moment": async () => {
+      server.freeze()
+      await new Promise((done) => setTimeout(done, 500))
+      server.thaw()
+    }
+  } as const
+  it.live.each(Object.entries(outages))(
+    "waits for a server that is %s, loses nothing it told, and stores nothing twice",
+    ([, outage]) =>
+      Effect.gen(function* () {
+        const log = yield* MessageLog
+        const told = new Set<string>()
+        const writer = (n: number) =>
+          Effect.gen(function* () {
+            for (let round = 0; round < 60; round++) {
+              const id = `w${n}-${round}`
+              const { duplicate } = yield* log.commit(acceptOf(id, { at: placeAt(`s${n}`), cap: 10_000 }))
+              assert.isFalse(duplicate, id)
+              told.add(id)
+            }
+          })
+        const writers = yield* Effect.forEach(
+          Array.from({ length: 8 }, (_, n) => n),
+          (n) => Effect.forkChild(writer(n), { startImmediately: true })
+        )
+        for (const share of [60, 200, 340]) {
+          yield* Effect.repeat(Effect.sleep("2 millis"), { until: () => told.size >= share })
+          yield* Effect.promise(outage)
+        }
+        yield* Effect.forEach(writers, Fiber.join)
 
-      assert.strictEqual(told.size, 480)
-      assert.deepStrictEqual((yield* stored).toSorted(), [...told].toSorted())
-      yield* wholeUnits
-    }).pipe(Effect.provide(at(options())))
+        assert.strictEqual(told.size, 480)
+        assert.deepStrictEqual((yield* stored).toSorted(), [...told].toSorted())
+        yield* wholeUnits
+      }).pipe(Effect.provide(at(options())))
   )
 
   it.live("a commit whose answer was lost is looked up, not guessed", () =>

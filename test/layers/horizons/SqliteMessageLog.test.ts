@@ -26,6 +26,7 @@ import {
   route,
   startOf
 } from "../../contracts/MessageLog.contract.ts"
+import { messageLogMembers } from "../../contracts/MessageLog.members.ts"
 
 /** A folder that lives as long as the scope. */
 const folder = Effect.acquireRelease(
@@ -54,15 +55,14 @@ const recording = (sqlite: Sqlite["Service"], tell: (sql: string) => void): Sqli
 
 /** Every statement that the contract made the adapter run. */
 const ofTheContract = new Set<string>()
-messageLogContract(
-  "SqliteMessageLog",
-  Layer.effect(
-    MessageLog,
-    Effect.updateService(SqliteMessageLog.make, Sqlite, (sqlite) =>
-      recording(sqlite, (sql) => ofTheContract.add(sql))
-    )
-  ).pipe(Layer.provideMerge(inFolder))
-)
+const recorded = Layer.effect(
+  MessageLog,
+  Effect.updateService(SqliteMessageLog.make, Sqlite, (sqlite) =>
+    recording(sqlite, (sql) => ofTheContract.add(sql))
+  )
+).pipe(Layer.provideMerge(inFolder))
+messageLogContract("SqliteMessageLog", recorded)
+messageLogMembers("SqliteMessageLog", recorded)
 
 const commit = <U extends Unit>(unit: U) => MessageLog.use((log) => log.commit(unit))
 const outcomeOf = (unit: Unit) =>

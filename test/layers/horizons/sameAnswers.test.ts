@@ -36,7 +36,7 @@ const upTo = (last: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, m
 
 /** A unit drawn from few names, so that units meet: the same message, an ended run, a session that is gone. */
 const Draw = Schema.Struct({
-  kind: upTo(21),
+  kind: upTo(23),
   place: upTo(3),
   message: upTo(4),
   run: upTo(3),
@@ -103,7 +103,19 @@ const unitOf = (
         at,
         time,
         ...(draw.attempt === 0 ? {} : { attempt: draw.attempt }),
-        entries: draw.pick > 5 ? [] : [{ id: `a${index}`, entry: assistant(`answer ${index}`) }],
+        entries:
+          draw.pick > 5
+            ? []
+            : [
+                {
+                  id: `a${index}`,
+                  // Cut off, though messages that were steered into it may be told by it.
+                  entry: {
+                    ...assistant(`answer ${index}`),
+                    ...(draw.pick === 2 ? { partial: "failed" as const } : {})
+                  }
+                }
+              ],
         // An id is used once in a tenant, as in life.
         deliveries: draw.pick > 3 ? [`d${draw.pick}-${index}`, `x${draw.pick}-${index}`] : []
       })
@@ -113,6 +125,16 @@ const unitOf = (
       return { _tag: "SendBegun", place: at, deliveryId: delivery, at: time }
     case 10:
       return { _tag: "SendEnded", place: at, deliveryId: delivery, state: sends[draw.pick % 4]!, at: time }
+    case 22:
+      return {
+        _tag: "KeepSetting",
+        place: at,
+        name: draw.pick < 6 ? "model" : "usage",
+        value: draw.pick === 0 ? undefined : `word ${index}`,
+        at: time
+      }
+    case 23:
+      return { _tag: "KeepQueue", place: at, overrides: draw.pick === 0 ? {} : { cap: draw.pick }, at: time }
     case 11:
       return {
         _tag: "RenameSession",
@@ -193,6 +215,12 @@ const everything = (log: MessageLog["Service"]) =>
       log.approvals({ tenant, limit: 100 }),
       log.approvals({ tenant, session, limit: 3 }),
       log.journal({ tenant, session, afterSeq: 1, limit: 3 }),
+      log.settings({ tenant, name: "model", limit: 2 }),
+      log.queues({ tenant, after: places[0]!.session, limit: 2 }),
+      log.lookup({
+        tenant,
+        identity: acceptOf("m1", { identity: { externalId: "client-1" } }).message.identity
+      }),
       Effect.forEach(["total", "day", "session", "sender", "model"] as const, (by) =>
         log.usage({ tenant, by, limit: 4 })
       ),
