@@ -6,10 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { Audit } from "#src/access/Audit.ts"
 import { builtIn, split } from "#src/model/Models.ts"
 import { format, nearest } from "#src/setting/Problem.ts"
 import { ApiError, invalid } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
+import { actorOf } from "./Auth.ts"
 import { configText } from "./cli/configText.ts"
 import { ConfigFile, type ConfigFileError } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
@@ -92,10 +94,11 @@ const alreadyConfigured = new ApiError({
 })
 
 export const make = Effect.gen(function* () {
+  const audit = yield* Audit
   const configFile = yield* ConfigFile
   const settings = yield* Gateway
 
-  const setUp = Effect.fnUntraced(function* ({ request, query }: Call) {
+  const setUp = Effect.fnUntraced(function* ({ request, query, principal }: Call) {
     for (const key of query.keys()) {
       return yield* invalid(
         key.toWellFormed().slice(0, 100),
@@ -110,6 +113,12 @@ export const make = Effect.gen(function* () {
     yield* Effect.logInfo("a configuration was written; it counts after a restart").pipe(
       Effect.annotateLogs({ file, model })
     )
+    yield* audit.record({
+      actor: actorOf(principal),
+      action: "config.written",
+      subject: file,
+      detail: { model }
+    })
     return HttpServerResponse.jsonUnsafe({ file, model, next } satisfies typeof Api.SetUpDone.Type, {
       status: 201
     })

@@ -11,6 +11,7 @@ import * as Checks from "#src/check/Checks.ts"
 import { LogError, MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
+import * as SqliteStores from "#layers/horizons/SqliteStores.ts"
 import { known, missing } from "#layers/horizons/sqlSchema.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import { type Db, Sqlite } from "#layers/platform/SqliteClient.ts"
@@ -510,7 +511,7 @@ describe("SqliteMessageLog", () => {
   it.effect("it lives in the data directory", () =>
     Effect.gen(function* () {
       const path = join(yield* folder, "data")
-      const layer = SqliteMessageLog.layer.pipe(Layer.provide(Layer.merge(DataDir.layer(path), Checks.layer)))
+      const layer = SqliteStores.layer.pipe(Layer.provide(Layer.merge(DataDir.layer(path), Checks.layer)))
       yield* Effect.provide(commit(acceptOf("m1")), layer)
 
       assert.isTrue(statSync(join(path, "log.db")).isFile())
