@@ -90,7 +90,7 @@ export const make = Effect.gen(function* () {
   }
 
   const markUsed = (row: ApiKeyRow, now: number) => {
-    if (now - (row.usedAt ?? 0) < usedMillis) return
+    if (row.usedAt !== undefined && now - row.usedAt < usedMillis) return
     used.set(row.id, { tenant: row.tenant, id: row.id, at: now })
   }
 

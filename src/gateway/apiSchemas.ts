@@ -254,7 +254,7 @@ export const Me = Schema.Struct({
     admin: Schema.Boolean,
     scopes: Schema.Array(Scope),
     /** The API key that was shown. */
-    keyId: Schema.optionalKey(Schema.String),
+    key_id: Schema.optionalKey(Schema.String),
     senders: Schema.Union([Schema.Literal("*"), Schema.Array(Schema.String)])
   }),
   model: Schema.String,

@@ -282,8 +282,9 @@ export const make = Effect.gen(function* () {
   const me = Effect.fnUntraced(function* ({ principal }: Call) {
     const status = modelStatus(agents.get())
     const file = status.demo && principal.admin ? yield* configFile.state : "in_force"
+    const { keyId, ...shown } = principal
     return json({
-      principal,
+      principal: { ...shown, ...(keyId === undefined ? {} : { key_id: keyId }) },
       ...status,
       ...(file === "in_force" ? {} : { setup: file === "none" ? "offered" : "restart" })
     } satisfies typeof Api.Me.Type)
