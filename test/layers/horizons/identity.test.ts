@@ -13,9 +13,14 @@ import { CentralDb } from "#src/horizons/CentralDb.ts"
 import * as MemoryAuditLog from "#layers/horizons/MemoryAuditLog.ts"
 import * as MemoryCentralDb from "#layers/horizons/MemoryCentralDb.ts"
 import * as PostgresStores from "#layers/horizons/PostgresStores.ts"
+import * as SqlAuditLog from "#layers/horizons/SqlAuditLog.ts"
+import * as SqlCentralDb from "#layers/horizons/SqlCentralDb.ts"
+import * as SqliteStore from "#layers/horizons/SqliteStore.ts"
 import * as SqliteStores from "#layers/horizons/SqliteStores.ts"
+import { SqlStore } from "#layers/horizons/SqlStore.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { Sqlite } from "#layers/platform/SqliteClient.ts"
+import type { Body } from "#layers/platform/statements.ts"
 import { acme, auditLogContract, eventOf } from "../../contracts/AuditLog.contract.ts"
 import { centralDbContract, keyOf } from "../../contracts/CentralDb.contract.ts"
 import { fresh } from "../../postgres/fresh.ts"
@@ -37,8 +42,32 @@ const onPostgres = Layer.unwrap(Effect.map(fresh, inSchema))
 
 centralDbContract("in memory", inMemory)
 auditLogContract("in memory", inMemory)
-centralDbContract("on SQLite", onSqlite)
-auditLogContract("on SQLite", onSqlite)
+/** Every statement that the contracts make SQLite run. */
+const ofTheContracts = new Set<string>()
+const recording = Layer.effect(
+  SqlStore,
+  Effect.map(SqlStore, ({ unit, read }) => {
+    const told = function* <A>(body: Body<A>): Body<A> {
+      let next = body.next()
+      while (next.done !== true) {
+        ofTheContracts.add(next.value.sql)
+        next = body.next(yield next.value)
+      }
+      return next.value
+    }
+    return SqlStore.of({
+      unit: (name, body) => unit(name, () => told(body())),
+      read: (body) => read(() => told(body()))
+    })
+  })
+)
+// Layers of its own: those of the store are made already, over what does not tell.
+const recorded = Layer.merge(
+  Layer.effect(CentralDb, SqlCentralDb.make),
+  Layer.effect(AuditLog, SqlAuditLog.make)
+).pipe(Layer.provide(recording), Layer.provide(SqliteStore.layer), Layer.provide(onSqlite))
+centralDbContract("on SQLite", recorded)
+auditLogContract("on SQLite", recorded)
 
 const create = (id: string, name = id) =>
   CentralDb.use((db) => db.createKey(keyOf(id, { name }), eventOf(`made-${id}`)))
@@ -47,6 +76,18 @@ const told = AuditLog.use((log) => log.list({ tenant: acme, limit: 100 })).pipe(
 )
 
 describe("keys and the audit log on SQLite", () => {
+  it.effect("answer every statement by an index", () =>
+    Effect.gen(function* () {
+      const sqlite = yield* Sqlite
+      assert.isAbove(ofTheContracts.size, 15)
+      for (const sql of ofTheContracts) {
+        const plan = yield* sqlite.read((db) => db.all<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`))
+        const steps = plan.map(({ detail }) => detail).join("; ")
+        assert.notMatch(steps, /SCAN|TEMP B-TREE/, `${sql}: ${steps}`)
+      }
+    }).pipe(Effect.provide(onSqlite))
+  )
+
   it.effect("are there after a restart", () =>
     Effect.gen(function* () {
       const file = join(yield* folder, "log.db")
