@@ -104,6 +104,30 @@ describe("Credentials", () => {
     }).pipe(Effect.provide(stores))
   )
 
+  it.effect("one that is set while all are sealed anew keeps its new value", () =>
+    Effect.gen(function* () {
+      yield* on(oldKey, set("a", "sk-old"))
+      const db = yield* CentralDb
+      let meanwhile: Effect.Effect<void> = on(oldKey, set("a", "sk-new")).pipe(
+        Effect.orDie,
+        Effect.provideContext(yield* Effect.context<CentralDb | AuditLog>())
+      )
+      const slow = CentralDb.of({
+        ...db,
+        credentials: (page) =>
+          Effect.tap(db.credentials(page), () => {
+            const once = meanwhile
+            meanwhile = Effect.void
+            return once
+          })
+      })
+      const both = `${newKey},${oldKey}`
+
+      assert.strictEqual(yield* on(both, rotate).pipe(Effect.provideService(CentralDb, slow)), 0)
+      assert.strictEqual(yield* on(both, open("a")), "sk-new")
+    }).pipe(Effect.provide(stores))
+  )
+
   it.effect("without a key none is kept, and what was kept is told", () =>
     Effect.gen(function* () {
       yield* on(oldKey, set("openai", "sk-one"))
