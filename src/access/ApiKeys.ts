@@ -58,6 +58,8 @@ const maxRemembered = 10_000
 /** A key's last use is told again only when the one that is known is older. */
 const usedMillis = 600_000
 const usedEvery = "1 minute"
+/** What a store that is away may hold up the end of the process. */
+const atTheEnd = "2 seconds"
 
 const isGood = (row: ApiKeyRow, now: number): boolean =>
   row.revokedAt === undefined && (row.expiresAt === undefined || now < row.expiresAt)
@@ -108,7 +110,9 @@ export const make = Effect.gen(function* () {
   )
 
   yield* storeUsed.pipe(Effect.repeat(Schedule.spaced(usedEvery)), Effect.forkScoped)
-  yield* Effect.addFinalizer(() => storeUsed)
+  yield* Effect.addFinalizer(() =>
+    storeUsed.pipe(Effect.interruptible, Effect.timeoutOption(atTheEnd), Effect.asVoid)
+  )
 
   /** Good or not, wrong or right: the same steps. */
   const look = Effect.fnUntraced(function* (id: string, text: string, now: number) {

@@ -37,6 +37,8 @@ export class Audit extends Context.Service<
      * is stored.
      */
     readonly record: (act: Act) => Effect.Effect<void>
+    /** Do it, and record it when it was done. Whoever asked may go meanwhile: the two stay together. */
+    readonly recorded: <A, E, R>(act: Act, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
     /** Somebody was refused. Counted at once; a minute's count becomes one event. */
     readonly refused: (shown: Shown) => void
   }
@@ -46,6 +48,7 @@ export class Audit extends Context.Service<
 const maxWaiting = 10_000
 const again = "5 seconds"
 const countedFor = "1 minute"
+const atTheEnd = "5 seconds"
 
 export const make = Effect.gen(function* () {
   const log = yield* AuditLog
@@ -96,24 +99,39 @@ export const make = Effect.gen(function* () {
   const store = (event: AuditEvent) =>
     Effect.uninterruptible(Effect.catch(log.append([event]), ({ message }) => keep(event, message)))
 
-  const tellRefused = Effect.suspend(() => {
+  const refusedEvent = Effect.suspend(() => {
     counting = false
     const detail = counts
     counts = {}
     return Object.keys(detail).length === 0
-      ? Effect.void
-      : Effect.flatMap(eventOf({ actor: "nobody", action: "auth.refused", detail }), store)
+      ? Effect.succeed(undefined)
+      : eventOf({ actor: "nobody", action: "auth.refused", detail })
   })
-
-  yield* Effect.addFinalizer(() =>
-    Effect.andThen(tellRefused, waiting.length === 0 ? Effect.void : Effect.ignore(storeWaiting))
+  const tellRefused = Effect.flatMap(refusedEvent, (event) =>
+    event === undefined ? Effect.void : store(event)
   )
+
+  /** What is left when the process ends; a store that is away must not hold that up for long. */
+  const tellRest = Effect.gen(function* () {
+    const event = yield* refusedEvent
+    if (event !== undefined) waiting = [...waiting, event]
+    if (waiting.length === 0) return
+    yield* storeWaiting.pipe(Effect.interruptible, Effect.timeoutOption(atTheEnd), Effect.ignore)
+    if (waiting.length === 0) return
+    yield* Effect.logError("audit events were not stored before the end").pipe(
+      Effect.annotateLogs({ events: JSON.stringify(waiting) })
+    )
+  })
+  yield* Effect.addFinalizer(() => tellRest)
+
+  const record = Effect.fn("Audit.record")(function* (act: Act) {
+    yield* store(yield* eventOf(act))
+  })
 
   return Audit.of({
     eventOf,
-    record: Effect.fn("Audit.record")(function* (act) {
-      yield* store(yield* eventOf(act))
-    }),
+    record,
+    recorded: (act, effect) => Effect.uninterruptible(Effect.tap(effect, () => record(act))),
     refused: (shown) => {
       counts[shown] = (counts[shown] ?? 0) + 1
       if (counting) return

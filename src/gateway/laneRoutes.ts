@@ -67,12 +67,16 @@ export const make = Effect.gen(function* () {
         }
         break
       case "pause":
-        yield* read(lanes.pause(key))
-        yield* audit.record({ actor: actorOf(principal), action: "lane.paused", subject: key })
+        yield* audit.recorded(
+          { actor: actorOf(principal), action: "lane.paused", subject: key },
+          read(lanes.pause(key))
+        )
         break
       case "resume":
-        yield* read(lanes.resume(key))
-        yield* audit.record({ actor: actorOf(principal), action: "lane.resumed", subject: key })
+        yield* audit.recorded(
+          { actor: actorOf(principal), action: "lane.resumed", subject: key },
+          read(lanes.resume(key))
+        )
         break
     }
     return HttpServerResponse.empty()
@@ -85,11 +89,10 @@ export const make = Effect.gen(function* () {
       const message = "action must be pause or resume; stop and abort need a session before them"
       return yield* invalid("action", message, "unknown_action")
     }
-    yield* read(action === "pause" ? lanes.pause(undefined) : lanes.resume(undefined))
-    yield* audit.record({
-      actor: actorOf(call.principal),
-      action: action === "pause" ? "lanes.paused" : "lanes.resumed"
-    })
+    const actor = actorOf(call.principal)
+    yield* action === "pause"
+      ? audit.recorded({ actor, action: "lanes.paused" }, read(lanes.pause(undefined)))
+      : audit.recorded({ actor, action: "lanes.resumed" }, read(lanes.resume(undefined)))
     return HttpServerResponse.empty()
   })
 

@@ -160,11 +160,16 @@ export const make = Effect.gen(function* () {
     yield* read(lanes.stop(key, principal.id))
     // A later session of this name begins anew.
     yield* read(lanes.resume(key))
-    if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
+    const act = { actor: actorOf(principal), action: "session.deleted", subject: key } as const
+    const existed = Effect.filterOrFail(
+      read(sessions.remove(key)),
+      (found) => found,
+      () => notFound("there is no such session")
+    )
+    yield* audit.recorded(act, existed)
     sessionModels.forget(key)
     sessionQueues.forget(key)
     sessionUsage.forget(key)
-    yield* audit.record({ actor: actorOf(principal), action: "session.deleted", subject: key })
     return HttpServerResponse.empty()
   })
 

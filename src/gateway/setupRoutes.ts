@@ -109,16 +109,20 @@ export const make = Effect.gen(function* () {
     const answers = yield* readAnswers(yield* readStrict(request, settings.get().max_body_bytes, keys))
     const { model } = answers
     const text = configText({ ...answers, apiKeyEnv: undefined, port: undefined })
-    const file = yield* configFile.create(text, model).pipe(Effect.mapError(refusal))
+    const tell = (written: string) =>
+      audit.record({
+        actor: actorOf(principal),
+        action: "config.written",
+        subject: written,
+        detail: { model }
+      })
+    // Whoever asked may go meanwhile: what was written is told.
+    const file = yield* configFile
+      .create(text, model)
+      .pipe(Effect.mapError(refusal), Effect.tap(tell), Effect.uninterruptible)
     yield* Effect.logInfo("a configuration was written; it counts after a restart").pipe(
       Effect.annotateLogs({ file, model })
     )
-    yield* audit.record({
-      actor: actorOf(principal),
-      action: "config.written",
-      subject: file,
-      detail: { model }
-    })
     return HttpServerResponse.jsonUnsafe({ file, model, next } satisfies typeof Api.SetUpDone.Type, {
       status: 201
     })

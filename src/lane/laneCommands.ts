@@ -44,10 +44,12 @@ export const layer = Layer.effectDiscard(
       usage: "/pause",
       access: "owner",
       run: (_, { session, sender }) =>
-        refusing(lanes.pause(session)).pipe(
-          Effect.andThen(audit.record({ actor: sender, action: "lane.paused", subject: session })),
-          Effect.as("Paused: messages wait here until /resume.")
-        )
+        audit
+          .recorded(
+            { actor: sender, action: "lane.paused", subject: session },
+            refusing(lanes.pause(session))
+          )
+          .pipe(Effect.as("Paused: messages wait here until /resume."))
     })
     yield* commands.register({
       name: "resume",
@@ -56,10 +58,16 @@ export const layer = Layer.effectDiscard(
       usage: "/resume",
       access: "owner",
       run: (_, { session, sender }) =>
-        refusing(lanes.resume(session)).pipe(
-          Effect.andThen(audit.record({ actor: sender, action: "lane.resumed", subject: session })),
-          Effect.map(() => (lanes.isPaused() ? "Resumed here, but the whole gateway is paused." : "Resumed."))
-        )
+        audit
+          .recorded(
+            { actor: sender, action: "lane.resumed", subject: session },
+            refusing(lanes.resume(session))
+          )
+          .pipe(
+            Effect.map(() =>
+              lanes.isPaused() ? "Resumed here, but the whole gateway is paused." : "Resumed."
+            )
+          )
     })
   })
 )

@@ -1,6 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as TestClock from "effect/testing/TestClock"
 import * as MemoryAuditLog from "#layers/horizons/MemoryAuditLog.ts"
 import { layerIds } from "#layers/Test.ts"
@@ -72,6 +76,24 @@ describe("Audit", () => {
     }).pipe(Effect.provide(Layer.provideMerge(fixture.audit, fixture.log)))
   })
 
+  it.effect("what was done is told, also when whoever asked has gone; what failed is not", () => {
+    const fixture = new Fixture()
+    return Effect.gen(function* () {
+      const { recorded } = yield* Audit.Audit
+      const done = yield* Deferred.make<void>()
+      const act = (subject: string) => ({ actor: "operator", action: "lane.paused", subject }) as const
+      const asking = yield* Effect.forkChild(recorded(act("a"), Deferred.await(done)), {
+        startImmediately: true
+      })
+      const leaving = yield* Effect.forkChild(Fiber.interrupt(asking), { startImmediately: true })
+      yield* Deferred.succeed(done, undefined)
+      yield* Fiber.join(leaving)
+      yield* Effect.exit(recorded(act("b"), Effect.fail("no")))
+
+      assert.deepStrictEqual(yield* subjects, ["a"])
+    }).pipe(Effect.provide(Layer.provideMerge(fixture.audit, fixture.log)))
+  })
+
   it.effect("counts who was refused, and tells a minute's count as one event", () => {
     const fixture = new Fixture()
     return Effect.gen(function* () {
@@ -112,5 +134,25 @@ describe("Audit", () => {
         ["lane.paused", "auth.refused"]
       )
     }).pipe(Effect.provide(fixture.log))
+  })
+
+  it.effect("ends all the same while the store is away, and says what it could not store", () => {
+    const fixture = new Fixture()
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message, fiber }) => {
+      lines.push(JSON.stringify([message, fiber.getRef(References.CurrentLogAnnotations)]))
+    })
+    return Effect.gen(function* () {
+      yield* Effect.gen(function* () {
+        fixture.away = true
+        yield* record("kept")
+      }).pipe(Effect.provide(fixture.audit))
+
+      assert.lengthOf(
+        lines.filter((line) => line.includes("kept")),
+        2
+      )
+      assert.deepStrictEqual(yield* subjects, [])
+    }).pipe(Effect.provide(Layer.merge(fixture.log, Logger.layer([logger]))))
   })
 })

@@ -7,9 +7,11 @@ import * as Result from "effect/Result"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import * as Checks from "#src/check/Checks.ts"
 import { AuditLog } from "#src/horizons/AuditLog.ts"
 import { CentralDb } from "#src/horizons/CentralDb.ts"
+import { MessageLog } from "#src/horizons/MessageLog.ts"
 import * as MemoryAuditLog from "#layers/horizons/MemoryAuditLog.ts"
 import * as MemoryCentralDb from "#layers/horizons/MemoryCentralDb.ts"
 import * as PostgresStores from "#layers/horizons/PostgresStores.ts"
@@ -17,6 +19,7 @@ import * as SqlAuditLog from "#layers/horizons/SqlAuditLog.ts"
 import * as SqlCentralDb from "#layers/horizons/SqlCentralDb.ts"
 import * as SqliteStore from "#layers/horizons/SqliteStore.ts"
 import * as SqliteStores from "#layers/horizons/SqliteStores.ts"
+import { missing } from "#layers/horizons/sqlSchema.ts"
 import { SqlStore } from "#layers/horizons/SqlStore.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import { Sqlite } from "#layers/platform/SqliteClient.ts"
@@ -86,6 +89,36 @@ describe("keys and the audit log on SQLite", () => {
         assert.notMatch(steps, /SCAN|TEMP B-TREE/, `${sql}: ${steps}`)
       }
     }).pipe(Effect.provide(onSqlite))
+  )
+
+  it.effect("a file of the schema before them takes them after a start, its log untouched", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      const raw = new DatabaseSync(file)
+      raw.exec(
+        "CREATE TABLE log_migrations (migration_id INTEGER PRIMARY KEY NOT NULL, created_at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, name VARCHAR(255) NOT NULL)"
+      )
+      const all = missing(0)
+      const before = all.slice(
+        0,
+        all.findIndex(({ name }) => name === "identity")
+      )
+      for (const { id, name, statements } of before) {
+        for (const statement of statements) raw.exec(statement)
+        raw.prepare("INSERT INTO log_migrations (migration_id, name) VALUES (?, ?)").run(id, name)
+      }
+      raw.exec(
+        "INSERT INTO sessions (org, project, agent, session, ephemeral, seq, ord, open, created_at, updated_at) VALUES ('acme', 'shop', 'main', 'agent:main:a', 0, 1, 0, 0, 5, 5)"
+      )
+      raw.close()
+
+      yield* Effect.gen(function* () {
+        yield* create("key_1")
+        assert.deepStrictEqual(yield* told, ["made-key_1"])
+        const sessions = yield* MessageLog.use((log) => log.sessions({ tenant: acme, limit: 10 }))
+        assert.lengthOf(sessions, 1)
+      }).pipe(Effect.provide(inFile(file)))
+    })
   )
 
   it.effect("are there after a restart", () =>
