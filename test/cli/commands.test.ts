@@ -371,6 +371,11 @@ describe("what the gateway knows", () => {
       /^NAME +ID +SCOPES +USER +STATE +EXPIRES +LAST USED\nci +key_\w+ +chat +ci +active +20/
     )
     assert.notInclude(listed.stdout, key.slice(-20))
+    const as = (token: string) => run(["lanes", "--json", ...at], "", root, { OPENCRAW_GATEWAY_TOKEN: token })
+    assert.strictEqual((await as(JSON.parse(reader.stdout).key)).code, 0)
+    const shut = await as(key)
+    assert.deepStrictEqual([shut.code, shut.stdout], [77, ""])
+    assert.match(shut.stderr, /needs a key with the scope read/)
     const revoked = await run(["keys", "revoke", "ci", ...at])
     assert.match(revoked.stdout, /^Revoked: ci \(key_/)
     assert.strictEqual(await ask("/v1/models"), 401)
