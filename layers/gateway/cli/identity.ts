@@ -30,7 +30,7 @@ const spanOf = Effect.fnUntraced(function* (given: Given, name: string) {
 /** All pages of a list. */
 const allOf = Effect.fnUntraced(function* <A>(
   read: (
-    after: string
+    query: string
   ) => Effect.Effect<{ readonly rows: ReadonlyArray<A>; readonly next: string | undefined }, CommandFailed>
 ) {
   const found: Array<A> = []

@@ -399,7 +399,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "keys create",
     about: "make an API key of the running gateway, and print it this once",
     details:
-      "chat writes as its user and uses that user's own sessions; read reads everything; admin may do everything. The gateway keeps a digest: a lost key is revoked and made anew.",
+      "chat writes as its user and has that user's sessions; read reads everything; admin may do everything. A lost key is revoked and made anew.",
     arguments: [],
     flags: [
       { name: "name", value: "NAME", about: "what you call it; no other key in use has the name" },

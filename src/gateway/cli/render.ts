@@ -246,6 +246,9 @@ export const credentials = (list: ReadonlyArray<typeof Api.Credential.Type>, now
         list.map((one) => [plain(one.name), ago(one.updated_at, now), one.key_id])
       )
 
+/** On one line. */
+const cell = (text: string): string => plain(text).replaceAll(/[\n\t]/g, " ")
+
 export const audit = (events: ReadonlyArray<typeof Api.AuditEvent.Type>): string =>
   events.length === 0
     ? "Nothing was done yet.\n"
@@ -253,10 +256,10 @@ export const audit = (events: ReadonlyArray<typeof Api.AuditEvent.Type>): string
         ["TIME (UTC)", "WHO", "WHAT", "TO", "MORE"],
         events.map(({ at, actor, action, subject, detail }) => [
           isoOf(at).slice(0, 19).replace("T", " "),
-          plain(actor),
+          cell(actor),
           action,
-          plain(subject),
-          plain(
+          cell(subject),
+          cell(
             Object.entries(detail)
               .map(([key, value]) => `${key}=${value}`)
               .join(" ")
