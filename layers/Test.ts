@@ -4,7 +4,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as RecordingChannel from "#layers/channel/RecordingChannel.ts"
+import * as KeySecrets from "#layers/horizons/KeySecrets.ts"
+import * as MemoryAuditLog from "#layers/horizons/MemoryAuditLog.ts"
+import * as MemoryCentralDb from "#layers/horizons/MemoryCentralDb.ts"
 import * as MemoryMessageLog from "#layers/horizons/MemoryMessageLog.ts"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as Settings from "#layers/platform/Settings.ts"
@@ -44,6 +48,18 @@ export const layerFailover = (config: Options["config"] = {}) =>
 export const layerModels = ({ script = [], config }: Options = {}) =>
   Layer.provideMerge(layerFailover(config), ScriptedModel.layer(script))
 
+const secretsKey = Redacted.make("00".repeat(32))
+
+/** Keys, credentials and the audit log in memory. */
+const layerIdentity = System.access.pipe(
+  Layer.provideMerge(
+    Layer.mergeAll(
+      MemoryCentralDb.layer.pipe(Layer.provideMerge(MemoryAuditLog.layer)),
+      KeySecrets.layerKeys(secretsKey)
+    )
+  )
+)
+
 /** The system over any log: what a test of durability gives the same file twice. */
 export const layerOn = <A, E>(
   log: Layer.Layer<A | MessageLog, E, Checks>,
@@ -52,6 +68,7 @@ export const layerOn = <A, E>(
   System.layer.pipe(
     Layer.provideMerge(RecordingChannel.layer),
     Layer.provideMerge(log),
+    Layer.provideMerge(layerIdentity),
     Layer.provideMerge(
       Layer.mergeAll(
         System.registries,

@@ -89,6 +89,15 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
           ? commands.cancel(given)
           : commands.control(given)
     }
+    case "keys create":
+    case "keys list":
+    case "keys revoke":
+    case "credentials set":
+    case "credentials list":
+    case "credentials delete":
+    case "credentials rotate":
+    case "audit":
+      return (await import("#layers/gateway/cli/identity.ts")).programs[name](given)
     case "usage":
       return (await import("#layers/gateway/cli/usage.ts")).usage(given)
     default:

@@ -11,13 +11,17 @@ import * as NodeConfigFile from "#layers/gateway/NodeConfigFile.ts"
 import * as NodeEventStream from "#layers/gateway/NodeEventStream.ts"
 import * as NodeGatewaySecrets from "#layers/gateway/NodeGatewaySecrets.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
+import * as KeySecrets from "#layers/horizons/KeySecrets.ts"
 import * as FileHealthStore from "#layers/model/FileHealthStore.ts"
 import * as providers from "#layers/model/providers.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
 import * as NodeIds from "#layers/platform/NodeIds.ts"
 import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
+import * as StoredKeys from "#src/access/StoredKeys.ts"
 import * as GatewayRoom from "#src/gateway/GatewayRoom.ts"
+import type { AuditLog } from "#src/horizons/AuditLog.ts"
+import type { CentralDb } from "#src/horizons/CentralDb.ts"
 import type { MessageLog } from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as Models from "#src/model/Models.ts"
@@ -43,7 +47,7 @@ const recovered = Layer.effectDiscard(
 )
 
 /** The gateway on these stores. Needs the settings. It listens once this is built. */
-export const onStores = <E, R>(stores: Layer.Layer<MessageLog, E, R>) =>
+export const onStores = <E, R>(stores: Layer.Layer<MessageLog | CentralDb | AuditLog, E, R>) =>
   NodeServer.layer().pipe(
     Layer.provide(Layer.merge(recovered, checks.layerModels)),
     Layer.provideMerge(GatewayRoom.layer),
@@ -51,7 +55,6 @@ export const onStores = <E, R>(stores: Layer.Layer<MessageLog, E, R>) =>
     Layer.provideMerge(
       Layer.mergeAll(
         adapters,
-        stores,
         NodeGatewaySecrets.layer,
         NodeConfigFile.layer,
         NodeEventStream.layer,
@@ -60,6 +63,10 @@ export const onStores = <E, R>(stores: Layer.Layer<MessageLog, E, R>) =>
         checks.layerDataDir
       )
     ),
+    // The keys that providers have in the store: whatever asks for a provider stands above.
+    Layer.provideMerge(StoredKeys.layer),
+    Layer.provideMerge(System.access),
+    Layer.provideMerge(Layer.merge(stores, KeySecrets.layer)),
     Layer.provideMerge(
       Layer.mergeAll(System.registries, DataDir.layerSettings, NodeIds.layer, Failpoints.layer())
     )

@@ -44,6 +44,12 @@ const questionOf = Effect.fnUntraced(function* (given: Given, loaded: Settings.L
   if (model === undefined) return yield* wrong("--model is needed: the agent has none of its own")
   const [problem] = Models.unusable(configured, [model])
   if (problem !== undefined) return yield* configFailed(problem.message)
+  const provider = Models.settingsOf(configured, model)
+  if (provider !== undefined && Models.isStored(provider)) {
+    return yield* configFailed(
+      `model "${model}": its key is a stored credential, which only the gateway reads: name another model, or a provider with api_key or api_key_env`
+    )
+  }
   return { model, system: given.values.get("system") ?? agent.system_prompt, agent } satisfies Question
 })
 

@@ -13,6 +13,7 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
+import { isKey, keysIn, SecretsSettingsSchema } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
@@ -32,6 +33,7 @@ import { substitute, type MissingVariable } from "#src/setting/substitute.ts"
 export const ConfigSchema = Schema.Struct({
   runtime: withDefault(RuntimeSettingsSchema, {}, "Which composition runs, and where its data is"),
   postgres: withDefault(PostgresSettingsSchema, {}, "Where prod keeps everything durable"),
+  secrets: withDefault(SecretsSettingsSchema, {}, "What stored credentials are encrypted with"),
   general: withDefault(
     AgentSettingsSchema,
     {},
@@ -117,6 +119,7 @@ export const variables = {
   OPENCRAW_PORT: "gateway.port",
   OPENCRAW_GATEWAY_TOKEN: "gateway.token",
   OPENCRAW_POSTGRES_URL: "postgres.url",
+  OPENCRAW_SECRETS_KEY: "secrets.key",
   OPENCRAW_MODEL: "general.model",
   OPENCRAW_RECORD: "runtime.record"
 } as const
@@ -176,6 +179,7 @@ const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
     },
     problems: [
       ...prodProblems(rest, agents),
+      ...secretsProblems(rest),
       ...agentProblems(agents),
       ...modelProblems(providers, modelsIn(agents, rest.models, raw), raw),
       ...keyProblems(rest.providers, agents, env),
@@ -219,6 +223,7 @@ const overridden = (raw: Table, env: Environment): Table => {
   const port = variable(env, "OPENCRAW_PORT")
   const token = variable(env, "OPENCRAW_GATEWAY_TOKEN")
   const postgres = variable(env, "OPENCRAW_POSTGRES_URL")
+  const secretsKey = variable(env, "OPENCRAW_SECRETS_KEY")
   const model = variable(env, "OPENCRAW_MODEL")
   const record = variable(env, "OPENCRAW_RECORD")
   if (dataDir !== undefined) put("runtime", "data_dir", dataDir)
@@ -226,6 +231,7 @@ const overridden = (raw: Table, env: Environment): Table => {
   if (port !== undefined) put("gateway", "port", /^\d+$/.test(port) ? Number(port) : port)
   if (token !== undefined) put("gateway", "token", token)
   if (postgres !== undefined) put("postgres", "url", postgres)
+  if (secretsKey !== undefined) put("secrets", "key", secretsKey)
   if (model !== undefined) {
     if (isTable(tableAt(result, "agents")["main"])) {
       const { model: _, ...main } = tableAt(tableAt(result, "agents"), "main")
@@ -308,6 +314,41 @@ const prodProblems = ({ runtime, gateway, postgres }: Config, agents: Agents): R
   return problems
 }
 
+/** Whose keys are kept in the store, and where that is written. */
+const storedIn = (providers: ProviderMap): ReadonlyArray<string> =>
+  Object.entries(providers).flatMap(([name, { api_key_stored, profiles = {} }]) => [
+    ...(api_key_stored === undefined ? [] : [pathOf(["providers", name, "api_key_stored"])]),
+    ...Object.entries(profiles).flatMap(([profile, own]) =>
+      own.api_key_stored === undefined
+        ? []
+        : [pathOf(["providers", name, "profiles", profile, "api_key_stored"])]
+    )
+  ])
+
+const secretsProblems = ({ runtime, secrets, providers }: Config): ReadonlyArray<Problem> => {
+  if (secrets.key !== undefined) {
+    return keysIn(Redacted.value(secrets.key)).every(isKey)
+      ? []
+      : [
+          {
+            path: "secrets.key",
+            problem: "must be a key of 32 bytes in base64 or hex, older ones behind it with commas between",
+            hint: "openssl rand -base64 32 makes one"
+          }
+        ]
+  }
+  const [first] = runtime.mode === "prod" ? storedIn(providers) : []
+  return first === undefined
+    ? []
+    : [
+        {
+          path: "secrets.key",
+          problem: `prod needs a key to read the credential that ${first} names`,
+          hint: "or set OPENCRAW_SECRETS_KEY; openssl rand -base64 32 makes one"
+        }
+      ]
+}
+
 // Where the model of an agent was written, for a message that points there.
 const modelPath = (name: string, raw: Table) =>
   name === "main" && Object.hasOwn(tableAt(raw, "general"), "model")
@@ -384,18 +425,31 @@ const modelProblems = (
     })
   )
 
+/** A key may be given in one way. */
+const saidTwiceOf = ({
+  api_key,
+  api_key_env,
+  api_key_stored
+}: Pick<ProviderSettings, "api_key" | "api_key_env" | "api_key_stored">): Problem | undefined => {
+  const [first, second] = Object.entries({ api_key, api_key_env, api_key_stored }).flatMap(([key, value]) =>
+    value === undefined ? [] : [key]
+  )
+  return first === undefined || second === undefined
+    ? undefined
+    : { path: first, problem: `${second} is set as well`, hint: "keep one of the two" }
+}
+
 const keyProblems = (providers: ProviderMap, agents: Agents, env: Environment): ReadonlyArray<Problem> => {
   const used = new Set(
     Object.values(agents).flatMap(({ model = demoModel, fallbacks = [] }) =>
       [model, ...fallbacks].map((each) => split(each)?.provider)
     )
   )
-  return Object.entries(providers).flatMap(([name, { api_key, api_key_env }]) => {
+  return Object.entries(providers).flatMap(([name, own]) => {
+    const twice = saidTwiceOf(own)
+    if (twice !== undefined) return [{ ...twice, path: pathOf(["providers", name, twice.path]) }]
+    const { api_key_env } = own
     if (api_key_env === undefined) return []
-    if (api_key !== undefined) {
-      const path = pathOf(["providers", name, "api_key"])
-      return [{ path, problem: "api_key_env is set as well", hint: "keep one of the two" }]
-    }
     if (!used.has(name) || variable(env, api_key_env) !== undefined) return []
     // A key itself, written here by mistake, must not be shown.
     const shown = /^[A-Z_][A-Z0-9_]*$/.test(api_key_env) ? api_key_env : "it names"
@@ -416,17 +470,18 @@ const ruleProblems = ({ allow, known }: ModelsSettings): ReadonlyArray<Problem> 
 /** A profile that cannot be used would only be noticed when the others have failed. */
 const profileProblems = (providers: ProviderMap, env: Environment): ReadonlyArray<Problem> =>
   Object.entries(providers).flatMap(([name, { profiles = {}, profile_order = [] }]) => [
-    ...Object.entries(profiles).flatMap(([profile, { api_key, api_key_env }]): ReadonlyArray<Problem> => {
+    ...Object.entries(profiles).flatMap(([profile, own]): ReadonlyArray<Problem> => {
+      const { api_key, api_key_env, api_key_stored } = own
       const path = pathOf(["providers", name, "profiles", profile])
       if (/[@*]/.test(profile) || profile === "") {
         return [{ path, problem: "a profile's name has no @ and no *" }]
       }
-      if (api_key !== undefined && api_key_env !== undefined) {
-        const hint = "keep one of the two"
-        return [{ path: `${path}.api_key`, problem: "api_key_env is set as well", hint }]
-      }
-      if (api_key === undefined && api_key_env === undefined) {
-        return [{ path: `${path}.api_key`, problem: "is missing", hint: "or set api_key_env" }]
+      const twice = saidTwiceOf(own)
+      if (twice !== undefined) return [{ ...twice, path: `${path}.${twice.path}` }]
+      if (api_key === undefined && api_key_env === undefined && api_key_stored === undefined) {
+        return [
+          { path: `${path}.api_key`, problem: "is missing", hint: "or set api_key_env or api_key_stored" }
+        ]
       }
       return api_key_env === undefined || variable(env, api_key_env) !== undefined
         ? []

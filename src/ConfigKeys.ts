@@ -9,6 +9,7 @@ import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
+import { SecretsSettingsSchema } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
@@ -56,6 +57,7 @@ const agent: Table = {
 const tables: Readonly<Record<Section, Table>> = {
   runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
   postgres: { title: "[postgres]", ast: PostgresSettingsSchema.ast, defaults: config.postgres },
+  secrets: { title: "[secrets]", ast: SecretsSettingsSchema.ast, defaults: config.secrets },
   general: { ...agent, title: "[general]" },
   agents: agent,
   providers: {

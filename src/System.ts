@@ -2,6 +2,9 @@
  * The whole system, its sockets still open: the requirements of `layer` are the adapters a composition must bring.
  */
 import * as Layer from "effect/Layer"
+import * as ApiKeys from "#src/access/ApiKeys.ts"
+import * as Audit from "#src/access/Audit.ts"
+import * as Credentials from "#src/access/Credentials.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import * as Channels from "#src/channel/Channels.ts"
 import * as Commands from "#src/command/Commands.ts"
@@ -34,7 +37,10 @@ export const registries = Layer.mergeAll(
   Feed.layer
 )
 
-/** From the inbox to the outbox. Needs the log, a model and where its health is kept, ids, the settings and the registries. */
+/** Who may use it, and what is told of that. Needs `CentralDb`, `AuditLog`, `Secrets`, ids and the registry of checks. */
+export const access = Layer.merge(ApiKeys.layer, Credentials.layer).pipe(Layer.provideMerge(Audit.layer))
+
+/** From the inbox to the outbox. Needs `access`, the log, a model and where its health is kept, ids, the settings and the registries. */
 export const layer = Layer.mergeAll(
   Inbound.layer,
   approvalCommands.layer,

@@ -33,6 +33,9 @@ const unknownKeys = Metric.counter("opencraw_v1_unknown_keys_total", {
   description: "Keys of /v1 requests that were ignored because this gateway does not know them",
   incremental: true
 })
+const auditEvents = Metric.gauge("opencraw_audit_waiting", {
+  description: "Audit events that the store could not take yet"
+})
 const sockets = Metric.gauge("opencraw_ws_connections", { description: "Open WebSocket connections" })
 const framesIn = Metric.counter("opencraw_ws_frames_received_total", {
   description: "WebSocket messages received",
@@ -85,6 +88,8 @@ export const answered = (route: string, status: number): void =>
   byRoute(route)(String(status)).updateUnsafe(1, none)
 
 export const authFailed: Effect.Effect<void> = Metric.update(authFailures, 1)
+
+export const auditWaiting = (count: number): void => auditEvents.updateUnsafe(count, none)
 
 export const ignoredKeys = (count: number): Effect.Effect<void> =>
   count === 0 ? Effect.void : Metric.update(unknownKeys, count)

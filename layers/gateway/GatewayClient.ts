@@ -74,11 +74,13 @@ const refusal = (url: string, status: number, body: unknown): CommandFailed => {
   const told = Schema.decodeUnknownOption(ErrorBody)(body)
   const message = told._tag === "Some" ? told.value.error.message : `it answered ${status}`
   return failed(
-    status === 404 || status === 409
-      ? exitCodes.negative
-      : status === 400 || status === 422
-        ? exitCodes.usage
-        : exitCodes.unavailable,
+    status === 403
+      ? exitCodes.refused
+      : status === 404 || status === 409
+        ? exitCodes.negative
+        : status === 400 || status === 422
+          ? exitCodes.usage
+          : exitCodes.unavailable,
     `The gateway refused: ${message}.`
   )
 }

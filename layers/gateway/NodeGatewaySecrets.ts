@@ -2,27 +2,17 @@
  * The gateway's secrets from one key file in the data directory (0600): cookies are signed with it, and where no token is
  * configured the token is derived from it, so both survive a restart and fall together when the file is deleted.
  */
-import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto"
-import { linkSync, readFileSync, unlinkSync, writeFileSync } from "node:fs"
+import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto"
 import path from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import { DataDir } from "#layers/platform/DataDir.ts"
+import * as keyFile from "#layers/platform/keyFile.ts"
+import type { KeyFileError } from "#layers/platform/keyFile.ts"
 import { GatewaySecrets } from "#src/gateway/GatewaySecrets.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
-
-/** The key file cannot be read or made. */
-export class KeyFileError extends Schema.TaggedError<KeyFileError>()("KeyFileError", {
-  file: Schema.String,
-  detail: Schema.String
-}) {
-  override get message() {
-    return `the gateway's key file ${this.file} cannot be used: ${this.detail}`
-  }
-}
 
 /** What the local command line needs to talk to its own gateway. */
 export class OperatorToken extends Context.Service<
@@ -30,49 +20,12 @@ export class OperatorToken extends Context.Service<
   { readonly token: () => Redacted.Redacted }
 >()("opencraw/layers/gateway/NodeGatewaySecrets/OperatorToken") {}
 
-const keyBytes = 32
+const keyBytes = keyFile.keyBytes
 export const keyFileName = "gateway.key"
 
-const hasCode = (cause: unknown, code: string): boolean =>
-  cause instanceof Error && "code" in cause && cause.code === code
-
-const read = (file: string): Buffer | undefined => {
-  try {
-    return Buffer.from(readFileSync(file, "utf8").trim(), "base64url")
-  } catch (cause) {
-    if (hasCode(cause, "ENOENT")) return undefined
-    throw cause
-  }
-}
-
-// Written aside and linked into place: a crash never leaves half a key, and of two processes one wins.
-const create = (file: string): Buffer => {
-  const aside = `${file}.${randomBytes(6).toString("hex")}`
-  writeFileSync(aside, `${randomBytes(keyBytes).toString("base64url")}\n`, { mode: 0o600, flag: "wx" })
-  try {
-    linkSync(aside, file)
-  } catch (cause) {
-    if (!hasCode(cause, "EEXIST")) throw cause
-  } finally {
-    unlinkSync(aside)
-  }
-  return read(file) ?? Buffer.alloc(0)
-}
-
 /** The key of a data directory, made when there is none. */
-export const loadKey = (directory: string): Effect.Effect<Buffer, KeyFileError> => {
-  const file = path.join(directory, keyFileName)
-  return Effect.try({
-    try: () => read(file) ?? create(file),
-    catch: (cause) =>
-      new KeyFileError({ file, detail: cause instanceof Error ? cause.message : String(cause) })
-  }).pipe(
-    Effect.filterOrFail(
-      (key) => key.length === keyBytes,
-      () => new KeyFileError({ file, detail: "it does not hold a key; delete it to get a new one" })
-    )
-  )
-}
+export const loadKey = (directory: string): Effect.Effect<Buffer, KeyFileError> =>
+  keyFile.loadKey(path.join(directory, keyFileName))
 
 const derive = (key: Buffer, purpose: string): Buffer =>
   Buffer.from(hkdfSync("sha256", key, "", purpose, keyBytes))

@@ -69,12 +69,13 @@ import {
 import { storable, toJson } from "#layers/platform/storable.ts"
 import {
   answerIndex,
+  byBytes,
   canonical,
+  firstBlockPart,
   isAnswered,
   noteOf,
-  firstBlockPart,
-  noticeOf,
   nothingStreamed,
+  noticeOf,
   readEntry,
   type Refusal,
   streamedWith,
@@ -165,10 +166,6 @@ const placeOf = ({ tenant, agent, session }: Place): Place => ({
 })
 const identityKey = ({ channel, account, conversation, thread, externalId, revision }: Identity) =>
   JSON.stringify([channel, account, conversation, thread, externalId, revision])
-
-/** The order of databases: by bytes of UTF-8, which is not that of UTF-16 units. */
-const compareText = (a: string, b: string): number =>
-  a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
 
 const makeRows = (): Rows => ({
   spending: new Map(),
@@ -725,7 +722,7 @@ const forksOf = (rows: Rows, session: SessionKey): ReadonlyArray<SessionKey> =>
   [...rows.sessions.values()]
     .filter(({ shares }) => shares.some(({ owner }) => owner === session))
     .map(({ place }) => place.session)
-    .toSorted(compareText)
+    .toSorted(byBytes)
 
 /** What answers steered messages of a run that then failed ends in the middle: no turn was answered with it. */
 const isWhole = ({ answers, entry }: EntryRow) =>
@@ -837,7 +834,7 @@ const usage = (rows: Rows, query: Query<"usage">): ReadonlyArray<UsageRow> => {
     .toSorted((a, b) =>
       by === "day"
         ? Number(b.key) - Number(a.key)
-        : b.costMicros - a.costMicros || size(b) - size(a) || compareText(a.key, b.key)
+        : b.costMicros - a.costMicros || size(b) - size(a) || byBytes(a.key, b.key)
     )
     .slice(0, wholeLimit(query.limit))
 }
@@ -845,11 +842,11 @@ const usage = (rows: Rows, query: Query<"usage">): ReadonlyArray<UsageRow> => {
 const queues = (rows: Rows, { after = "" as SessionKey, limit }: Query<"queues">) =>
   [...rows.sessions.values()]
     .flatMap(({ place, queue }) =>
-      queue === undefined || compareText(place.session, after) <= 0
+      queue === undefined || byBytes(place.session, after) <= 0
         ? []
         : [{ session: place.session, overrides: queue }]
     )
-    .toSorted((a, b) => compareText(a.session, b.session))
+    .toSorted((a, b) => byBytes(a.session, b.session))
     .slice(0, wholeLimit(limit))
 
 const keepSetting = (rows: Rows, unit: KeepSetting): Answer<"KeepSetting"> => {
@@ -863,11 +860,11 @@ const settings = (rows: Rows, { name, after = "" as SessionKey, limit }: Query<"
   [...rows.sessions.values()]
     .flatMap((session) => {
       const value = session.settings.get(name)
-      return value === undefined || compareText(session.place.session, after) <= 0
+      return value === undefined || byBytes(session.place.session, after) <= 0
         ? []
         : [{ session: session.place.session, value }]
     })
-    .toSorted((a, b) => compareText(a.session, b.session))
+    .toSorted((a, b) => byBytes(a.session, b.session))
     .slice(0, wholeLimit(limit))
 
 const keepJournal = (rows: Rows, unit: KeepJournal): Answer<"KeepJournal"> => {
@@ -954,10 +951,7 @@ const entryRow = (row: EntryRow): EntryRow => ({ ...row })
 const deliveryRow = (row: DeliveryRow): DeliveryRow => ({ ...row })
 
 const compareDeliveries = (a: DeliveryRow, b: DeliveryRow): number =>
-  a.createdAt - b.createdAt ||
-  compareText(a.place.session, b.place.session) ||
-  a.seq - b.seq ||
-  a.part - b.part
+  a.createdAt - b.createdAt || byBytes(a.place.session, b.place.session) || a.seq - b.seq || a.part - b.part
 
 type Port = MessageLog["Service"]
 type Query<Member extends keyof Port> = Port[Member] extends (query: infer Q) => unknown ? Q : never
@@ -999,7 +993,7 @@ const approvals = (rows: Rows, query: Query<"approvals">): ReadonlyArray<Approva
         (query.id === undefined ? state === "pending" : name === id.approval(query.id)) &&
         (query.session === undefined || place.session === id.session(query.session))
     )
-    .toSorted((a, b) => a.createdAt - b.createdAt || compareText(a.id, b.id))
+    .toSorted((a, b) => a.createdAt - b.createdAt || byBytes(a.id, b.id))
     .slice(0, wholeLimit(query.limit))
     .map(({ told: _told, ...row }) => row)
 
@@ -1009,7 +1003,7 @@ const listed = (rows: Rows, query: Query<"sessions">): ReadonlyArray<SessionRow>
       ({ ephemeral, place }) =>
         !ephemeral && (query.key === undefined || place.session === id.session(query.key))
     )
-    .toSorted((a, b) => b.updatedAt - a.updatedAt || compareText(a.place.session, b.place.session))
+    .toSorted((a, b) => b.updatedAt - a.updatedAt || byBytes(a.place.session, b.place.session))
     .slice(0, wholeLimit(query.limit))
     .map(({ place, title, forkedFrom, seq, open, createdAt, updatedAt }) => ({
       place,
@@ -1023,7 +1017,7 @@ const listed = (rows: Rows, query: Query<"sessions">): ReadonlyArray<SessionRow>
 
 const open = (rows: Rows, { session, afterSeq = 0, limit }: Query<"open">): ReadonlyArray<MessageRow> =>
   (session === undefined
-    ? [...rows.sessions.keys()].toSorted(compareText).flatMap((key) => openOf(rows, key as SessionKey))
+    ? [...rows.sessions.keys()].toSorted(byBytes).flatMap((key) => openOf(rows, key as SessionKey))
     : openOf(rows, id.session(session)).filter(({ seq }) => seq > afterSeq)
   )
     .slice(0, wholeLimit(limit))
@@ -1031,8 +1025,8 @@ const open = (rows: Rows, { session, afterSeq = 0, limit }: Query<"open">): Read
 
 const openSessions = (rows: Rows, { after = "" as SessionKey, limit }: Query<"openSessions">) =>
   [...rows.sessions.values()]
-    .filter((session) => session.open > 0 && compareText(session.place.session, id.session(after)) > 0)
-    .toSorted((a, b) => compareText(a.place.session, b.place.session))
+    .filter((session) => session.open > 0 && byBytes(session.place.session, id.session(after)) > 0)
+    .toSorted((a, b) => byBytes(a.place.session, b.place.session))
     .slice(0, wholeLimit(limit))
     .map(({ place }) => place)
 

@@ -9,43 +9,22 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
-import {
-  LogError,
-  MessageLog,
-  type Place,
-  StoreBroken,
-  StoreBusy,
-  StoreFull,
-  type Unit
-} from "#src/horizons/MessageLog.ts"
-import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
+import { LogError, MessageLog, type Place, type Unit } from "#src/horizons/MessageLog.ts"
 import * as PgClient from "#layers/platform/PgClient.ts"
 import { type PgFailure, Postgres } from "#layers/platform/PgClient.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import { type Body, get } from "#layers/platform/statements.ts"
-import { judge, mustBeFit, placeOf } from "./pgFitness.ts"
+import { judge } from "./pgFitness.ts"
 import { migrate } from "./pgSchema.ts"
 import * as Reads from "./sqlReads.ts"
+import { refusalOf } from "./SqlStore.ts"
 import { apply, forgetOld, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
 
-/** A statement that Postgres refuses is a bug of ours and dies; all else is the store's state. */
-const translated = (failure: PgFailure): Effect.Effect<never, LogError> => {
-  switch (failure.kind) {
-    case "full":
-      return Effect.fail(refused(new StoreFull({})))
-    case "busy":
-    case "conflict":
-    case "unreachable":
-      return Effect.fail(refused(new StoreBusy({ detail: failure.detail })))
-    case "broken":
-      return Effect.fail(refused(new StoreBroken({ detail: failure.detail })))
-    case "statement":
-      return Effect.die(failure)
-  }
-}
+const translated = (failure: PgFailure): Effect.Effect<never, LogError> =>
+  Effect.mapError(refusalOf(failure), refused)
 
 /** Units of a session never run at once, wherever they come from. */
 const nameOf = ({ tenant, session }: Pick<Place, "tenant" | "session">) =>
@@ -158,19 +137,10 @@ const checks = (options: PgLink.Options) =>
     yield* register({ name: "database", when: "doctor", run: judge(options) })
   })
 
-/** Over any database, which stands beside it in the context: for tests. Migrates, then connects. */
+/** Over a database, which stands beside it in the context. Migrates, then connects. Registers the checks `store` and `database`. */
 export const layerAt = (options: PgLink.Options) =>
   Layer.effect(MessageLog, make).pipe(
     Layer.merge(Layer.effectDiscard(checks(options))),
     Layer.provideMerge(PgClient.layer(options)),
     (log) => Layer.unwrap(Effect.as(migrate(options), log))
   )
-
-/** Starts only on a database that is fit for it. Registers the checks `store` and `database`. */
-export const layer = Layer.unwrap(
-  Effect.gen(function* () {
-    const options = placeOf((yield* PostgresPlace).get())
-    yield* mustBeFit(options)
-    return layerAt(options)
-  })
-)

@@ -11,41 +11,21 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { join } from "node:path"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
-import {
-  LogError,
-  MessageLog,
-  StoreBroken,
-  StoreBusy,
-  StoreFull,
-  type Unit
-} from "#src/horizons/MessageLog.ts"
-import { DataDir } from "#layers/platform/DataDir.ts"
+import { LogError, MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import * as SqliteClient from "#layers/platform/SqliteClient.ts"
 import { answered, type Db, Sqlite, type SqliteFailure } from "#layers/platform/SqliteClient.ts"
 import type { Body } from "#layers/platform/statements.ts"
 import * as Reads from "./sqlReads.ts"
+import { refusalOf } from "./SqlStore.ts"
 import { migrate } from "./sqliteSchema.ts"
 import { apply, forgetOld, forgetSession } from "./sqlUnits.ts"
 import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
 
-/** A statement that SQLite refuses is a bug of ours and dies; all else is the store's state. */
-const translated = (failure: SqliteFailure): Effect.Effect<never, LogError> => {
-  switch (failure.kind) {
-    case "full":
-      return Effect.fail(refused(new StoreFull({})))
-    case "busy":
-      return Effect.fail(refused(new StoreBusy({ detail: failure.detail })))
-    case "io":
-    case "broken":
-      return Effect.fail(refused(new StoreBroken({ detail: failure.detail })))
-    case "statement":
-      return Effect.die(failure)
-  }
-}
+const translated = (failure: SqliteFailure): Effect.Effect<never, LogError> =>
+  Effect.mapError(refusalOf(failure), refused)
 
 /** Sessions that one purging unit forgets: few, since others wait for the writer meanwhile. */
 const purgedAtOnce = 50
@@ -164,19 +144,9 @@ const check = Effect.gen(function* () {
   yield* checks.register({ name: "store", run })
 })
 
-/** For tests: over any file, with the database beside it in the context. */
+/** Over a file, with the database beside it in the context. Closing it makes durable what is under way. Registers the check `store`. */
 export const layerFile = (options: SqliteClient.Options) =>
   Layer.effect(MessageLog, Effect.andThen(migrate, make)).pipe(
     Layer.merge(Layer.effectDiscard(check)),
     Layer.provideMerge(SqliteClient.layer(options))
   )
-
-/** Closing it makes durable what is under way. Registers the check `store`. */
-export const layer = Layer.unwrap(
-  Effect.map(DataDir, ({ path }) =>
-    Layer.effect(MessageLog, Effect.andThen(migrate, make)).pipe(
-      Layer.merge(Layer.effectDiscard(check)),
-      Layer.provide(SqliteClient.layer({ filename: join(path, "log.db") }))
-    )
-  )
-)

@@ -1,9 +1,9 @@
 /**
- * The log's tables and the migrations that make them, for every database. Forward only: a migration that was released stays as it is.
+ * The tables of the log, of who may use the gateway and of what was done, and the migrations that make them, for every database. Forward only: a migration that was released stays as it is.
  *
  * Written as SQLite reads it; `pgSchema` says what Postgres calls the same.
- * org, project, agent and session are columns of every table, and composite keys start with org and project. Texts of people
- * and models are JSON. Rows that a recovery looks for are found by partial indexes, which stay small however long the log is.
+ * org and project are columns of every table, and composite keys start with them; agent and session are columns of every table of the
+ * log. Texts of people and models are JSON. Rows that a recovery looks for are found by partial indexes, which stay small however long the log is.
  */
 import * as Schema from "effect/Schema"
 
@@ -177,6 +177,35 @@ const journal = [
 /** By when they were sent, so that the oldest are found. */
 const sent = [`CREATE INDEX outbox_sent ON outbox (org, project, sent_at, id) WHERE state = 'sent'`]
 
+/**
+ * Who may use the gateway. A key is kept as a digest, a credential sealed with the key `key_id`. A key's id is found without its tenant,
+ * which whoever shows a key does not say.
+ */
+const identity = [
+  `CREATE TABLE api_keys (
+    org TEXT NOT NULL, project TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL,
+    acts_as TEXT NOT NULL, scopes TEXT NOT NULL, digest TEXT NOT NULL,
+    created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER, used_at INTEGER,
+    PRIMARY KEY (org, project, id)
+  ) WITHOUT ROWID`,
+  `CREATE UNIQUE INDEX api_keys_id ON api_keys (id)`,
+  `CREATE UNIQUE INDEX api_keys_name ON api_keys (org, project, name) WHERE revoked_at IS NULL`,
+  `CREATE TABLE credentials (
+    org TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL,
+    key_id TEXT NOT NULL, sealed TEXT NOT NULL, revision INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, name)
+  )`,
+  `CREATE TABLE audit (
+    org TEXT NOT NULL, project TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+    actor TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL,
+    PRIMARY KEY (org, project, id)
+  )`,
+  `CREATE INDEX audit_at ON audit (org, project, at, id)`,
+  `CREATE INDEX audit_action ON audit (org, project, action, at, id)`,
+  `CREATE INDEX audit_actor ON audit (org, project, actor, at, id)`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -189,7 +218,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0008_spending": spending,
   "0009_forks": forks,
   "0010_journal": journal,
-  "0011_sent": sent
+  "0011_sent": sent,
+  "0012_identity": identity
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

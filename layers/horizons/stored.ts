@@ -56,6 +56,10 @@ export const wholeLimit = (limit: number): number =>
 /** Newest dropped messages that a note tells of one by one; it counts the others. */
 const longestNote = 20
 
+/** The order of databases: by bytes of UTF-8, which is not that of UTF-16 units. */
+export const byBytes = (a: string, b: string): number =>
+  a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
+
 /** What the next run is told of messages that gave way, oldest first. */
 export const noteOf = (
   dropped: ReadonlyArray<{ readonly id: string; readonly text: string }>

@@ -249,6 +249,13 @@ const examine = Effect.fnUntraced(function* (asked: Asked) {
       clockOffMillis: undefined
     } satisfies Found
   }
+  if (asked.settings.api_key === undefined && asked.settings.api_key_stored !== undefined) {
+    const result: CheckResult = {
+      status: "warning",
+      message: `${asked.model} was not asked: its key is the stored credential ${asked.settings.api_key_stored}, which only a running gateway reads, and only when it is there`
+    }
+    return { result, clockOffMillis: undefined } satisfies Found
+  }
   const question = questionOf(asked)
   if (question === undefined) {
     const result: CheckResult = {

@@ -23,6 +23,7 @@ import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
+import { SecretsPlace } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { Retention } from "#src/session/RetentionSettings.ts"
 import { InboundWindow, Queue, Stall } from "#src/lane/QueueSettings.ts"
@@ -174,7 +175,7 @@ const holdsSecret = (node: unknown, key = ""): boolean => {
 
 /** A database's address holds the password. */
 const isSecret = (key: string, text: string): boolean =>
-  key === "api_key" || key === "token" || (key === "url" && /:\/\/[^/@]*:[^/@]+@/.test(text))
+  key === "api_key" || key === "token" || key === "key" || (key === "url" && /:\/\/[^/@]*:[^/@]+@/.test(text))
 
 /** A setting that does not change while the process runs. */
 const fixed = <A>(value: A): Setting<A> => ({ get: () => value, changes: Stream.succeed(value) })
@@ -189,6 +190,7 @@ const servicesOf = (settings: Settings) =>
     Context.add(ModelRules, settings.models),
     Context.add(Gateway, settings.gateway),
     Context.add(PostgresPlace, settings.postgres),
+    Context.add(SecretsPlace, settings.secrets),
     Context.add(Queue, settings.queue),
     Context.add(InboundWindow, settings.inbound),
     Context.add(Retention, settings.retention),
@@ -209,6 +211,7 @@ export const fromConfig = (config: Config) =>
       models: fixed(config.models),
       gateway: fixed(config.gateway),
       postgres: fixed(config.postgres),
+      secrets: fixed(config.secrets),
       queue: fixed(config.queue),
       inbound: fixed(config.inbound),
       retention: fixed(config.retention),
@@ -273,6 +276,7 @@ export const fromLoaded = (loaded: LoadedConfig, options: LoadOptions = {}) =>
         models: fixed(config.models),
         gateway: fixed(config.gateway),
         postgres: fixed(config.postgres),
+        secrets: fixed(config.secrets),
         retention: fixed(config.retention),
         queue: cells.queue.setting,
         inbound: cells.inbound.setting,

@@ -1,30 +1,85 @@
 /**
- * Who is asking: the operator's token, or a browser that exchanged a one-time code.
+ * Who is asking, and what for: the operator's token, an API key, or a browser that exchanged a one-time code.
  *
- * Owns: principals, codes, the browser's cookie and the rules of both.
- * Does not own: keys and signatures (`GatewaySecrets`), nor what a principal may do with an agent (`access`).
+ * Owns: principals and which scope opens what, codes, the browser's cookie and the rules of both.
+ * Does not own: the operator's token and signatures (`GatewaySecrets`), nor API keys (`access/ApiKeys`).
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { ApiKeys } from "#src/access/ApiKeys.ts"
+import { idIn } from "#src/access/apiKey.ts"
+import { Audit, type Shown } from "#src/access/Audit.ts"
 import { Ids } from "#src/domain/Ids.ts"
+import type { Scope } from "#src/domain/Scope.ts"
+import { local } from "#src/domain/Tenant.ts"
+import type { ApiKeyRow } from "#src/horizons/CentralDb.ts"
 import * as Telemetry from "#src/Telemetry.ts"
-import { ApiError } from "./ApiError.ts"
+import { ApiError, storeUnavailable } from "./ApiError.ts"
 import { GatewaySecrets } from "./GatewaySecrets.ts"
 import { isSameOrigin } from "./Guard.ts"
 
 export interface Principal {
+  /** Of a key: its user. */
   readonly id: string
-  /** May name reserved sessions and make codes. */
+  /** May do everything, name any session included. */
   readonly admin: boolean
+  readonly scopes: ReadonlyArray<Scope>
   /** The sender ids it may write as. */
   readonly senders: "*" | ReadonlyArray<string>
+  /** The API key that was shown; absent for the operator and the owner. */
+  readonly keyId?: string
 }
 
-export const operator: Principal = { id: "operator", admin: true, senders: "*" }
+export const operator: Principal = { id: "operator", admin: true, scopes: ["admin"], senders: "*" }
 /** The person at the terminal where the gateway was started, in any of their browsers. */
-export const owner: Principal = { id: "owner", admin: true, senders: ["owner"] }
+export const owner: Principal = { id: "owner", admin: true, scopes: ["admin"], senders: ["owner"] }
+/** No key's user has the name of one of these. */
+export const isReservedUser = (user: string): boolean => user === operator.id || user === owner.id
+
+const ofKey = ({ id, user, scopes }: ApiKeyRow): Principal => {
+  const admin = scopes.includes("admin")
+  return { id: user, admin, scopes, senders: admin ? "*" : scopes.includes("chat") ? [user] : [], keyId: id }
+}
+
+/** Who it is in the audit log. */
+export const actorOf = ({ id, keyId }: Principal): string => keyId ?? id
+
+/**
+ * What a door asks for. `any`: somebody. `chat` and `read`: this scope. `see`: a session's content, which `chat` has of its own
+ * sessions and `read` of all. An admin may use every door.
+ */
+export type Access = "any" | "chat" | "see" | "read" | "admin"
+
+/** Which scope opens which door. */
+export const opens: Readonly<Record<Access, ReadonlyArray<Scope>>> = {
+  any: ["chat", "read", "admin"],
+  chat: ["chat", "admin"],
+  see: ["chat", "read", "admin"],
+  read: ["read", "admin"],
+  admin: ["admin"]
+}
+
+/** Why a door stays shut for this principal; undefined when it may pass. */
+export const shutFor = ({ scopes }: Principal, access: Access): ApiError | undefined => {
+  const needed = opens[access]
+  if (scopes.some((scope) => needed.includes(scope))) return undefined
+  if (access === "admin") return adminOnly
+  return new ApiError({
+    status: 403,
+    code: "missing_scope",
+    message: `this needs a key with the scope ${needed.join(" or ")}`,
+    details: { needs: needed }
+  })
+}
+
+const adminOnly = new ApiError({ status: 403, code: "admin_only", message: "this needs an admin" })
+const foreignTenant = new ApiError({
+  status: 403,
+  code: "foreign_tenant",
+  message: "this key belongs to an organisation or project that this gateway does not serve"
+})
 
 export const mayWriteAs = (principal: Principal, sender: string): boolean =>
   principal.senders === "*" || principal.senders.includes(sender)
@@ -50,7 +105,10 @@ const maxRemotes = 1000
 export class Auth extends Context.Service<
   Auth,
   {
-    /** Who is asking. Fails with 401 for nobody, 403 for a browser's change from a foreign page. */
+    /**
+     * Who is asking. Fails with 401 for nobody, 403 for a browser's change from a foreign page and for a key of another tenant. An
+     * unknown, a wrong, an expired and a revoked key are told the same.
+     */
     readonly authenticate: (credentials: Credentials) => Effect.Effect<Principal, ApiError>
     /** A fresh one-time code, valid for 10 minutes. */
     readonly newCode: Effect.Effect<string>
@@ -82,27 +140,51 @@ export const setCookie = (value: string): string =>
 export const make = Effect.gen(function* () {
   const secrets = yield* GatewaySecrets
   const ids = yield* Ids
+  const apiKeys = yield* ApiKeys
+  const audit = yield* Audit
   const codes = new Map<string, number>()
   const failures = new Map<string, { count: number; until: number }>()
 
-  const refuse = (message: string) =>
-    Effect.andThen(Telemetry.authFailed, Effect.fail(unauthenticated(message)))
+  const refuse = (shown: Shown, message: string) =>
+    Effect.suspend(() => {
+      audit.refused(shown)
+      return Effect.andThen(Telemetry.authFailed, Effect.fail(unauthenticated(message)))
+    })
+
+  const byToken = (token: string): Effect.Effect<Principal, ApiError> => {
+    if (secrets.isToken(token)) return Effect.succeed(operator)
+    return apiKeys.verify(token).pipe(
+      Effect.catchTags({ CentralError: () => Effect.fail(storeUnavailable(false)) }),
+      Effect.flatMap((row) => {
+        if (row === undefined) {
+          return refuse(idIn(token) === undefined ? "token" : "key", "the token is not valid")
+        }
+        const { org, project } = row.tenant
+        return org === local.org && project === local.project
+          ? Effect.succeed(ofKey(row))
+          : Effect.fail(foreignTenant)
+      })
+    )
+  }
 
   const authenticate = Effect.fnUntraced(function* (credentials: Credentials) {
     const { authorization, cookie, token } = credentials
     if (authorization !== undefined) {
       const bearer = /^Bearer +(\S+) *$/i.exec(authorization)?.[1]
-      if (bearer === undefined) return yield* refuse("the Authorization header must read: Bearer <token>")
-      return secrets.isToken(bearer) ? operator : yield* refuse("the token is not valid")
+      if (bearer === undefined) {
+        return yield* refuse("token", "the Authorization header must read: Bearer <token>")
+      }
+      return yield* byToken(bearer)
     }
-    if (token !== undefined)
-      return secrets.isToken(token) ? operator : yield* refuse("the token is not valid")
+    if (token !== undefined) return yield* byToken(token)
     const value = cookie === undefined ? undefined : cookieOf(cookie)
-    if (value === undefined) return yield* refuse("a token is required: Authorization: Bearer <token>")
+    if (value === undefined) {
+      return yield* refuse("nothing", "a token is required: Authorization: Bearer <token>")
+    }
     const signed = /^v1\.owner\.([0-9]{1,15})\.[\w-]+$/.exec(secrets.verify(value) ?? "")
     const now = yield* Clock.currentTimeMillis
     if (signed === null || now - Number(signed[1]) > cookieLifeMillis) {
-      return yield* refuse("this browser's session is not valid any more: open a new link")
+      return yield* refuse("cookie", "this browser's session is not valid any more: open a new link")
     }
     const isRead = credentials.method === "GET" || credentials.method === "HEAD"
     if (
@@ -144,8 +226,9 @@ export const make = Effect.gen(function* () {
     if (until === undefined || until <= now) {
       if (failures.size >= maxRemotes) failures.clear()
       failures.set(remote, { count: failed.count + 1, until: failed.until })
-      return yield* refuse("the code is not valid any more: open a new link")
+      return yield* refuse("code", "the code is not valid any more: open a new link")
     }
+    yield* audit.record({ actor: owner.id, action: "signed_in", detail: { remote } })
     return secrets.sign(`v1.owner.${now}.${ids.secret()}`)
   })
 

@@ -30,6 +30,7 @@ import { unsupportedWish } from "./chatWishes.ts"
 import { EventStream, type EventSink } from "./EventStream.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import * as ModelNames from "./modelNames.ts"
+import { sessionOf, sessionOfUser } from "./ownSessions.ts"
 import { isLarger, readJson, sizeWithImages, tooLarge } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call } from "./Routing.ts"
@@ -66,12 +67,10 @@ export const make = Effect.gen(function* () {
   const placeOf = (call: Call, body: ChatRequest.ChatRequest, agent: string, idempotencyKey: string) => {
     const named = call.request.headers["x-opencraw-session-key"]
     if (named !== undefined) {
-      return Result.mapError(SessionKey.canonical(named, agent), (error) =>
-        invalid("x-opencraw-session-key", error.message)
-      )
+      return sessionOf(named, call.principal, { agent, param: "x-opencraw-session-key" })
     }
     if (body.user !== undefined) {
-      return Result.mapError(SessionKey.fromUser(body.user, agent), (error) => invalid("user", error.message))
+      return sessionOfUser(body.user, call.principal, agent)
     }
     // Derived from the key, so that a repeated request finds the run it is to join.
     const name = `${SessionKey.escapeId(call.principal.id)}:${SessionKey.escapeId(idempotencyKey)}`
@@ -114,9 +113,6 @@ export const make = Effect.gen(function* () {
     }
     const session = yield* Effect.fromResult(placeOf(call, body, agent, key))
     const ephemeral = headers["x-opencraw-session-key"] === undefined && body.user === undefined
-    if (!ephemeral && !call.principal.admin && SessionKey.isReserved(session)) {
-      return yield* reservedSession
-    }
     return { body, message: toMessage(call.principal, body, session, key, ephemeral) }
   })
 
@@ -289,13 +285,6 @@ const finish = (
   sink.write("data: [DONE]\n\n")
   return undefined
 }
-
-const reservedSession = new ApiError({
-  status: 403,
-  code: "reserved_session",
-  message: "this session belongs to the gateway or to another channel's peer: it needs an admin",
-  param: "session_key"
-})
 
 const stillRunning = (messageId: MessageId) =>
   new ApiError({

@@ -12,10 +12,13 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Ids } from "#src/domain/Ids.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import { ApiError, invalid, notFound, toResponse } from "./ApiError.ts"
-import { Auth } from "./Auth.ts"
+import { Auth, shutFor } from "./Auth.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { allowsHost, allowsOrigin, securityHeaders } from "./Guard.ts"
+import * as auditRoutes from "./auditRoutes.ts"
+import * as credentialRoutes from "./credentialRoutes.ts"
 import * as docsRoutes from "./docsRoutes.ts"
+import * as keyRoutes from "./keyRoutes.ts"
 import * as laneRoutes from "./laneRoutes.ts"
 import * as osRoutes from "./osRoutes.ts"
 import * as probes from "./probes.ts"
@@ -43,16 +46,19 @@ export const make = Effect.gen(function* () {
   const ids = yield* Ids
   const shutdown = yield* Shutdown
   const page = yield* probes.makePage
-  const routes = [
+  const documented = [
     ...(yield* v1Routes.make),
     ...(yield* osRoutes.make),
     ...(yield* laneRoutes.make),
     ...(yield* setupRoutes.make),
     ...(yield* forkRoutes.make),
     ...(yield* usageRoutes.make),
-    ...(yield* probes.make),
-    ...docsRoutes.routes
+    ...(yield* keyRoutes.make),
+    ...(yield* credentialRoutes.make),
+    ...(yield* auditRoutes.make),
+    ...(yield* probes.make)
   ]
+  const routes = [...documented, ...docsRoutes.make(documented)]
   const match = compile(routes)
 
   const guard = (request: HttpServerRequest): ApiError | undefined => {
@@ -73,7 +79,8 @@ export const make = Effect.gen(function* () {
       authorization: headers["authorization"],
       cookie: headers["cookie"]
     })
-    if (route.access === "admin" && !principal.admin) return yield* adminOnly
+    const shut = shutFor(principal, route.access)
+    if (shut !== undefined) return yield* shut
     return yield* route.handle({ ...call, principal })
   })
 
@@ -161,7 +168,6 @@ const foreignOrigin = new ApiError({
   code: "foreign_origin",
   message: "pages of this origin may not use the gateway; see gateway.allowed_hosts"
 })
-const adminOnly = new ApiError({ status: 403, code: "admin_only", message: "this needs an admin" })
 const stopping = new ApiError({
   status: 503,
   code: "shutting_down",

@@ -9,7 +9,6 @@ import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Result from "effect/Result"
 import { Lanes } from "#src/lane/Lanes.ts"
-import { ApiError } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
 import type { Connection, ConnectionListener } from "./Connection.ts"
 import { toLane } from "./laneLines.ts"
@@ -87,9 +86,8 @@ export const make = Effect.gen(function* () {
   }
 
   return {
+    access: "read",
     parameters: new Set<string>(),
-    open: ({ admin }) => (admin ? Result.succeed(attach) : Result.fail(adminOnly))
+    open: () => Result.succeed(attach)
   } satisfies Protocol
 })
-
-const adminOnly = new ApiError({ status: 403, code: "admin_only", message: "this needs an admin" })

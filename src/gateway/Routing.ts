@@ -7,7 +7,7 @@ import type * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import type { ApiError } from "./ApiError.ts"
-import type { Principal } from "./Auth.ts"
+import type { Access, Principal } from "./Auth.ts"
 
 export interface OpenCall {
   readonly request: HttpServerRequest
@@ -22,10 +22,10 @@ export interface Call extends OpenCall {
 
 export type Answered = Effect.Effect<HttpServerResponse, ApiError>
 
-/** `path` has `:name` for one segment and `:name*` for all that follow. `admin` needs an admin, `open` nobody. */
+/** `path` has `:name` for one segment and `:name*` for all that follow. An `open` route needs nobody. */
 export type Route = { readonly method: "GET" | "POST" | "PATCH" | "DELETE"; readonly path: string } & (
   | { readonly access: "open"; readonly handle: (call: OpenCall) => Answered }
-  | { readonly access: "principal" | "admin"; readonly handle: (call: Call) => Answered }
+  | { readonly access: Access; readonly handle: (call: Call) => Answered }
 )
 
 export type Match =

@@ -1,17 +1,19 @@
 /**
  * Who may open a WebSocket, and which protocol is spoken on it: the one its path names.
  *
- * Owns: what every handshake passes (path, host and page, stopping, parameters, principal), and how many sockets are open.
+ * Owns: what every handshake passes (path, host and page, stopping, parameters, principal), how many sockets are open, and that a socket
+ * does not outlive the API key that it was opened with.
  * Does not own: what is spoken (`WebChat`, `LaneWatch`), nor the bytes of a WebSocket (`Connection`).
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Result from "effect/Result"
+import { ApiKeys, rememberedMillis } from "#src/access/ApiKeys.ts"
 import { Ids } from "#src/domain/Ids.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import { ApiError, invalid, toParts } from "./ApiError.ts"
-import { Auth, type Principal } from "./Auth.ts"
+import { type Access, Auth, type Principal, shutFor } from "./Auth.ts"
 import type { Connection, ConnectionListener, Decision, Handshake } from "./Connection.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { allowsHost, allowsOrigin } from "./Guard.ts"
@@ -21,6 +23,7 @@ import * as WebChat from "./WebChat.ts"
 
 /** What is spoken on the sockets of one path. */
 export interface Protocol {
+  readonly access: Access
   /** Its parameters beside `token`. */
   readonly parameters: ReadonlySet<string>
   /** What this principal may open, or why not. */
@@ -48,11 +51,33 @@ export const make = Effect.gen(function* () {
   const settings = yield* Gateway
   const ids = yield* Ids
   const shutdown = yield* Shutdown
+  const keys = yield* ApiKeys
   const protocols: Readonly<Record<Path, Protocol>> = {
     "/ws": yield* WebChat.make,
     "/ws/lanes": yield* LaneWatch.make
   }
   let open = 0
+  const byKey = new Map<Connection, string>()
+
+  const closeOf = (id: string) => {
+    for (const [connection, keyId] of byKey) {
+      if (keyId === id) connection.close(1008, "the key is not valid any more")
+    }
+  }
+  const offRevoked = keys.onRevoked(closeOf)
+  yield* Effect.addFinalizer(() => Effect.sync(offRevoked))
+  // What another gateway revoked, and what has expired. While the store is away nobody is cut off.
+  const closeEnded = Effect.suspend(() =>
+    Effect.forEach(new Set(byKey.values()), (id) =>
+      Effect.map(
+        Effect.orElseSucceed(keys.isValid(id), () => true),
+        (isValid) => {
+          if (!isValid) closeOf(id)
+        }
+      )
+    )
+  )
+  yield* Effect.forkScoped(Effect.forever(Effect.delay(closeEnded, rememberedMillis)))
 
   const admit = Effect.fnUntraced(function* (handshake: Handshake) {
     const header = (name: string) => {
@@ -84,17 +109,21 @@ export const make = Effect.gen(function* () {
       cookie: header("cookie"),
       token: query.get("token") ?? undefined
     })
-    return counted(yield* Effect.fromResult(protocol.open(principal, query)))
+    const shut = shutFor(principal, protocol.access)
+    if (shut !== undefined) return yield* shut
+    return counted(yield* Effect.fromResult(protocol.open(principal, query)), principal.keyId)
   })
 
   const counted =
-    (attach: (connection: Connection) => ConnectionListener) =>
+    (attach: (connection: Connection) => ConnectionListener, keyId: string | undefined) =>
     (connection: Connection): ConnectionListener => {
       Telemetry.socketsOpen(++open)
+      if (keyId !== undefined) byKey.set(connection, keyId)
       const listener = attach(connection)
       return {
         ...listener,
         onClose: () => {
+          byKey.delete(connection)
           listener.onClose()
           Telemetry.socketsOpen(--open)
         }

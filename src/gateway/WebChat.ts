@@ -28,6 +28,7 @@ import { mayWriteAs, type Principal } from "./Auth.ts"
 import type { Connection, ConnectionListener } from "./Connection.ts"
 import * as Frames from "./Frames.ts"
 import { Outbox } from "./Outbox.ts"
+import { ownedBy, sessionOf } from "./ownSessions.ts"
 import { toFrame } from "./refusals.ts"
 import { Shutdown } from "./Shutdown.ts"
 import type { Protocol } from "./Sockets.ts"
@@ -68,31 +69,12 @@ export const toMessage = (
   body: { text: content, ...(images.length === 0 ? {} : { images }) }
 })
 
-/** The session that a name means, in any spelling. */
-export const sessionOf = (
-  spelling: string,
-  principal: Principal
-): Result.Result<SessionKey.SessionKey, ApiError> => {
-  const key = SessionKey.canonical(spelling)
-  if (Result.isFailure(key)) return Result.fail(invalid("session_key", key.failure.message))
-  if (!principal.admin && SessionKey.isReserved(key.success, channel)) {
-    return Result.fail(
-      new ApiError({
-        status: 403,
-        code: "reserved_session",
-        message: "this session belongs to the gateway or to another channel's peer: it needs an admin",
-        param: "session_key"
-      })
-    )
-  }
-  return Result.succeed(key.success)
-}
-
 /** The session of a person who names none. */
-export const ownSession = (sender: string): Result.Result<SessionKey.SessionKey, ApiError> =>
-  Result.mapError(SessionKey.canonical(`agent:main:${channel}:dm:${SessionKey.escapeId(sender)}`), (error) =>
-    invalid("sender_id", error.message)
-  )
+const ownSession = (sender: string, principal: Principal): Result.Result<SessionKey.SessionKey, ApiError> => {
+  const own = ownedBy(principal)
+  const name = own ?? `${channel}:dm:${SessionKey.escapeId(sender)}`
+  return Result.mapError(SessionKey.canonical(name), (error) => invalid("sender_id", error.message))
+}
 
 export const make = Effect.gen(function* () {
   const inbound = yield* Inbound
@@ -280,6 +262,7 @@ export const make = Effect.gen(function* () {
     }
 
   return {
+    access: "chat",
     parameters,
     open: (principal, query) => Result.map(seatOf(principal, query), attach)
   } satisfies Protocol
@@ -305,7 +288,7 @@ const seatOf = (principal: Principal, query: URLSearchParams): Result.Result<Sea
       )
     }
     const named = query.get("session_key")
-    const session = yield* named === null ? ownSession(sender) : sessionOf(named, principal)
+    const session = yield* named === null ? ownSession(sender, principal) : sessionOf(named, principal)
     const since = query.get("after")
     if (since !== null && !/^[0-9]{1,15}$/.test(since)) {
       return yield* Result.fail(invalid("after", "after must be a whole number of at least 0"))

@@ -9,7 +9,10 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
+import { AuditAction } from "#src/domain/AuditEvent.ts"
 import * as Api from "./apiSchemas.ts"
+import { cookieName, opens } from "./Auth.ts"
+import type { Route } from "./Routing.ts"
 
 const error = Api.ErrorBody
 const count = Schema.FiniteFromString
@@ -18,6 +21,7 @@ const paged = {
   before: Schema.optionalKey(count),
   limit: Schema.optionalKey(count)
 }
+const named = { after: Schema.optionalKey(Schema.String), limit: Schema.optionalKey(count) }
 const key = { key: Schema.String }
 
 const ChatBody = Schema.Struct({
@@ -107,7 +111,7 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "What the session's lane decided in the last hours, oldest first: what happened, and what was to be done about it. A page has some hundred records; `next` is the `after` of the next page. Needs an admin."
+    "What the session's lane decided in the last hours, oldest first: what happened, and what was to be done about it. A page has some hundred records; `next` is the `after` of the next page."
   ),
   HttpApiEndpoint.patch("renameSession", "/api/v1/os/sessions/:key", {
     params: key,
@@ -155,14 +159,14 @@ const os = HttpApiGroup.make("os").add(
   HttpApiEndpoint.get("lanes", "/api/v1/os/lanes", {
     success: Api.Lanes,
     error
-  }).annotate(OpenApi.Description, "Sessions that are at work or paused now. Needs an admin."),
+  }).annotate(OpenApi.Description, "Sessions that are at work or paused now."),
   HttpApiEndpoint.post("controlLanes", "/api/v1/os/lanes/:action", {
     params: { action: Schema.Literals(["pause", "resume"]) },
     success: HttpApiSchema.NoContent,
     error
   }).annotate(
     OpenApi.Description,
-    "Pause or resume all sessions: while paused nothing new starts, and messages are accepted as always. Lasts until a restart. Needs an admin."
+    "Pause or resume all sessions: while paused nothing new starts, and messages are accepted as always. Lasts until a restart."
   ),
   HttpApiEndpoint.post("controlLane", "/api/v1/os/lanes/:key/:action", {
     params: { ...key, action: Schema.Literals(["stop", "abort", "pause", "resume"]) },
@@ -170,7 +174,7 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "Stop what waits and the run of a session, abort only its run (404 when there is none), or pause and resume it, which lasts over a restart. Needs an admin."
+    "Stop what waits and the run of a session, abort only its run (404 when there is none), or pause and resume it, which lasts over a restart."
   ),
   HttpApiEndpoint.post("cancelMessage", "/api/v1/os/messages/:id/cancel", {
     params: { id: Schema.String },
@@ -178,16 +182,13 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "Cancel one message: a waiting one leaves its queue, one that is being answered takes its run with it. 409 when it has ended. Needs an admin."
+    "Cancel one message: a waiting one leaves its queue, one that is being answered takes its run with it. 409 when it has ended."
   ),
   HttpApiEndpoint.get("approvals", "/api/v1/os/approvals", {
     query: { limit: Schema.optionalKey(count) },
     success: Schema.Struct({ approvals: Schema.Array(Api.Approval) }),
     error
-  }).annotate(
-    OpenApi.Description,
-    "Tool calls that wait for an owner's decision, oldest first. Needs an admin."
-  ),
+  }).annotate(OpenApi.Description, "Tool calls that wait for an owner's decision, oldest first."),
   HttpApiEndpoint.post("decideApproval", "/api/v1/os/approvals/:id", {
     params: { id: Schema.String },
     payload: Api.DecideApproval,
@@ -195,7 +196,7 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "Approve or deny a call; its run then goes on. The first decision counts, another one is 409. Needs an admin."
+    "Approve or deny a call; its run then goes on. The first decision counts, another one is 409."
   ),
   HttpApiEndpoint.get("usage", "/api/v1/os/usage", {
     query: {
@@ -212,14 +213,14 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "Tokens and money of model calls, summed by day, session, sender, model or agent, of the last 30 days unless `since` and `until` say others (days in UTC, both included). Days newest first, all else the most expensive first. Needs an admin."
+    "Tokens and money of model calls, summed by day, session, sender, model or agent, of the last 30 days unless `since` and `until` say others (days in UTC, both included). Days newest first, all else the most expensive first."
   ),
   HttpApiEndpoint.get("models", "/api/v1/os/models", {
     success: Schema.Struct({ models: Schema.Array(Api.Model), resting: Schema.Array(Api.Resting) }),
     error
   }).annotate(
     OpenApi.Description,
-    "Models that agents and aliases name, and what is left alone after failures. Needs an admin."
+    "Models that agents and aliases name, and what is left alone after failures."
   ),
   HttpApiEndpoint.get("checks", "/api/v1/os/checks", {
     query: { offline: Schema.optionalKey(count) },
@@ -227,7 +228,7 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "Every check with what was found, those that call a provider included unless `offline=1`. Needs an admin."
+    "Every check with what was found, those that call a provider included unless `offline=1`."
   ),
   HttpApiEndpoint.post("setUp", "/api/v1/os/setup", {
     payload: Api.SetUp,
@@ -235,12 +236,76 @@ const os = HttpApiGroup.make("os").add(
     error
   }).annotate(
     OpenApi.Description,
-    "Write the first configuration file of a gateway that was started without one; it is checked before, readable by its owner only, and counts after a restart. 409 when there is a file. Needs an admin."
+    "Write the first configuration file of a gateway that was started without one; it is checked before, readable by its owner only, and counts after a restart. 409 when there is a file."
   ),
   HttpApiEndpoint.post("newCode", "/api/v1/os/codes", {
     success: Schema.Struct({ code: Schema.String }).pipe(HttpApiSchema.status(201)),
     error
-  }).annotate(OpenApi.Description, "A one-time code for a browser, valid for 10 minutes. Needs an admin.")
+  }).annotate(
+    OpenApi.Description,
+    "A one-time code for a browser, valid for 10 minutes. Not with an API key."
+  ),
+  HttpApiEndpoint.post("createKey", "/api/v1/os/keys", {
+    payload: Api.NewApiKey,
+    success: Api.MadeApiKey.pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Make an API key. It is told in this answer and never again; a digest of it is kept. A name that does not begin with agent: means a session of the key's user: agent:<agent>:user:<user>:<name>. 409 when a key that is not revoked has the name."
+  ),
+  HttpApiEndpoint.get("keys", "/api/v1/os/keys", { query: named, success: Api.ApiKeys, error }).annotate(
+    OpenApi.Description,
+    "API keys, oldest first, revoked and expired ones too."
+  ),
+  HttpApiEndpoint.delete("revokeKey", "/api/v1/os/keys/:id", {
+    params: { id: Schema.String },
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Refuse a key from now on, and close its sockets: at once here, within half a minute in other gateways on the same database. 409 when it is revoked already."
+  ),
+  HttpApiEndpoint.post("setCredential", "/api/v1/os/credentials", {
+    payload: Api.SetCredential,
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Keep a credential, encrypted, for a provider that names it in api_key_stored; it counts at once. No route gives it back."
+  ),
+  HttpApiEndpoint.get("credentials", "/api/v1/os/credentials", {
+    query: named,
+    success: Api.Credentials,
+    error
+  }).annotate(OpenApi.Description, "Stored credentials by name, without their value."),
+  HttpApiEndpoint.delete("deleteCredential", "/api/v1/os/credentials/:name", {
+    params: { name: Schema.String },
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(OpenApi.Description, "Forget a credential."),
+  HttpApiEndpoint.post("rotateCredentials", "/api/v1/os/credentials/rotate", {
+    payload: Schema.Struct({}),
+    success: Api.Rotated,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Encrypt with the present key what an older one encrypted. An empty object as body."
+  ),
+  HttpApiEndpoint.get("audit", "/api/v1/os/audit", {
+    query: {
+      action: Schema.optionalKey(AuditAction),
+      actor: Schema.optionalKey(Schema.String),
+      since: Schema.optionalKey(count),
+      until: Schema.optionalKey(count),
+      before: Schema.optionalKey(Schema.String),
+      limit: Schema.optionalKey(count)
+    },
+    success: Api.AuditPage,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Who did what, newest first; `next` is the `before` of the next page. Times are ms since 1970."
+  )
 )
 
 const auth = HttpApiGroup.make("auth").add(
@@ -248,7 +313,7 @@ const auth = HttpApiGroup.make("auth").add(
     payload: Schema.Struct({ code: Schema.String }),
     success: HttpApiSchema.NoContent,
     error
-  }).annotate(OpenApi.Description, "Exchange a one-time code for the browser's cookie. Open."),
+  }).annotate(OpenApi.Description, "Exchange a one-time code for the browser's cookie."),
   HttpApiEndpoint.get("me", "/auth/me", { success: Api.Me, error })
 )
 
@@ -263,7 +328,7 @@ const probes = HttpApiGroup.make("probes").add(
       setting: Schema.optionalKey(Schema.String),
       checks: Schema.Array(Schema.Struct({ name: Schema.String, status: Schema.String }))
     })
-  }).annotate(OpenApi.Description, "200 when everything it depends on works, else 503. Open."),
+  }).annotate(OpenApi.Description, "200 when everything it depends on works, else 503."),
   HttpApiEndpoint.get("metrics", "/metrics", { success: text, error }),
   HttpApiEndpoint.get("openapi", "/openapi.json", { success: Schema.Unknown, error }),
   HttpApiEndpoint.get("docs", "/docs", { success: text, error })
@@ -277,13 +342,49 @@ export const OpenCrawApi = HttpApi.make("opencraw")
   .annotate(OpenApi.Title, "OpenCraw")
   .annotate(
     OpenApi.Description,
-    "All routes but /health, /ready, /auth/code and the page need a bearer token or the browser's cookie. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth. /ws/lanes?token= is for admins and only tells: lanes {paused, total, lanes}, at once and when something changed, at most twice a second."
+    "All routes but /health, /ready, /auth/code and the page need a bearer token (the operator's or an API key) or the browser's cookie. A key has scopes: chat writes as its user and uses that user's own sessions, read reads everything, admin may do everything; each route says which it needs. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth. /ws needs the scope chat. /ws/lanes?token= needs the scope read and only tells: lanes {paused, total, lanes}, at once and when something changed, at most twice a second."
   )
 
-let made: OpenApi.OpenAPISpec | undefined
+const methods = ["get", "post", "patch", "delete"] as const
 
-/** The OpenAPI document. */
-export const document = (): OpenApi.OpenAPISpec => (made ??= OpenApi.fromApi(OpenCrawApi))
+/** `/sessions/:key` as OpenAPI writes it. */
+const pathOf = (path: string): string => path.replace(/:(\w+)\*?/g, "{$1}")
+
+/** What a route needs, for people. */
+const needs = (access: Door["access"]): string => {
+  if (access === "open") return "Open."
+  if (access === "any") return "Any key will do."
+  const scopes = opens[access].filter((scope) => scope !== "admin")
+  return scopes.length === 0
+    ? "Needs the scope admin."
+    : access === "see"
+      ? "Needs the scope chat, for one's own sessions, or read."
+      : `Needs the scope ${scopes.join(" or ")}.`
+}
+
+type Door = Pick<Route, "method" | "path" | "access">
+
+/** The OpenAPI document; what each route needs is read off the routes themselves. */
+export const document = (routes: ReadonlyArray<Door>): OpenApi.OpenAPISpec => {
+  const spec = OpenApi.fromApi(OpenCrawApi)
+  const doors = new Map(routes.map((route) => [`${route.method.toLowerCase()} ${pathOf(route.path)}`, route]))
+  for (const [path, item] of Object.entries(spec.paths)) {
+    for (const method of methods) {
+      const operation = item[method]
+      const access = doors.get(`${method} ${path}`)?.access
+      if (operation === undefined || access === undefined) continue
+      operation.description = `${operation.description ?? ""} ${needs(access)}`.trim()
+      operation.security =
+        access === "open" ? [] : [{ bearer: [...opens[access]] }, { cookie: [...opens[access]] }]
+    }
+  }
+  spec.components.securitySchemes = {
+    ...spec.components.securitySchemes,
+    bearer: { type: "http", scheme: "bearer" },
+    cookie: { type: "apiKey", in: "cookie", name: cookieName }
+  }
+  return spec
+}
 
 const escape = (value: string) =>
   value.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;")
@@ -299,11 +400,8 @@ const block = (title: string, value: unknown) =>
     ? ""
     : `<details><summary>${title}</summary><pre>${escape(JSON.stringify(value, null, 2))}</pre></details>`
 
-const methods = ["get", "post", "patch", "delete"] as const
-
 /** The same for people: one HTML page without scripts, so that it needs nothing from elsewhere. */
-export const page = (): string => {
-  const spec = document()
+export const page = (spec: OpenApi.OpenAPISpec): string => {
   const sections = Object.entries(spec.paths).flatMap(([path, item]) =>
     methods.flatMap((method) => {
       const operation = item[method]

@@ -1,9 +1,11 @@
 /** The shapes of our own API, as documented and as the page reads them. Keys are snake_case on the wire. */
 import * as Schema from "effect/Schema"
 import { ApprovalState } from "#src/domain/Approval.ts"
+import { AuditAction, AuditDetail } from "#src/domain/AuditEvent.ts"
 import { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MediaType } from "#src/domain/Image.ts"
 import { Outcome, Failure } from "#src/domain/Outcome.ts"
+import { Scope } from "#src/domain/Scope.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
@@ -252,6 +254,9 @@ export const Me = Schema.Struct({
   principal: Schema.Struct({
     id: Schema.String,
     admin: Schema.Boolean,
+    scopes: Schema.Array(Scope),
+    /** The API key that was shown. */
+    key_id: Schema.optionalKey(Schema.String),
     senders: Schema.Union([Schema.Literal("*"), Schema.Array(Schema.String)])
   }),
   model: Schema.String,
@@ -281,3 +286,80 @@ export const SetUpDone = Schema.Struct({
   /** What to do for it to count. */
   next: Schema.String
 }).annotate({ identifier: "SetUpDone" })
+
+export const NewApiKey = Schema.Struct({
+  /** What people call it; unique among the keys that are not revoked. */
+  name: Schema.String,
+  /** `chat`: write as its user and use that user's own sessions. `read`: read everything. `admin`: everything. */
+  scopes: Schema.Array(Scope),
+  /** Whom it writes as; its name without. */
+  user: Schema.optionalKey(Schema.String),
+  /** Ms since the epoch; it does not expire without. */
+  expires_at: Schema.optionalKey(Schema.Finite)
+}).annotate({ identifier: "NewApiKey" })
+
+export const ApiKey = Schema.Struct({
+  id: Schema.String,
+  name: Schema.String,
+  user: Schema.String,
+  scopes: Schema.Array(Scope),
+  state: Schema.Literals(["active", "expired", "revoked"]),
+  created_at: Schema.Finite,
+  expires_at: Schema.optionalKey(Schema.Finite),
+  revoked_at: Schema.optionalKey(Schema.Finite),
+  /** Within ten minutes; absent for a key that was never used. */
+  last_used_at: Schema.optionalKey(Schema.Finite)
+}).annotate({ identifier: "ApiKey" })
+
+export const MadeApiKey = Schema.Struct({
+  /** Told this once. */
+  key: Schema.String,
+  api_key: ApiKey
+}).annotate({ identifier: "MadeApiKey" })
+
+export const ApiKeys = Schema.Struct({
+  keys: Schema.Array(ApiKey),
+  /** The `after` of the next page. */
+  next: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "ApiKeys" })
+
+export const SetCredential = Schema.Struct({
+  name: Schema.String,
+  value: Schema.String
+}).annotate({ identifier: "SetCredential" })
+
+export const Credential = Schema.Struct({
+  name: Schema.String,
+  /** The key that it is encrypted with. */
+  key_id: Schema.String,
+  created_at: Schema.Finite,
+  updated_at: Schema.Finite
+}).annotate({ identifier: "Credential" })
+
+export const Credentials = Schema.Struct({
+  credentials: Schema.Array(Credential),
+  /** The `after` of the next page. */
+  next: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "Credentials" })
+
+export const Rotated = Schema.Struct({
+  /** How many were encrypted anew. */
+  rotated: Count
+}).annotate({ identifier: "Rotated" })
+
+export const AuditEvent = Schema.Struct({
+  id: Schema.String,
+  at: Schema.Finite,
+  /** `operator`, `owner`, the id of a key, a sender in a chat, or `nobody`. */
+  actor: Schema.String,
+  action: AuditAction,
+  /** An id, a name or a session key; empty for the gateway itself. */
+  subject: Schema.String,
+  detail: AuditDetail
+}).annotate({ identifier: "AuditEvent" })
+
+export const AuditPage = Schema.Struct({
+  events: Schema.Array(AuditEvent),
+  /** The `before` of the next page. */
+  next: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "AuditPage" })

@@ -7,19 +7,31 @@ import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { Route } from "./Routing.ts"
 
-const load = Effect.runSync(Effect.cached(Effect.promise(() => import("./apiDocument.ts"))))
-
-const openapi = Effect.map(load, ({ document }) => HttpServerResponse.jsonUnsafe(document()))
-const docs = Effect.map(load, ({ page }) =>
-  HttpServerResponse.text(page(), {
-    contentType: "text/html; charset=utf-8",
-    headers: {
-      "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-    }
-  })
-)
-
-export const routes: ReadonlyArray<Route> = [
-  { method: "GET", path: "/openapi.json", access: "principal", handle: () => openapi },
-  { method: "GET", path: "/docs", access: "principal", handle: () => docs }
-]
+/** Of these routes and its own. */
+export const make = (others: ReadonlyArray<Route>): ReadonlyArray<Route> => {
+  const spec = Effect.runSync(
+    Effect.cached(
+      Effect.map(
+        Effect.promise(() => import("./apiDocument.ts")),
+        ({ document, page }) => {
+          const made = document([...others, ...routes])
+          return { made, page: page(made) }
+        }
+      )
+    )
+  )
+  const openapi = Effect.map(spec, ({ made }) => HttpServerResponse.jsonUnsafe(made))
+  const docs = Effect.map(spec, ({ page }) =>
+    HttpServerResponse.text(page, {
+      contentType: "text/html; charset=utf-8",
+      headers: {
+        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+      }
+    })
+  )
+  const routes: ReadonlyArray<Route> = [
+    { method: "GET", path: "/openapi.json", access: "any", handle: () => openapi },
+    { method: "GET", path: "/docs", access: "any", handle: () => docs }
+  ]
+  return routes
+}

@@ -15,10 +15,10 @@ import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { invalid } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
 import { Gateway } from "./GatewaySettings.ts"
+import { sessionOf } from "./ownSessions.ts"
 import { readStrict } from "./readBody.ts"
 import { logRefusal } from "./refusals.ts"
 import type { Call, Route } from "./Routing.ts"
-import { sessionOf } from "./WebChat.ts"
 
 const bodyKeys = new Set(["at", "session_key"])
 
@@ -63,7 +63,7 @@ export const make = Effect.gen(function* () {
   })
 
   const routes: ReadonlyArray<Route> = [
-    { method: "POST", path: "/api/v1/os/sessions/:key/fork", access: "principal", handle: fork }
+    { method: "POST", path: "/api/v1/os/sessions/:key/fork", access: "chat", handle: fork }
   ]
   return routes
 })

@@ -5,22 +5,25 @@
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { Audit } from "#src/access/Audit.ts"
 import { messageId } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import { ApiError, invalid, notFound } from "./ApiError.ts"
+import { actorOf } from "./Auth.ts"
 import type * as Api from "./apiSchemas.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { toLane } from "./laneLines.ts"
 import { json, numbers, read } from "./osRoutes.ts"
+import { sessionOf } from "./ownSessions.ts"
 import { readStrict } from "./readBody.ts"
 import type { Call, Route } from "./Routing.ts"
-import { sessionOf } from "./WebChat.ts"
 
 const noKeys: ReadonlySet<string> = new Set()
 
 export const make = Effect.gen(function* () {
+  const audit = yield* Audit
   const lanes = yield* Lanes
   const sessions = yield* Sessions
   const settings = yield* Gateway
@@ -64,10 +67,16 @@ export const make = Effect.gen(function* () {
         }
         break
       case "pause":
-        yield* read(lanes.pause(key))
+        yield* audit.recorded(
+          { actor: actorOf(principal), action: "lane.paused", subject: key },
+          read(lanes.pause(key))
+        )
         break
       case "resume":
-        yield* read(lanes.resume(key))
+        yield* audit.recorded(
+          { actor: actorOf(principal), action: "lane.resumed", subject: key },
+          read(lanes.resume(key))
+        )
         break
     }
     return HttpServerResponse.empty()
@@ -80,7 +89,10 @@ export const make = Effect.gen(function* () {
       const message = "action must be pause or resume; stop and abort need a session before them"
       return yield* invalid("action", message, "unknown_action")
     }
-    yield* read(action === "pause" ? lanes.pause(undefined) : lanes.resume(undefined))
+    const actor = actorOf(call.principal)
+    yield* action === "pause"
+      ? audit.recorded({ actor, action: "lanes.paused" }, read(lanes.pause(undefined)))
+      : audit.recorded({ actor, action: "lanes.resumed" }, read(lanes.resume(undefined)))
     return HttpServerResponse.empty()
   })
 
@@ -104,7 +116,7 @@ export const make = Effect.gen(function* () {
 
   const os = "/api/v1/os"
   const routes: ReadonlyArray<Route> = [
-    { method: "GET", path: `${os}/lanes`, access: "admin", handle: list },
+    { method: "GET", path: `${os}/lanes`, access: "read", handle: list },
     { method: "POST", path: `${os}/lanes/:action`, access: "admin", handle: actOnAll },
     { method: "POST", path: `${os}/lanes/:key/:action`, access: "admin", handle: actOnOne },
     { method: "POST", path: `${os}/messages/:id/cancel`, access: "admin", handle: cancel }

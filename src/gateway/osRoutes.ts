@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { Audit } from "#src/access/Audit.ts"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Checks } from "#src/check/Checks.ts"
@@ -23,18 +24,19 @@ import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
 import { ApiError, invalid, notFound } from "./ApiError.ts"
-import { Auth, mayWriteAs, setCookie } from "./Auth.ts"
+import { actorOf, Auth, mayWriteAs, setCookie } from "./Auth.ts"
 import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { imageLine } from "./Frames.ts"
+import { sessionOf } from "./ownSessions.ts"
 import * as chatImages from "./chatImages.ts"
 import { isLarger, readStrict, sizeWithImages, tooLarge } from "./readBody.ts"
 import { logRefusal, toApiError } from "./refusals.ts"
 import type { Call, OpenCall, Route } from "./Routing.ts"
 import { statusOf } from "./timeline.ts"
-import { sessionOf, toMessage } from "./WebChat.ts"
+import { toMessage } from "./WebChat.ts"
 
 export const json = <A>(body: A, status = 200) => HttpServerResponse.jsonUnsafe(body, { status })
 
@@ -67,6 +69,7 @@ const limitOf = (given: number | undefined) =>
 
 export const make = Effect.gen(function* () {
   const agents = yield* Agents
+  const audit = yield* Audit
   const auth = yield* Auth
   const channels = yield* Channels
   const configFile = yield* ConfigFile
@@ -104,7 +107,7 @@ export const make = Effect.gen(function* () {
   const listMessages = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
     const given = yield* Effect.fromResult(numbers(query, ["after", "before", "limit"]))
     const limit = yield* Effect.fromResult(limitOf(given["limit"]))
-    const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    const key = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal, { sees: true }))
     const { after, before } = given
     if (after !== undefined && before !== undefined) {
       return yield* invalid("before", "ask for what is after or before a seq, not for both")
@@ -124,7 +127,7 @@ export const make = Effect.gen(function* () {
   const showJournal = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
     const { after, limit: asked } = yield* Effect.fromResult(numbers(query, ["after", "limit"]))
     const limit = yield* Effect.fromResult(limitOf(asked))
-    const session = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal))
+    const session = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal, { sees: true }))
     const afterSeq = after === undefined ? {} : { afterSeq: after }
     const rows = yield* read(log.journal({ tenant: local, session, ...afterSeq, limit }))
     const next = rows.length < limit ? undefined : rows.at(-1)?.seq
@@ -158,7 +161,13 @@ export const make = Effect.gen(function* () {
     yield* read(lanes.stop(key, principal.id))
     // A later session of this name begins anew.
     yield* read(lanes.resume(key))
-    if (!(yield* read(sessions.remove(key)))) return yield* notFound("there is no such session")
+    const act = { actor: actorOf(principal), action: "session.deleted", subject: key } as const
+    const existed = Effect.filterOrFail(
+      read(sessions.remove(key)),
+      (found) => found,
+      () => notFound("there is no such session")
+    )
+    yield* audit.recorded(act, existed)
     sessionModels.forget(key)
     sessionQueues.forget(key)
     sessionUsage.forget(key)
@@ -169,7 +178,7 @@ export const make = Effect.gen(function* () {
     yield* Effect.fromResult(numbers(query, []))
     const trace = yield* read(sessions.trace(messageId(params["id"] ?? "")))
     if (trace === undefined) return yield* notFound("there is no such message")
-    yield* Effect.fromResult(sessionOf(trace.message.place.session, principal))
+    yield* Effect.fromResult(sessionOf(trace.message.place.session, principal, { sees: true }))
     return json(statusOf(trace))
   })
 
@@ -269,8 +278,11 @@ export const make = Effect.gen(function* () {
     return json({ checks: found satisfies ReadonlyArray<typeof Api.Check.Type> })
   })
 
-  const makeCode = Effect.fnUntraced(function* (_: Call) {
-    return json({ code: yield* auth.newCode }, 201)
+  const makeCode = Effect.fnUntraced(function* ({ principal }: Call) {
+    if (principal.keyId !== undefined) return yield* codeByKey
+    const code = yield* auth.newCode
+    yield* audit.record({ actor: actorOf(principal), action: "code.made" })
+    return json({ code }, 201)
   })
 
   const redeem = Effect.fnUntraced(function* ({ request }: OpenCall) {
@@ -285,8 +297,9 @@ export const make = Effect.gen(function* () {
   const me = Effect.fnUntraced(function* ({ principal }: Call) {
     const status = modelStatus(agents.get())
     const file = status.demo && principal.admin ? yield* configFile.state : "in_force"
+    const { keyId, ...shown } = principal
     return json({
-      principal,
+      principal: { ...shown, ...(keyId === undefined ? {} : { key_id: keyId }) },
       ...status,
       ...(file === "in_force" ? {} : { setup: file === "none" ? "offered" : "restart" })
     } satisfies typeof Api.Me.Type)
@@ -299,21 +312,21 @@ export const make = Effect.gen(function* () {
   })
 
   const routes: ReadonlyArray<Route> = [
-    { method: "GET", path: `${os}/sessions`, access: "principal", handle: listSessions },
-    { method: "GET", path: `${os}/sessions/:key/messages`, access: "principal", handle: listMessages },
-    { method: "GET", path: `${os}/sessions/:key/journal`, access: "admin", handle: showJournal },
-    { method: "PATCH", path: `${os}/sessions/:key`, access: "principal", handle: renameSession },
-    { method: "DELETE", path: `${os}/sessions/:key`, access: "principal", handle: removeSession },
-    { method: "POST", path: `${os}/messages/send`, access: "principal", handle: sendMessage },
-    { method: "GET", path: `${os}/messages/:id`, access: "principal", handle: showMessage },
-    { method: "GET", path: `${os}/channels`, access: "principal", handle: listChannels },
-    { method: "GET", path: `${os}/approvals`, access: "admin", handle: listApprovals },
+    { method: "GET", path: `${os}/sessions`, access: "read", handle: listSessions },
+    { method: "GET", path: `${os}/sessions/:key/messages`, access: "see", handle: listMessages },
+    { method: "GET", path: `${os}/sessions/:key/journal`, access: "read", handle: showJournal },
+    { method: "PATCH", path: `${os}/sessions/:key`, access: "chat", handle: renameSession },
+    { method: "DELETE", path: `${os}/sessions/:key`, access: "chat", handle: removeSession },
+    { method: "POST", path: `${os}/messages/send`, access: "chat", handle: sendMessage },
+    { method: "GET", path: `${os}/messages/:id`, access: "see", handle: showMessage },
+    { method: "GET", path: `${os}/channels`, access: "see", handle: listChannels },
+    { method: "GET", path: `${os}/approvals`, access: "read", handle: listApprovals },
     { method: "POST", path: `${os}/approvals/:id`, access: "admin", handle: decideApproval },
-    { method: "GET", path: `${os}/models`, access: "admin", handle: listModels },
+    { method: "GET", path: `${os}/models`, access: "read", handle: listModels },
     { method: "GET", path: `${os}/checks`, access: "admin", handle: runChecks },
     { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
     { method: "POST", path: "/auth/code", access: "open", handle: redeem },
-    { method: "GET", path: "/auth/me", access: "principal", handle: me }
+    { method: "GET", path: "/auth/me", access: "any", handle: me }
   ]
   return routes
 })
@@ -323,6 +336,13 @@ const codeKeys = new Set(["code"])
 const titleKeys = new Set(["title"])
 const decisionKeys = new Set(["decision"])
 const maxTitle = 200
+
+// The cookie that a code becomes would outlive the key.
+const codeByKey = new ApiError({
+  status: 403,
+  code: "not_by_key",
+  message: "a key makes no codes for browsers: use the operator's token"
+})
 
 const foreignSender = new ApiError({
   status: 403,

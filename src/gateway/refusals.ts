@@ -1,5 +1,7 @@
 /** What `Inbound` and the log refuse, in the words of HTTP and of the socket. */
+import type { CentralError } from "#src/horizons/CentralDb.ts"
 import type { LogError } from "#src/horizons/MessageLog.ts"
+import type { SecretsError } from "#src/horizons/Secrets.ts"
 import type { Refusal } from "#src/inbound/Inbound.ts"
 import { ApiError, notFound, storeUnavailable } from "./ApiError.ts"
 
@@ -81,3 +83,28 @@ export const logRefusal = (reason: LogError["reason"]): ApiError => {
       return storeUnavailable(false)
   }
 }
+
+const conflict = (code: string, message: string, param?: string) =>
+  new ApiError({ status: 409, code, message, ...(param === undefined ? {} : { param }) })
+
+/** What is refused of keys and credentials. */
+export const centralRefusal = ({ reason }: CentralError): ApiError => {
+  switch (reason._tag) {
+    case "KeyNameTaken":
+      return conflict("key_name_taken", reason.message, "name")
+    case "KeyRevoked":
+      return conflict("already_revoked", reason.message)
+    case "CredentialChanged":
+      return conflict("credential_changed", reason.message)
+    case "NoSuchKey":
+    case "NoSuchCredential":
+      return notFound(reason.message)
+    case "StoreFull":
+    case "StoreBroken":
+    case "StoreBusy":
+      return storeUnavailable(false)
+  }
+}
+
+export const secretsRefusal = ({ reason }: SecretsError): ApiError =>
+  conflict(reason._tag === "NoSecretsKey" ? "no_secrets_key" : "credential_unreadable", reason.message)

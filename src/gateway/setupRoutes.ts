@@ -6,10 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { Audit } from "#src/access/Audit.ts"
 import { builtIn, split } from "#src/model/Models.ts"
 import { format, nearest } from "#src/setting/Problem.ts"
 import { ApiError, invalid } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
+import { actorOf } from "./Auth.ts"
 import { configText } from "./cli/configText.ts"
 import { ConfigFile, type ConfigFileError } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
@@ -92,10 +94,11 @@ const alreadyConfigured = new ApiError({
 })
 
 export const make = Effect.gen(function* () {
+  const audit = yield* Audit
   const configFile = yield* ConfigFile
   const settings = yield* Gateway
 
-  const setUp = Effect.fnUntraced(function* ({ request, query }: Call) {
+  const setUp = Effect.fnUntraced(function* ({ request, query, principal }: Call) {
     for (const key of query.keys()) {
       return yield* invalid(
         key.toWellFormed().slice(0, 100),
@@ -106,7 +109,17 @@ export const make = Effect.gen(function* () {
     const answers = yield* readAnswers(yield* readStrict(request, settings.get().max_body_bytes, keys))
     const { model } = answers
     const text = configText({ ...answers, apiKeyEnv: undefined, port: undefined })
-    const file = yield* configFile.create(text, model).pipe(Effect.mapError(refusal))
+    const tell = (written: string) =>
+      audit.record({
+        actor: actorOf(principal),
+        action: "config.written",
+        subject: written,
+        detail: { model }
+      })
+    // Whoever asked may go meanwhile: what was written is told.
+    const file = yield* configFile
+      .create(text, model)
+      .pipe(Effect.mapError(refusal), Effect.tap(tell), Effect.uninterruptible)
     yield* Effect.logInfo("a configuration was written; it counts after a restart").pipe(
       Effect.annotateLogs({ file, model })
     )

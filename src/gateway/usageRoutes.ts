@@ -14,8 +14,8 @@ import { MessageLog, type UsageBy, type UsageRow } from "#src/horizons/MessageLo
 import { pricedOn } from "#src/model/catalogue.ts"
 import { invalid, storeUnavailable } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
+import { sessionOf } from "./ownSessions.ts"
 import type { Call, Route } from "./Routing.ts"
-import { sessionOf } from "./WebChat.ts"
 
 const bys = ["total", "day", "agent", "session", "sender", "model"] as const satisfies ReadonlyArray<UsageBy>
 const isBy = (text: string): text is UsageBy => (bys as ReadonlyArray<string>).includes(text)
@@ -81,7 +81,8 @@ export const make = Effect.gen(function* () {
     const today = dayOf(yield* Clock.currentTimeMillis)
     const fromDay = (yield* day("since")) ?? Math.min(toDay ?? today, today) - 29
     const named = query.get("session_key")
-    const session = named === null ? undefined : yield* Effect.fromResult(sessionOf(named, principal))
+    const session =
+      named === null ? undefined : yield* Effect.fromResult(sessionOf(named, principal, { sees: true }))
     const name = (key: "sender" | "agent" | "model") => {
       const given = query.get(key)
       return given === null ? {} : { [key]: given.toWellFormed() }
@@ -112,7 +113,7 @@ export const make = Effect.gen(function* () {
   })
 
   const routes: ReadonlyArray<Route> = [
-    { method: "GET", path: "/api/v1/os/usage", access: "admin", handle: read }
+    { method: "GET", path: "/api/v1/os/usage", access: "read", handle: read }
   ]
   return routes
 })

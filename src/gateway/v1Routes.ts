@@ -34,9 +34,9 @@ export const make = Effect.gen(function* () {
   }
 
   const routes: ReadonlyArray<Route> = [
-    { method: "POST", path: "/v1/chat/completions", access: "principal", handle: chat.handle },
-    { method: "GET", path: "/v1/models", access: "principal", handle: () => list },
-    { method: "GET", path: "/v1/models/:id*", access: "principal", handle: find }
+    { method: "POST", path: "/v1/chat/completions", access: "chat", handle: chat.handle },
+    { method: "GET", path: "/v1/models", access: "see", handle: () => list },
+    { method: "GET", path: "/v1/models/:id*", access: "see", handle: find }
   ]
   return routes
 })

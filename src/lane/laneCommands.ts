@@ -5,12 +5,14 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { Audit } from "#src/access/Audit.ts"
 import * as Commands from "#src/command/Commands.ts"
 import type { LogError } from "#src/horizons/MessageLog.ts"
 import { Lanes } from "./Lanes.ts"
 
 export const layer = Layer.effectDiscard(
   Effect.gen(function* () {
+    const audit = yield* Audit
     const lanes = yield* Lanes
     const commands = yield* Commands.Commands
     const refusing = <A>(effect: Effect.Effect<A, LogError>): Effect.Effect<A, Commands.CommandError> =>
@@ -41,8 +43,13 @@ export const layer = Layer.effectDiscard(
       about: "Answer nothing here until /resume; messages are kept",
       usage: "/pause",
       access: "owner",
-      run: (_, { session }) =>
-        refusing(Effect.as(lanes.pause(session), "Paused: messages wait here until /resume."))
+      run: (_, { session, sender }) =>
+        audit
+          .recorded(
+            { actor: sender, action: "lane.paused", subject: session },
+            refusing(lanes.pause(session))
+          )
+          .pipe(Effect.as("Paused: messages wait here until /resume."))
     })
     yield* commands.register({
       name: "resume",
@@ -50,12 +57,17 @@ export const layer = Layer.effectDiscard(
       about: "Answer again, what waited first",
       usage: "/resume",
       access: "owner",
-      run: (_, { session }) =>
-        refusing(
-          Effect.map(lanes.resume(session), () =>
-            lanes.isPaused() ? "Resumed here, but the whole gateway is paused." : "Resumed."
+      run: (_, { session, sender }) =>
+        audit
+          .recorded(
+            { actor: sender, action: "lane.resumed", subject: session },
+            refusing(lanes.resume(session))
           )
-        )
+          .pipe(
+            Effect.map(() =>
+              lanes.isPaused() ? "Resumed here, but the whole gateway is paused." : "Resumed."
+            )
+          )
     })
   })
 )

@@ -69,7 +69,8 @@ export const withBuiltIn = (configured: ProviderMap): ProviderMap => {
   for (const [name, standard] of Object.entries<ProviderSettings>(builtIn)) {
     const own = Object.hasOwn(configured, name) ? configured[name] : undefined
     if (own === undefined || own.kind !== standard.kind) continue
-    const namesKey = own.api_key !== undefined || own.api_key_env !== undefined
+    const namesKey =
+      own.api_key !== undefined || own.api_key_env !== undefined || own.api_key_stored !== undefined
     // A key's usual variable belongs to the usual address: it must not be sent to another one unasked.
     const keepsAddress = own.base_url === undefined || own.base_url === standard.base_url
     all[name] = {
@@ -148,7 +149,10 @@ export const unusable = (
     if (settings.base_url === undefined) return told("no_address")
     if (!isWebAddress(settings.base_url)) return told("bad_address")
     const usual = Object.values<ProviderSettings>(builtIn).find((one) => one.base_url === settings.base_url)
-    const hasKey = settings.api_key !== undefined || profilesOf(settings).some(({ hasSecret }) => hasSecret)
+    const hasKey =
+      settings.api_key !== undefined ||
+      isStored(settings) ||
+      profilesOf(settings).some(({ hasSecret }) => hasSecret)
     return usual?.api_key_env !== undefined && !hasKey
       ? told("no_key", settings.api_key_env ?? usual.api_key_env)
       : []
@@ -162,6 +166,11 @@ export const settingsOf = (configured: ProviderMap, model: string): ProviderSett
   if (Object.hasOwn(configured, provider)) return configured[provider]
   return Object.hasOwn(builtIn, provider) ? builtIn[provider as keyof typeof builtIn] : undefined
 }
+
+/** Is one of its keys kept in the store, where only a running gateway reads it? */
+export const isStored = ({ api_key_stored, profiles = {} }: ProviderSettings): boolean =>
+  api_key_stored !== undefined ||
+  Object.values(profiles).some((profile) => profile.api_key_stored !== undefined)
 
 /** A provider's credentials as their order looks at them. */
 export const profilesOf = ({ profiles = {} }: ProviderSettings): ReadonlyArray<Profile> =>

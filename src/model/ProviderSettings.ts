@@ -7,7 +7,8 @@ import type { Setting } from "#src/setting/Setting.ts"
 /** `[providers.<name>.profiles.<profile>]`: one credential of several. */
 export const ProfileSettingsSchema = Schema.Struct({
   api_key: Schema.optionalKey(secret("api_key")),
-  api_key_env: Schema.optionalKey(Schema.String)
+  api_key_env: Schema.optionalKey(Schema.String),
+  api_key_stored: Schema.optionalKey(Schema.String)
 })
 export type ProfileSettings = typeof ProfileSettingsSchema.Type
 
@@ -28,9 +29,12 @@ export const ProviderSettingsSchema = Schema.Struct({
   api_key_env: Schema.optionalKey(Schema.String).annotate({
     description: "Name of the environment variable that holds its key"
   }),
+  api_key_stored: Schema.optionalKey(Schema.String).annotate({
+    description: "Name of the stored credential that is its key (opencraw credentials set NAME)"
+  }),
   profiles: Schema.optionalKey(Schema.Record(Schema.String, ProfileSettingsSchema)).annotate({
     description:
-      "Several credentials by name, each with api_key or api_key_env. They take turns, instead of the provider's own key; a session keeps the one that answered it"
+      "Several credentials by name, each with api_key, api_key_env or api_key_stored. They take turns, instead of the provider's own key; a session keeps the one that answered it"
   }),
   profile_order: Schema.optionalKey(Schema.Array(Schema.String)).annotate({
     description:

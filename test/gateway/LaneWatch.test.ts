@@ -5,7 +5,6 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { operator } from "#src/gateway/Auth.ts"
 import type { Connection } from "#src/gateway/Connection.ts"
 import * as LaneWatch from "#src/gateway/LaneWatch.ts"
 import * as Shutdown from "#src/gateway/Shutdown.ts"
@@ -57,9 +56,7 @@ class FakeConnection implements Connection {
 }
 
 const open = Effect.map(LaneWatch.make, (protocol) => (connection: Connection) => {
-  const opened = protocol.open(operator)
-  if (Result.isFailure(opened)) throw opened.failure
-  return opened.success(connection)
+  return Result.getOrThrow(protocol.open())(connection)
 })
 const half = TestClock.adjust("500 millis")
 
@@ -103,12 +100,4 @@ describe("the watch of the lanes", () => {
       assert.strictEqual(fixture.looks, 2 + 20 + 1 + 2)
     }).pipe(Effect.provide(fixture.layer))
   })
-
-  it.effect("is for admins", () =>
-    Effect.gen(function* () {
-      const protocol = yield* LaneWatch.make
-      const opened = protocol.open({ ...operator, admin: false })
-      assert.isTrue(Result.isFailure(opened) && opened.failure.status === 403)
-    }).pipe(Effect.provide(new Fixture().layer))
-  )
 })

@@ -10,6 +10,7 @@ import * as Checks from "#src/check/Checks.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
+import { AuditLog } from "#src/horizons/AuditLog.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import { statusOf } from "#src/gateway/timeline.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
@@ -125,6 +126,11 @@ describe("control", () => {
         yield* submit("b", "say b", bob)
         yield* settle
         assert.strictEqual(yield* outcomeOf("b", bob), "answered")
+        const told = yield* AuditLog.use((audit) => audit.list({ tenant: local, limit: 10 }))
+        assert.deepStrictEqual(
+          told.map(({ actor, action, subject }) => [actor, action, subject]),
+          [["ada", "lane.paused", ada]]
+        )
         return yield* MessageLog.MessageLog
       }).pipe(Effect.provide(system(["one", "to bob"])))
 

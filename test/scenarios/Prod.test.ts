@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process"
 import { afterEach, assert, describe, it } from "vitest"
 import {
   type Database,
+  api,
   Client,
   configure,
   startGateway,
@@ -60,6 +61,35 @@ describe.skipIf(withoutPostgres)(named("a gateway in prod"), { timeout: 120_000 
     assert.deepStrictEqual(JSON.parse(plan.stdout).migrations, JSON.parse(done.stdout).migrations)
     assert.include(JSON.parse(done.stdout).migrations[0].name, "log")
     assert.match(again.stdout, /nothing to do/)
+  })
+
+  it("keeps keys and credentials there, and tells which credentials it cannot open", async () => {
+    const database: Database = { url: await sharedUrl(), schema: newSchema() }
+    const { config } = configure(await provider(), "", database)
+    const key = Buffer.alloc(32, 9).toString("base64")
+    const first = await startGateway(config, { OPENCRAW_SECRETS_KEY: key })
+    cleanups.push(() => void first.child.kill("SIGKILL"))
+    const made = opencraw("keys", "create", "--name", "ci", "--scope", "read", "--config", config)
+    const set = await api(first, "/api/v1/os/credentials", {
+      method: "POST",
+      body: JSON.stringify({ name: "work", value: "sk-very-secret" })
+    })
+    first.child.kill("SIGTERM")
+    await first.exited
+    const second = await startGateway(config)
+    cleanups.push(() => void second.child.kill("SIGKILL"))
+    const status = await fetch(`${second.url}/metrics`, {
+      headers: { authorization: `Bearer ${made.stdout.trim()}` }
+    }).then((reply) => reply.status)
+    const refused = await api(second, "/api/v1/os/credentials", {
+      method: "POST",
+      body: JSON.stringify({ name: "more", value: "x" })
+    })
+    const doctor = opencraw("doctor", "--offline", "--config", config)
+
+    assert.deepStrictEqual([made.code, set.status, status, refused.status], [0, 204, 200, 409])
+    assert.strictEqual(doctor.code, 2)
+    assert.match(doctor.stdout, /credentials.*work: .*OPENCRAW_SECRETS_KEY/)
   })
 
   it("loses and repeats nothing while its database is killed and started again under load", async () => {

@@ -27,11 +27,13 @@ export type Reply =
 /** A provider of our own making that speaks the chat completions stream, one write per piece. */
 export const startProvider = async (reply: (request: ProviderRequest) => Reply | Promise<Reply>) => {
   const requests: Array<ProviderRequest> = []
+  const keys: Array<string | undefined> = []
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const parts: Array<Buffer> = []
     for await (const part of request) parts.push(part as Buffer)
     const body = JSON.parse(Buffer.concat(parts).toString()) as ProviderRequest
     requests.push(body)
+    keys.push(request.headers.authorization)
     const chosen = await reply(body)
     const event = (delta: unknown, finish: string | null) =>
       response.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`)
@@ -61,6 +63,8 @@ export const startProvider = async (reply: (request: ProviderRequest) => Reply |
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
     requests,
+    /** The Authorization header of each. */
+    keys,
     stop: () => {
       server.closeAllConnections()
       server.close()

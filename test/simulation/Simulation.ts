@@ -15,7 +15,9 @@ import * as Metric from "effect/Metric"
 import * as Chance from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
+import * as MemoryAuditLog from "#layers/horizons/MemoryAuditLog.ts"
 import * as Settings from "#layers/platform/Settings.ts"
+import * as Audit from "#src/access/Audit.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { type ApprovalId, Ids, type MessageId } from "#src/domain/Ids.ts"
@@ -128,6 +130,7 @@ class Simulation {
     )
     const run = Effect.runForkWith(runtime)
     const layer = System.layer.pipe(
+      Layer.provideMerge(Audit.layer.pipe(Layer.provide(MemoryAuditLog.layer))),
       Layer.provideMerge(
         Layer.mergeAll(
           Layer.succeed(MessageLog, this.disk.logOf(life)),

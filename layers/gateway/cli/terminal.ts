@@ -1,6 +1,7 @@
 /** What commands read from and write to the terminal, and the settings they are given. */
 import { randomUUID } from "node:crypto"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import { CommandFailed } from "#src/gateway/cli/CommandFailed.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import { type Given, wholeNumber } from "#src/gateway/cli/parse.ts"
@@ -29,3 +30,19 @@ export const readInput = Effect.promise(async () => {
   for await (const part of process.stdin) parts.push(Buffer.from(part))
   return Buffer.concat(parts).toString("utf8")
 })
+
+/** A secret: all of standard input, or asked for on a terminal without showing it. Ctrl-C changes nothing. */
+export const readSecret = (question: string): Effect.Effect<string, CommandFailed> =>
+  process.stdin.isTTY
+    ? Effect.gen(function* () {
+        const Prompt = yield* Effect.promise(() => import("effect/cli/Prompt"))
+        const NodeServices = yield* Effect.promise(() => import("@effect/platform-node/NodeServices"))
+        return yield* Prompt.run(Prompt.Password({ message: question })).pipe(
+          Effect.provide(NodeServices.layer),
+          Effect.map(Redacted.value),
+          Effect.mapError(
+            () => new CommandFailed({ code: exitCodes.negative, message: "Nothing was changed." })
+          )
+        )
+      })
+    : readInput

@@ -396,6 +396,97 @@ export const commands: ReadonlyArray<Command> = [
     examples: [{ line: "opencraw models status", about: "what rests, and why" }]
   },
   {
+    name: "keys create",
+    about: "make an API key of the running gateway, and print it this once",
+    details:
+      "chat writes as its user and has that user's sessions; read reads everything; admin may do everything. A lost key is revoked and made anew.",
+    arguments: [],
+    flags: [
+      { name: "name", value: "NAME", about: "what you call it; no other key in use has the name" },
+      { name: "scope", value: "SCOPES", about: "of chat, read, admin: one, or several with commas between" },
+      { name: "user", value: "USER", about: "whom it writes as; its name without" },
+      { name: "expires", value: "TIME", about: "such as 90d, 12h or 30min; never without" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw keys create --name ci --scope chat --expires 90d", about: "for a program" },
+      { line: "opencraw keys create --name grafana --scope read", about: "for a dashboard" }
+    ]
+  },
+  {
+    name: "keys list",
+    about: "list API keys: what they may do, whether they are in use, when they were last used",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw keys list", about: "revoked and expired ones too" }]
+  },
+  {
+    name: "keys revoke",
+    about: "refuse an API key from now on",
+    details: "At once in this gateway, within half a minute in others on the same database.",
+    arguments: [one("KEY", "its id or its name, as `keys list` prints them")],
+    flags: [config, json],
+    examples: [{ line: "opencraw keys revoke ci", about: "the one in use of this name" }]
+  },
+  {
+    name: "credentials set",
+    about: "keep a credential, encrypted, for a provider that names it in api_key_stored",
+    details: "Read from standard input, or asked for on a terminal without showing it. It counts at once.",
+    arguments: [one("NAME", "what providers call it")],
+    flags: [config, json],
+    examples: [
+      { line: "opencraw credentials set openai", about: "asks" },
+      { line: "pass show openai | opencraw credentials set openai", about: "from a password store" }
+    ]
+  },
+  {
+    name: "credentials list",
+    about: "list stored credentials, without their value",
+    arguments: [],
+    flags: [config, json],
+    examples: [
+      { line: "opencraw credentials list", about: "when each was set, and with which key encrypted" }
+    ]
+  },
+  {
+    name: "credentials delete",
+    about: "forget a stored credential",
+    arguments: [one("NAME", "the credential")],
+    flags: [config, json],
+    examples: [
+      { line: "opencraw credentials delete openai", about: "providers that name it have no key then" }
+    ]
+  },
+  {
+    name: "credentials rotate",
+    about: "encrypt with the present key what an older one encrypted",
+    details:
+      "First put the new key before the old one, with a comma between, and restart; afterwards take the old one away.",
+    arguments: [],
+    flags: [config, json],
+    examples: [
+      { line: "opencraw credentials rotate", about: "after OPENCRAW_SECRETS_KEY=NEW,OLD and a restart" }
+    ]
+  },
+  {
+    name: "audit",
+    about: "show who did what to the gateway, newest first",
+    arguments: [],
+    flags: [
+      { name: "action", value: "ACTION", about: "only this, such as key.created" },
+      { name: "actor", value: "WHO", about: "only what operator, owner, a key's id or a sender did" },
+      { name: "since", value: "TIME", about: "only since so long ago, such as 7d, 12h or 30min" },
+      { name: "limit", value: "N", about: "at most so many; 100 without" },
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw audit --since 7d", about: "of the last week" },
+      { line: "opencraw audit --action key.revoked --json", about: "for programs" }
+    ]
+  },
+  {
     name: "completions",
     about: "print the completions of a shell",
     arguments: [{ name: "SHELL", about: "bash, zsh or fish", choices: ["bash", "zsh", "fish"] }],

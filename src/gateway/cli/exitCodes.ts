@@ -15,7 +15,7 @@ export const exitCodes = {
   dataDir: 73,
   store: 74,
   locked: 75,
-  /** The gateway refused the token. */
+  /** The gateway refused the token, or a key that may not do this. */
   refused: 77,
   config: 78
 } as const
@@ -34,6 +34,6 @@ export const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   store:
     "the store cannot be used or trusted (failed sync, newer schema, an unfit database): mend it, then start again",
   locked: "another process holds the data directory",
-  refused: "the gateway refused the token",
+  refused: "the gateway refused the token, or a key that may not do this",
   config: "the configuration is wrong; all problems are listed"
 }

@@ -213,3 +213,56 @@ export const checks = (list: ReadonlyArray<typeof Api.Check.Type>): string => {
     ""
   ].join("\n")
 }
+
+type ApiKey = typeof Api.ApiKey.Type
+
+const dayOf = (millis: number): string => isoOf(millis).slice(0, 16).replace("T", " ")
+
+/** A key that was just made, without the key. */
+export const madeKey = ({ id, name, user, scopes, expires_at: until }: ApiKey): string =>
+  `${plain(name)} (${id}) may ${scopes.join(", ")} as ${plain(user)}${until === undefined ? "" : `, until ${dayOf(until)}Z`}.\n`
+
+export const keys = (list: ReadonlyArray<ApiKey>, now: number): string =>
+  list.length === 0
+    ? "No API keys yet: opencraw keys create --name NAME --scope chat\n"
+    : table(
+        ["NAME", "ID", "SCOPES", "USER", "STATE", "EXPIRES", "LAST USED"],
+        list.map((one) => [
+          plain(one.name),
+          one.id,
+          one.scopes.join(","),
+          plain(one.user),
+          one.state,
+          one.expires_at === undefined ? "never" : `${dayOf(one.expires_at)}Z`,
+          one.last_used_at === undefined ? "never" : ago(one.last_used_at, now)
+        ])
+      )
+
+export const credentials = (list: ReadonlyArray<typeof Api.Credential.Type>, now: number): string =>
+  list.length === 0
+    ? "No stored credentials: opencraw credentials set NAME\n"
+    : table(
+        ["NAME", "SET", "ENCRYPTED WITH"],
+        list.map((one) => [plain(one.name), ago(one.updated_at, now), one.key_id])
+      )
+
+/** On one line. */
+const cell = (text: string): string => plain(text).replaceAll(/[\n\t]/g, " ")
+
+export const audit = (events: ReadonlyArray<typeof Api.AuditEvent.Type>): string =>
+  events.length === 0
+    ? "Nothing was done yet.\n"
+    : table(
+        ["TIME (UTC)", "WHO", "WHAT", "TO", "MORE"],
+        events.map(({ at, actor, action, subject, detail }) => [
+          isoOf(at).slice(0, 19).replace("T", " "),
+          cell(actor),
+          action,
+          cell(subject),
+          cell(
+            Object.entries(detail)
+              .map(([key, value]) => `${key}=${value}`)
+              .join(" ")
+          )
+        ])
+      )

@@ -8,7 +8,6 @@ import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as NodeServer from "#layers/gateway/NodeServer.ts"
-import * as OpenCrawApi from "#src/gateway/apiDocument.ts"
 import { Auth } from "#src/gateway/Auth.ts"
 import { GatewayApp } from "#src/gateway/GatewayApp.ts"
 import { Checks } from "#src/check/Checks.ts"
@@ -96,7 +95,7 @@ describe("who may ask", () => {
         assert.match(String(first.headers["set-cookie"]), /HttpOnly; SameSite=Strict; Path=\//)
         assert.strictEqual(second.status, 401)
         assert.deepStrictEqual(JSON.parse(me.body), {
-          principal: { id: "owner", admin: true, senders: ["owner"] },
+          principal: { id: "owner", admin: true, scopes: ["admin"], senders: ["owner"] },
           model: "demo/demo",
           demo: true,
           setting: 'general.model = "provider/model" (or OPENCRAW_MODEL=provider/model)'
@@ -437,7 +436,15 @@ describe("our own API", () => {
       assert.strictEqual(page.headers.get("content-type"), "text/html; charset=utf-8")
       assert.include(page.text, "/api/v1/os/messages/send")
       assert.notInclude(page.text, "<script")
-      assert.strictEqual(OpenCrawApi.document(), OpenCrawApi.document())
+      const described = (path: string, method: string) => document.paths[path][method].description
+      assert.match(described("/api/v1/os/messages/send", "post"), /Needs the scope chat\.$/)
+      assert.match(described("/api/v1/os/usage", "get"), /Needs the scope read\.$/)
+      assert.match(described("/api/v1/os/keys", "post"), /Needs the scope admin\.$/)
+      assert.deepStrictEqual(document.paths["/health"].get.security, [])
+      assert.deepStrictEqual(document.paths["/metrics"].get.security, [
+        { bearer: ["read", "admin"] },
+        { cookie: ["read", "admin"] }
+      ])
     }).pipe(Effect.provide(layer()))
   )
 })

@@ -8,7 +8,7 @@ import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
 import { judge, mustBeFit } from "#layers/horizons/pgFitness.ts"
 import { migrate } from "#layers/horizons/pgSchema.ts"
-import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
+import * as PostgresStores from "#layers/horizons/PostgresStores.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import * as Stream from "effect/Stream"
 import { acceptOf } from "../../contracts/MessageLog.contract.ts"
@@ -153,7 +153,7 @@ describe.skipIf(withoutPostgres)(named("a database that prod starts on"), () => 
         const options = yield* fresh
         const { url } = yield* pooler(Redacted.value(options.url), "session")
         const place = { url: Redacted.make(url), schema: options.schema }
-        const layer = PostgresMessageLog.layer.pipe(
+        const layer = PostgresStores.layer.pipe(
           Layer.provide(
             Layer.merge(
               Checks.layer,

@@ -224,6 +224,55 @@ describe("Settings", () => {
     })
   )
 
+  it.effect("names what is wrong with stored keys and with what opens them, all at once", () =>
+    Effect.gen(function* () {
+      const stored =
+        '[providers.fake]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:1"\napi_key_stored = "work"\n'
+      const model = '[general]\nmodel = "fake/x"\n'
+      const { lines, text } = yield* problemsOf(
+        `${model}${stored}api_key = "hunter2"\n[runtime]\nmode = "prod"\n[secrets]\nkey = "hunter2"\n[providers.more]\nkind = "demo"\n[providers.more.profiles.a]\napi_key_env = "HOME"\napi_key_stored = "x"\n`,
+        { HOME: "/" }
+      )
+      assert.sameMembers(lines, [
+        "postgres.url: prod needs a database (or set OPENCRAW_POSTGRES_URL)",
+        "gateway.token: prod needs a token (or set OPENCRAW_GATEWAY_TOKEN)",
+        "secrets.key: must be a key of 32 bytes in base64 or hex, older ones behind it with commas between (openssl rand -base64 32 makes one)",
+        "providers.fake.api_key: api_key_stored is set as well (keep one of the two)",
+        "providers.more.profiles.a.api_key_env: api_key_stored is set as well (keep one of the two)"
+      ])
+      assert.notInclude(text, "hunter2")
+
+      const prod = `${model}${stored}[runtime]\nmode = "prod"\n[postgres]\nurl = "postgres://a/b"\n[gateway]\ntoken = "t"\n`
+      assert.deepStrictEqual((yield* problemsOf(prod)).lines, [
+        "secrets.key: prod needs a key to read the credential that providers.fake.api_key_stored names (or set OPENCRAW_SECRETS_KEY; openssl rand -base64 32 makes one)"
+      ])
+      assert.deepStrictEqual((yield* problemsOf(prod, { OPENCRAW_SECRETS_KEY: "short" })).lines, [
+        "secrets.key: must be a key of 32 bytes in base64 or hex, older ones behind it with commas between (openssl rand -base64 32 makes one; set by OPENCRAW_SECRETS_KEY)"
+      ])
+      const home = yield* folder
+      const load = (env: Environment, config: string) =>
+        Effect.andThen(
+          write(join(home, "opencraw.toml"), config),
+          Settings.load({ argvConfig: join(home, "opencraw.toml"), env, cwd: home, home })
+        )
+      const bytes = Buffer.alloc(32, 7)
+      for (const key of [
+        bytes.toString("base64"),
+        bytes.toString("hex"),
+        `${bytes.toString("base64url")}, ${bytes.toString("hex")}`
+      ]) {
+        assert.strictEqual((yield* load({ OPENCRAW_SECRETS_KEY: key }, prod)).config.runtime.mode, "prod")
+      }
+      // In dev the gateway makes a key itself, and a usual key's variable is not asked for beside a stored one.
+      const dev = yield* load(
+        {},
+        '[general]\nmodel = "openai/gpt-5"\n[providers.openai]\napi_key_stored = "work"\n'
+      )
+      assert.strictEqual(dev.config.providers["openai"]?.api_key_stored, "work")
+      assert.isUndefined(dev.config.providers["openai"]?.api_key_env)
+    })
+  )
+
   it.effect("answers with the demo when only a key is set, and says so", () =>
     Effect.gen(function* () {
       const home = yield* folder
@@ -353,7 +402,7 @@ api_key_env = "UNSET_NAME"
           "general.fallbacks[1]: no provider named nobody is built in or configured (add providers.nobody)",
           "models.aliases.odd: must read provider/model",
           "providers.mine.profiles.a.api_key: api_key_env is set as well (keep one of the two)",
-          "providers.mine.profiles.b.api_key: is missing (or set api_key_env)",
+          "providers.mine.profiles.b.api_key: is missing (or set api_key_env or api_key_stored)",
           "providers.mine.profiles.c.api_key_env: the environment variable it names is not set",
           "providers.mine.profile_order[1]: is no profile of it",
           "models.allow[1]: must read provider/model"

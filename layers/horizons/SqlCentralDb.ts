@@ -1,0 +1,36 @@
+/** Keys and credentials in the database that holds the log. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import { CentralDb, CentralError } from "#src/horizons/CentralDb.ts"
+import * as statements from "./sqlCentral.ts"
+import { SqlStore } from "./SqlStore.ts"
+
+/** One change of a tenant at a time, from whichever gateway. */
+const nameOf = ({ org, project }: Tenant) => `${org}\n${project}\ncentral`
+
+const failing = <A>(effect: Effect.Effect<A, CentralError["reason"]>): Effect.Effect<A, CentralError> =>
+  Effect.mapError(effect, (reason) => new CentralError({ reason }))
+
+export const make = Effect.gen(function* () {
+  const { unit, read } = yield* SqlStore
+  return CentralDb.of({
+    createKey: (key, event) => failing(unit(nameOf(key.tenant), () => statements.createKey(key, event))),
+    findKey: (id) => failing(read(() => statements.findKey(id))),
+    keys: (page) => failing(read(() => statements.listKeys(page))),
+    revokeKey: (key, event) => failing(unit(nameOf(key.tenant), () => statements.revokeKey(key, event))),
+    useKeys: (uses) => {
+      const [first] = uses
+      return first === undefined
+        ? Effect.void
+        : failing(unit(nameOf(first.tenant), () => statements.useKeys(uses)))
+    },
+    credentials: (page) => failing(read(() => statements.listCredentials(page))),
+    putCredential: (credential, event) =>
+      failing(unit(nameOf(credential.tenant), () => statements.putCredential(credential, event))),
+    deleteCredential: (credential, event) =>
+      failing(unit(nameOf(credential.tenant), () => statements.deleteCredential(credential, event)))
+  })
+})
+
+export const layer = Layer.effect(CentralDb, make)

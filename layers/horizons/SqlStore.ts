@@ -1,0 +1,43 @@
+/**
+ * A database as the smaller ports see it: units of statements by the name of what they change, and reads.
+ *
+ * Owns: what a failure of either database means to a caller. Does not own: any statement, nor the log's own way to its database.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Result from "effect/Result"
+import { StoreBroken, StoreBusy, StoreFull } from "#src/horizons/MessageLog.ts"
+import type { PgFailure } from "#layers/platform/PgClient.ts"
+import type { SqliteFailure } from "#layers/platform/SqliteClient.ts"
+import type { Body } from "#layers/platform/statements.ts"
+
+export type StoreRefusal = StoreFull | StoreBroken | StoreBusy
+
+export class SqlStore extends Context.Service<
+  SqlStore,
+  {
+    /** All or nothing, durable when it succeeds; a failed `Result` changes nothing. Units of one name go one after the other. */
+    readonly unit: <A, E = never>(
+      name: string,
+      body: () => Body<Result.Result<A, E>>
+    ) => Effect.Effect<A, E | StoreRefusal>
+    readonly read: <A>(body: () => Body<A>) => Effect.Effect<A, StoreRefusal>
+  }
+>()("opencraw/layers/horizons/SqlStore") {}
+
+/** A statement that the database refuses is a bug of ours and dies; all else is the store's state. */
+export const refusalOf = (failure: SqliteFailure | PgFailure): Effect.Effect<never, StoreRefusal> => {
+  switch (failure.kind) {
+    case "full":
+      return Effect.fail(new StoreFull({}))
+    case "busy":
+    case "conflict":
+    case "unreachable":
+      return Effect.fail(new StoreBusy({ detail: failure.detail }))
+    case "io":
+    case "broken":
+      return Effect.fail(new StoreBroken({ detail: failure.detail }))
+    case "statement":
+      return Effect.die(failure)
+  }
+}

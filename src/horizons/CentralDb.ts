@@ -1,0 +1,154 @@
+/**
+ * Who may use the gateway: API keys, and credentials that are kept encrypted.
+ *
+ * Owns: what is stored of them, what is refused, and that every change commits together with its audit event.
+ * Does not own: how a key is made and checked or a credential is encrypted (`access`, `Secrets`), nor SQL (`layers/horizons`).
+ *
+ * A secret never comes here: of a key there is a digest, of a credential the sealed text. In names a NUL and a lone surrogate become
+ * U+FFFD. All times are ms since the epoch, given by the caller.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { AuditEvent } from "#src/domain/AuditEvent.ts"
+import type { Scope } from "#src/domain/Scope.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import { StoreBroken, StoreBusy, StoreFull } from "./MessageLog.ts"
+import type { Sealed } from "./Secrets.ts"
+
+/** A key that is not revoked has this name. */
+export class KeyNameTaken extends Schema.TaggedError<KeyNameTaken>()("KeyNameTaken", {
+  name: Schema.String
+}) {
+  override get message() {
+    return "there is a key of this name already: revoke it first, or name this one otherwise"
+  }
+}
+/** There is no key of this id. */
+export class NoSuchKey extends Schema.TaggedError<NoSuchKey>()("NoSuchKey", { id: Schema.String }) {
+  override get message() {
+    return "there is no such key"
+  }
+}
+/** It was revoked before. Nothing was changed. */
+export class KeyRevoked extends Schema.TaggedError<KeyRevoked>()("KeyRevoked", {
+  id: Schema.String,
+  at: Schema.Finite
+}) {
+  override get message() {
+    return "this key is revoked already"
+  }
+}
+/** There is no credential of this name. */
+export class NoSuchCredential extends Schema.TaggedError<NoSuchCredential>()("NoSuchCredential", {
+  name: Schema.String
+}) {
+  override get message() {
+    return "there is no such credential"
+  }
+}
+/** Somebody else set or deleted it meanwhile. Nothing was changed. */
+export class CredentialChanged extends Schema.TaggedError<CredentialChanged>()("CredentialChanged", {
+  name: Schema.String
+}) {
+  override get message() {
+    return "this credential was changed meanwhile"
+  }
+}
+
+export class CentralError extends Schema.TaggedError<CentralError>()("CentralError", {
+  reason: Schema.Union([
+    KeyNameTaken,
+    NoSuchKey,
+    KeyRevoked,
+    NoSuchCredential,
+    CredentialChanged,
+    StoreFull,
+    StoreBroken,
+    StoreBusy
+  ])
+}) {
+  override get message() {
+    return this.reason.message
+  }
+}
+
+/** An API key as it is kept. */
+export interface ApiKeyRow {
+  readonly tenant: Tenant
+  /** Unique among the keys of all tenants: a key is shown without saying whose it is. */
+  readonly id: string
+  /** What people call it; unique among the keys that are not revoked. */
+  readonly name: string
+  /** Whom it writes as, and whose sessions it has. */
+  readonly user: string
+  readonly scopes: ReadonlyArray<Scope>
+  /** Of the whole key; what the key itself was is not kept. */
+  readonly digest: string
+  readonly createdAt: number
+  readonly expiresAt: number | undefined
+  readonly revokedAt: number | undefined
+  /** Told now and then only. */
+  readonly usedAt: number | undefined
+}
+export type NewApiKey = Omit<ApiKeyRow, "revokedAt" | "usedAt">
+
+/** A credential as it is kept. */
+export interface CredentialRow {
+  readonly tenant: Tenant
+  readonly name: string
+  readonly sealed: Sealed
+  /** Rises with every change, from 1; a deleted one that is set again begins anew. */
+  readonly revision: number
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+/** A page of names or ids, in the order of their bytes. */
+export interface Page {
+  readonly tenant: Tenant
+  /** Only those behind this one. */
+  readonly after?: string
+  readonly limit: number
+}
+
+export class CentralDb extends Context.Service<
+  CentralDb,
+  {
+    /** Refused with `KeyNameTaken`. The id is new. */
+    readonly createKey: (key: NewApiKey, event: AuditEvent) => Effect.Effect<void, CentralError>
+    /** Of any tenant, revoked and expired ones too. */
+    readonly findKey: (id: string) => Effect.Effect<ApiKeyRow | undefined, CentralError>
+    /** By id: in the order of their making. */
+    readonly keys: (page: Page) => Effect.Effect<ReadonlyArray<ApiKeyRow>, CentralError>
+    /** Refused with `NoSuchKey` or `KeyRevoked`: of several at once one revokes. */
+    readonly revokeKey: (
+      key: { readonly tenant: Tenant; readonly id: string; readonly at: number },
+      event: AuditEvent
+    ) => Effect.Effect<void, CentralError>
+    /** When keys were last used. An earlier time than the one that is known changes nothing. */
+    readonly useKeys: (
+      uses: ReadonlyArray<{ readonly tenant: Tenant; readonly id: string; readonly at: number }>
+    ) => Effect.Effect<void, CentralError>
+    /** By name; `name` for this one alone. */
+    readonly credentials: (
+      page: Page & { readonly name?: string }
+    ) => Effect.Effect<ReadonlyArray<CredentialRow>, CentralError>
+    /**
+     * Set it, whether it was there or not; with `revision` only when it still is this one, refused with `CredentialChanged` else.
+     * Gives its new revision.
+     */
+    readonly putCredential: (
+      credential: Pick<CredentialRow, "tenant" | "name" | "sealed"> & {
+        readonly at: number
+        readonly revision?: number
+      },
+      event: AuditEvent
+    ) => Effect.Effect<number, CentralError>
+    /** Refused with `NoSuchCredential`. */
+    readonly deleteCredential: (
+      credential: { readonly tenant: Tenant; readonly name: string },
+      event: AuditEvent
+    ) => Effect.Effect<void, CentralError>
+  }
+>()("opencraw/horizons/CentralDb") {}

@@ -1,0 +1,313 @@
+/**
+ * What every CentralDb promises, whatever it is built on, with the audit log that its changes are told to. Each adapter runs it.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import type { AuditEvent } from "#src/domain/AuditEvent.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import { AuditLog } from "#src/horizons/AuditLog.ts"
+import { CentralDb, type CentralError, type NewApiKey } from "#src/horizons/CentralDb.ts"
+import { acme, eventOf, rival, sibling, tenants } from "./AuditLog.contract.ts"
+
+export const keyOf = (id: string, more: Partial<NewApiKey> = {}): NewApiKey => ({
+  tenant: acme,
+  id,
+  name: `name of ${id}`,
+  user: "ann",
+  scopes: ["chat"],
+  digest: `digest-of-${id}`,
+  createdAt: 1000,
+  expiresAt: undefined,
+  ...more
+})
+
+const create = (
+  id: string,
+  more: Partial<NewApiKey> = {},
+  event = eventOf(`made-${id}`, { tenant: more.tenant ?? acme })
+) => CentralDb.use((db) => db.createKey(keyOf(id, more), event))
+const revoke = (id: string, tenant: Tenant = acme, event = eventOf(`revoked-${id}`, { tenant })) =>
+  CentralDb.use((db) => db.revokeKey({ tenant, id, at: 5000 }, event))
+const put = (
+  name: string,
+  text: string,
+  more: {
+    readonly tenant?: Tenant
+    readonly revision?: number
+    readonly event?: AuditEvent
+    readonly at?: number
+  } = {}
+) =>
+  CentralDb.use((db) =>
+    db.putCredential(
+      {
+        tenant: more.tenant ?? acme,
+        name,
+        sealed: { keyId: "k1", text },
+        at: more.at ?? 1000,
+        ...(more.revision === undefined ? {} : { revision: more.revision })
+      },
+      more.event ?? eventOf(`put-${name}-${text}`.slice(0, 200), { tenant: more.tenant ?? acme })
+    )
+  )
+const ids = (tenant: Tenant = acme) =>
+  CentralDb.use((db) => db.keys({ tenant, limit: 1000 })).pipe(Effect.map((rows) => rows.map(({ id }) => id)))
+const credentials = (tenant: Tenant = acme) =>
+  CentralDb.use((db) => db.credentials({ tenant, limit: 1000 })).pipe(
+    Effect.map((rows) => rows.map(({ name, sealed }) => [name, sealed.text]))
+  )
+const told = (tenant: Tenant = acme) =>
+  AuditLog.use((log) => log.list({ tenant, limit: 1000 })).pipe(
+    Effect.map((rows) => rows.map(({ id }) => id))
+  )
+/** What became of it: `done`, or the reason's name. */
+const end = <A, R>(effect: Effect.Effect<A, CentralError, R>) =>
+  Effect.map(Effect.result(effect), (result) =>
+    result._tag === "Failure" ? result.failure.reason._tag : "done"
+  )
+
+export const centralDbContract = <E>(name: string, layer: Layer.Layer<CentralDb | AuditLog, E>) =>
+  describe(`CentralDb ${name}`, () => {
+    it.effect("gives a key back as it was made, by its id alone", () =>
+      Effect.gen(function* () {
+        const made = keyOf("key_1", { scopes: ["chat", "admin"], expiresAt: 9000 })
+        yield* CentralDb.use((db) => db.createKey(made, eventOf("e")))
+
+        const found = yield* CentralDb.use((db) => db.findKey("key_1"))
+        assert.deepStrictEqual(found, { ...made, revokedAt: undefined, usedAt: undefined })
+        assert.isUndefined(yield* CentralDb.use((db) => db.findKey("key_2")))
+        assert.isUndefined(yield* CentralDb.use((db) => db.findKey("KEY_1")))
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("a name is one key's until that is revoked", () =>
+      Effect.gen(function* () {
+        yield* create("key_1", { name: "ci" })
+        const second = yield* end(create("key_2", { name: "ci" }))
+        const otherCase = yield* end(create("key_3", { name: "CI" }))
+        yield* revoke("key_1")
+        const third = yield* end(create("key_4", { name: "ci" }))
+
+        assert.deepStrictEqual([second, otherCase, third], ["KeyNameTaken", "done", "done"])
+        assert.deepStrictEqual(yield* ids(), ["key_1", "key_3", "key_4"])
+        assert.sameMembers([...(yield* told())], ["made-key_1", "made-key_3", "made-key_4", "revoked-key_1"])
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("of many that make a key of one name at the same time, one does", () =>
+      Effect.gen(function* () {
+        const ends = yield* Effect.forEach(
+          Array.from({ length: 20 }, (_, n) => `key_${n}`),
+          (id) => end(create(id, { name: "ci" })),
+          { concurrency: "unbounded" }
+        )
+
+        assert.lengthOf(
+          ends.filter((one) => one === "done"),
+          1
+        )
+        assert.lengthOf(
+          ends.filter((one) => one === "KeyNameTaken"),
+          19
+        )
+        assert.lengthOf(yield* ids(), 1)
+        assert.lengthOf(yield* told(), 1)
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("a key is revoked once, and stays so", () =>
+      Effect.gen(function* () {
+        yield* create("key_1")
+        const events = ["a", "b", "c", "d"].map((id) => eventOf(id))
+        const ends = yield* Effect.forEach(events, (event) => end(revoke("key_1", acme, event)), {
+          concurrency: "unbounded"
+        })
+        const later = yield* Effect.flip(
+          CentralDb.use((db) => db.revokeKey({ tenant: acme, id: "key_1", at: 9000 }, eventOf("late")))
+        )
+
+        assert.deepStrictEqual(ends.toSorted(), ["KeyRevoked", "KeyRevoked", "KeyRevoked", "done"])
+        assert.deepInclude(later.reason, { _tag: "KeyRevoked", at: 5000 })
+        assert.strictEqual((yield* CentralDb.use((db) => db.findKey("key_1")))?.revokedAt, 5000)
+        assert.lengthOf(yield* told(), 2)
+        assert.strictEqual(yield* end(revoke("key_2")), "NoSuchKey")
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("the last use of a key only moves forward", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        yield* create("key_1")
+        yield* create("key_2")
+        const used = (id: string, at: number) => ({ tenant: acme, id, at })
+        yield* db.useKeys([used("key_1", 700), used("key_2", 0), used("key_9", 1)])
+        yield* db.useKeys([used("key_1", 600)])
+        yield* db.useKeys([])
+
+        const rows = yield* db.keys({ tenant: acme, limit: 10 })
+        assert.deepStrictEqual(
+          rows.map(({ id, usedAt }) => [id, usedAt]),
+          [
+            ["key_1", 700],
+            ["key_2", 0]
+          ]
+        )
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("lists keys and credentials page by page, in the order of their bytes", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const names = ["b", "a", "Z", "é", "\u{1F600}", "\uFFFD", "aa", "10", "9"]
+        for (const one of names) {
+          yield* create(one)
+          yield* put(one, "x")
+        }
+        const read = Effect.fnUntraced(function* (
+          page: (after: string | undefined) => Effect.Effect<ReadonlyArray<string>, CentralError>
+        ) {
+          const found: Array<string> = []
+          let next = yield* page(undefined)
+          while (next.length > 0) {
+            found.push(...next)
+            next = yield* page(next.at(-1))
+          }
+          return found
+        })
+        const of = (after: string | undefined) => ({
+          tenant: acme,
+          limit: 2,
+          ...(after === undefined ? {} : { after })
+        })
+        const inOrder = ["10", "9", "Z", "a", "aa", "b", "é", "\uFFFD", "\u{1F600}"]
+
+        const keys = yield* read((after) =>
+          Effect.map(db.keys(of(after)), (rows) => rows.map(({ id }) => id))
+        )
+        const kept = yield* read((after) =>
+          Effect.map(db.credentials(of(after)), (rows) => rows.map((row) => row.name))
+        )
+        assert.deepStrictEqual(keys, inOrder)
+        assert.deepStrictEqual(kept, inOrder)
+        assert.deepStrictEqual(yield* db.keys({ tenant: acme, limit: 0 }), [])
+        assert.lengthOf(yield* db.credentials({ tenant: acme, limit: 1e12 }), names.length)
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("a credential is set, set again, and forgotten", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const first = yield* put("openai", "one")
+        const second = yield* put("openai", "two", { at: 2000 })
+        const [row] = yield* db.credentials({ tenant: acme, name: "openai", limit: 1 })
+        const remove = (event: AuditEvent) => db.deleteCredential({ tenant: acme, name: "openai" }, event)
+        const ends = [yield* end(remove(eventOf("gone"))), yield* end(remove(eventOf("again")))]
+        const anew = yield* put("openai", "three")
+
+        assert.deepStrictEqual([first, second, anew], [1, 2, 1])
+        assert.deepStrictEqual(row, {
+          tenant: acme,
+          name: "openai",
+          sealed: { keyId: "k1", text: "two" },
+          revision: 2,
+          createdAt: 1000,
+          updatedAt: 2000
+        })
+        assert.deepStrictEqual(ends, ["done", "NoSuchCredential"])
+        assert.notInclude(yield* told(), "again")
+        assert.deepStrictEqual(yield* credentials(), [["openai", "three"]])
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("with a revision it is set only when nobody has set it meanwhile", () =>
+      Effect.gen(function* () {
+        const none = yield* end(put("a", "never", { revision: 1 }))
+        yield* put("a", "one")
+        const ends = yield* Effect.forEach(["x", "y", "z"], (text) => end(put("a", text, { revision: 1 })), {
+          concurrency: "unbounded"
+        })
+
+        assert.strictEqual(none, "CredentialChanged")
+        assert.deepStrictEqual(ends.toSorted(), ["CredentialChanged", "CredentialChanged", "done"])
+        assert.lengthOf(yield* told(), 2)
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("writers that set one credential at once each have their revision", () =>
+      Effect.gen(function* () {
+        const revisions = yield* Effect.forEach(
+          Array.from({ length: 20 }, (_, n) => `v${n}`),
+          (text) => put("a", text),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          revisions.toSorted((a, b) => a - b),
+          Array.from({ length: 20 }, (_, n) => n + 1)
+        )
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect(
+      "keeps what is large and what is strange; a NUL and half a character become U+FFFD in names",
+      () =>
+        Effect.gen(function* () {
+          const big = "s".repeat(1_000_000)
+          yield* put("big", big, { event: eventOf("big") })
+          yield* create("key_1", { name: "a\0b\uD800", user: "\u{1F600} \u202E" })
+          yield* put("c\0d", "x", { event: eventOf("nul") })
+          const taken = yield* end(create("key_2", { name: "a\uFFFDb\uFFFD" }))
+          const found = yield* CentralDb.use((db) => db.findKey("key_1"))
+          const [byNul] = yield* CentralDb.use((db) =>
+            db.credentials({ tenant: acme, name: "c\0d", limit: 1 })
+          )
+
+          assert.deepStrictEqual([found?.name, found?.user], ["a\uFFFDb\uFFFD", "\u{1F600} \u202E"])
+          assert.strictEqual(taken, "KeyNameTaken")
+          assert.strictEqual(byNul?.name, "c\uFFFDd")
+          assert.deepStrictEqual((yield* credentials()).find(([key]) => key === "big")?.[1], big)
+        }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("no tenant sees or changes what is another's, member by member", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        yield* create("key_1", { name: "ci" })
+        yield* put("openai", "acme's")
+        for (const other of [rival, sibling]) {
+          assert.deepStrictEqual(yield* ids(other), [])
+          assert.deepStrictEqual(yield* credentials(other), [])
+          assert.deepStrictEqual(yield* db.credentials({ tenant: other, name: "openai", limit: 1 }), [])
+          assert.strictEqual(yield* end(revoke("key_1", other)), "NoSuchKey")
+          yield* db.useKeys([{ tenant: other, id: "key_1", at: 99 }])
+          assert.strictEqual(
+            yield* end(put("openai", "theirs", { tenant: other, revision: 1 })),
+            "CredentialChanged"
+          )
+          assert.strictEqual(
+            yield* end(
+              db.deleteCredential({ tenant: other, name: "openai" }, eventOf("d", { tenant: other }))
+            ),
+            "NoSuchCredential"
+          )
+          assert.deepStrictEqual(yield* told(other), [])
+        }
+        yield* create("key_r", { tenant: rival, name: "ci" })
+        yield* put("openai", "rival's", { tenant: rival })
+        yield* put("openai", "sibling's", { tenant: sibling })
+        yield* db.deleteCredential({ tenant: sibling, name: "openai" }, eventOf("ds", { tenant: sibling }))
+
+        const [own] = yield* db.keys({ tenant: acme, limit: 10 })
+        assert.deepStrictEqual([own?.revokedAt, own?.usedAt], [undefined, undefined])
+        assert.deepStrictEqual(yield* credentials(), [["openai", "acme's"]])
+        assert.deepStrictEqual(yield* credentials(rival), [["openai", "rival's"]])
+        assert.deepStrictEqual(
+          [yield* ids(), yield* ids(rival), yield* ids(sibling)],
+          [["key_1"], ["key_r"], []]
+        )
+        // The one door that knows no tenant says whose it is.
+        assert.deepStrictEqual((yield* db.findKey("key_r"))?.tenant, rival)
+        assert.lengthOf(tenants, 3)
+      }).pipe(Effect.provide(layer))
+    )
+  })
