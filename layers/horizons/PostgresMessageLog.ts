@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import {
+  Fenced,
   LogError,
   MessageLog,
   type Place,
@@ -40,6 +41,8 @@ const translated = (failure: PgFailure): Effect.Effect<never, LogError> => {
     case "conflict":
     case "unreachable":
       return Effect.fail(refused(new StoreBusy({ detail: failure.detail })))
+    case "fenced":
+      return Effect.fail(refused(new Fenced({})))
     case "broken":
       return Effect.fail(refused(new StoreBroken({ detail: failure.detail })))
     case "statement":
@@ -67,7 +70,7 @@ export const make = Effect.gen(function* () {
 
   const commit = <U extends Unit>(unit: U) =>
     postgres
-      .unit(locksOf(unit), () => apply(unit))
+      .unit(locksOf(unit), () => apply(unit), unit.place.fence)
       .pipe(
         Effect.catch((failure) =>
           failure._tag === "PgFailure" ? translated(failure) : Effect.fail(refused(failure))

@@ -11,7 +11,7 @@ import type { CheckResult } from "#src/check/Checks.ts"
 import type { PostgresSettings } from "#src/horizons/PostgresSettings.ts"
 import type { PgFailure } from "#layers/platform/PgClient.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
-import { versionOf } from "./pgSchema.ts"
+import { hasPlacement, versionOf } from "./pgSchema.ts"
 import { known, SchemaTooNew, table } from "./sqlSchema.ts"
 
 /** The database cannot be the store. Lists everything that is wrong; no secret is repeated. */
@@ -141,7 +141,7 @@ const examine = (options: PgLink.Options) =>
       const closed = (yield* link.query(closedTables, [schema])).rows.map(({ name }) => String(name))
       const version = closed.includes(table) ? known : yield* versionOf(link)
       if (version > known) faults.push(new SchemaTooNew({ found: version, known }).message)
-      else if (version < known && !found.may_create)
+      else if ((version < known || !(yield* hasPlacement(link))) && !found.may_create)
         faults.push(`${found.name} may not migrate it: GRANT CREATE ON SCHEMA ${schema} TO ${found.name}`)
       if (closed.length > 0)
         faults.push(
