@@ -76,12 +76,11 @@ const bind = (value: Param): unknown => {
 
 /**
  * A commit is durable before it is told; stronger settings of the server stay. A statement that waits longer is given up by the
- * server, so that nothing of ours holds a lock for ever; and a process that was frozen within a transaction does not hold its locks
- * for longer than another node waits before it takes over.
+ * server, so that nothing of ours holds a lock for ever.
  */
 const prepareSession = `SELECT set_config('search_path', quote_ident($1), false),
   set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
-  set_config('idle_in_transaction_session_timeout', '4s', false),
+  set_config('idle_in_transaction_session_timeout', '30s', false),
   set_config('synchronous_commit',
     CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END,
     false)`
