@@ -13,6 +13,7 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
+import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
@@ -32,6 +33,7 @@ import { substitute, type MissingVariable } from "#src/setting/substitute.ts"
 export const ConfigSchema = Schema.Struct({
   runtime: withDefault(RuntimeSettingsSchema, {}, "Which composition runs, and where its data is"),
   postgres: withDefault(PostgresSettingsSchema, {}, "Where prod keeps everything durable"),
+  nodes: withDefault(NodesSettingsSchema, {}, "Several gateways on one database, which share its sessions"),
   general: withDefault(
     AgentSettingsSchema,
     {},
@@ -464,10 +466,14 @@ const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings
 })
 
 /** A database that somebody named is not left aside in silence. */
-const unusedInDev = ({ runtime, postgres }: Config): ReadonlyArray<Problem> =>
-  runtime.mode === "dev" && postgres.url !== undefined
-    ? [{ path: "postgres.url", problem: "is not used in dev", hint: 'set runtime.mode = "prod"' }]
-    : []
+const unusedInDev = ({ runtime, postgres, nodes }: Config): ReadonlyArray<Problem> => {
+  if (runtime.mode !== "dev") return []
+  const unused = { problem: "is not used in dev", hint: 'set runtime.mode = "prod"' }
+  return [
+    ...(postgres.url === undefined ? [] : [{ path: "postgres.url", ...unused }]),
+    ...(nodes.enabled ? [{ path: "nodes.enabled", ...unused }] : [])
+  ]
+}
 
 const modelWarnings = (agents: Agents): ReadonlyArray<Problem> =>
   Object.entries(agents)

@@ -8,6 +8,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
@@ -56,6 +57,7 @@ const agent: Table = {
 const tables: Readonly<Record<Section, Table>> = {
   runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
   postgres: { title: "[postgres]", ast: PostgresSettingsSchema.ast, defaults: config.postgres },
+  nodes: { title: "[nodes]", ast: NodesSettingsSchema.ast, defaults: config.nodes },
   general: { ...agent, title: "[general]" },
   agents: agent,
   providers: {

@@ -19,12 +19,12 @@ import {
   StoreFull,
   type Unit
 } from "#src/horizons/MessageLog.ts"
-import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
+import * as Telemetry from "#src/Telemetry.ts"
 import * as PgClient from "#layers/platform/PgClient.ts"
 import { type PgFailure, Postgres } from "#layers/platform/PgClient.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import { type Body, get } from "#layers/platform/statements.ts"
-import { judge, mustBeFit, placeOf } from "./pgFitness.ts"
+import { judge } from "./pgFitness.ts"
 import { migrate } from "./pgSchema.ts"
 import * as Reads from "./sqlReads.ts"
 import { apply, forgetJournal, forgetSession } from "./sqlUnits.ts"
@@ -42,6 +42,7 @@ const translated = (failure: PgFailure): Effect.Effect<never, LogError> => {
     case "unreachable":
       return Effect.fail(refused(new StoreBusy({ detail: failure.detail })))
     case "fenced":
+      Telemetry.unitFenced()
       return Effect.fail(refused(new Fenced({})))
     case "broken":
       return Effect.fail(refused(new StoreBroken({ detail: failure.detail })))
@@ -168,12 +169,3 @@ export const layerAt = (options: PgLink.Options) =>
     Layer.provideMerge(PgClient.layer(options)),
     (log) => Layer.unwrap(Effect.as(migrate(options), log))
   )
-
-/** Starts only on a database that is fit for it. Registers the checks `store` and `database`. */
-export const layer = Layer.unwrap(
-  Effect.gen(function* () {
-    const options = placeOf((yield* PostgresPlace).get())
-    yield* mustBeFit(options)
-    return layerAt(options)
-  })
-)

@@ -27,7 +27,7 @@ const bookkeeping = `CREATE TABLE IF NOT EXISTS ${table} (
  */
 const placementTables = [
   `CREATE TABLE IF NOT EXISTS nodes (
-    id TEXT COLLATE "C" PRIMARY KEY, lock BIGINT NOT NULL, since TIMESTAMPTZ NOT NULL, seen_at TIMESTAMPTZ NOT NULL,
+    id TEXT COLLATE "C" PRIMARY KEY, seen_at TIMESTAMPTZ NOT NULL,
     leaving BOOLEAN NOT NULL DEFAULT false)`,
   `CREATE TABLE IF NOT EXISTS buckets (bucket BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, node TEXT COLLATE "C")`,
   `INSERT INTO buckets (bucket, epoch) SELECT bucket, 0 FROM generate_series(0, ${bucketCount - 1}) AS bucket

@@ -22,6 +22,7 @@ import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Conf
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { Nodes } from "#src/placement/NodesSettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { Retention } from "#src/session/RetentionSettings.ts"
@@ -189,6 +190,7 @@ const servicesOf = (settings: Settings) =>
     Context.add(ModelRules, settings.models),
     Context.add(Gateway, settings.gateway),
     Context.add(PostgresPlace, settings.postgres),
+    Context.add(Nodes, settings.nodes),
     Context.add(Queue, settings.queue),
     Context.add(InboundWindow, settings.inbound),
     Context.add(Retention, settings.retention),
@@ -209,6 +211,7 @@ export const fromConfig = (config: Config) =>
       models: fixed(config.models),
       gateway: fixed(config.gateway),
       postgres: fixed(config.postgres),
+      nodes: fixed(config.nodes),
       queue: fixed(config.queue),
       inbound: fixed(config.inbound),
       retention: fixed(config.retention),
@@ -273,6 +276,7 @@ export const fromLoaded = (loaded: LoadedConfig, options: LoadOptions = {}) =>
         models: fixed(config.models),
         gateway: fixed(config.gateway),
         postgres: fixed(config.postgres),
+        nodes: fixed(config.nodes),
         retention: fixed(config.retention),
         queue: cells.queue.setting,
         inbound: cells.inbound.setting,

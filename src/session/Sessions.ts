@@ -16,6 +16,7 @@ import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { Retention } from "./RetentionSettings.ts"
 import { HistoryCache } from "./HistoryCache.ts"
 
@@ -95,6 +96,8 @@ export class Sessions extends Context.Service<
      * while it has forks.
      */
     readonly remove: (key: SessionKey) => Effect.Effect<boolean, LogError>
+    /** Histories are read from the log again. */
+    readonly forgetHistories: () => void
   }
 >()("opencraw/session/Sessions") {}
 
@@ -117,11 +120,14 @@ const ephemeralMillis = dayMillis
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const retention = yield* Retention
+  const placement = yield* Placement
   const cache = new HistoryCache(cachedChars)
   // A session's first line never changes; one that was deleted and began anew was created at another time.
   const openings = new Map<SessionKey, { readonly createdAt: number; readonly text: string | undefined }>()
 
   const purge = Effect.gen(function* () {
+    // Once for all nodes.
+    if (!placement.isHere("purge")) return
     const now = yield* Clock.currentTimeMillis
     yield* log.purge({ tenant: local, before: now - ephemeralMillis })
     const { days, journal_hours: hours } = retention.get()
@@ -251,7 +257,8 @@ export const make = Effect.gen(function* () {
     history,
     fork,
     forks: (key) => log.forks({ tenant: local, session: key, limit: maxForks }),
-    remove
+    remove,
+    forgetHistories: () => cache.forgetAll()
   })
 })
 

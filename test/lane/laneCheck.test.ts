@@ -33,6 +33,10 @@ const found = (lanes: ReadonlyArray<LaneInfo>, isPaused = false) =>
             command: () => undefined,
             forget: () => undefined,
             current: () => undefined,
+            drop: () => undefined,
+            expect: () => undefined,
+            isBusy: () => false,
+            pausedElsewhere: () => undefined,
             isPaused: () => isPaused,
             list: Effect.succeed(lanes)
           })
