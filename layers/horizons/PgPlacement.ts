@@ -30,9 +30,15 @@ import { type SeenBucket, type SeenNode, shareOf } from "./share.ts"
 export const nodeName = (name: string): string => `opencraw ${name.slice(0, 32)} ${randomUUID().slice(0, 8)}`
 
 const beatEvery = "500 millis"
+const tryAgainAfter = "100 millis"
 const sweepEvery = "3 seconds"
+/** Every so many sweeps everything is looked at, also without a reason. */
+const sweepsOfAll = 10
+/** A share that is too large and busy all the time is given away all the same, a few buckets at a time; their runs begin again. */
+const patienceMillis = 10_000
+const busyAtOnce = 8
 /** What is told waits so long for more. */
-const tellAfter = "20 millis"
+const tellAfter = "5 millis"
 /** A beat that takes longer is given up, and the next one begins. */
 const beatMillis = 2000
 /** NOTIFY takes 8000 bytes. */
@@ -40,8 +46,9 @@ const largestNews = 7000
 
 const seeMe = `INSERT INTO nodes (id, seen_at, leaving) VALUES ($1, clock_timestamp(), $2::bigint = 1)
   ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, leaving = excluded.leaving`
+// A server that has just started gives everybody the time to come back.
 const seeNodes = `SELECT id, leaving,
-    (extract(epoch FROM clock_timestamp() - greatest(seen_at, pg_postmaster_start_time())) * 1000)::bigint AS age,
+    (extract(epoch FROM clock_timestamp() - greatest(seen_at, pg_postmaster_start_time() + interval '2 seconds')) * 1000)::bigint AS age,
     EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = id) AS connected
   FROM nodes ORDER BY id`
 const seeBuckets = `SELECT bucket, epoch, node FROM buckets ORDER BY bucket`
@@ -88,6 +95,10 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
   const due = Latch.makeUnsafe(false)
   let seen: ReadonlyArray<NodeInfo> = []
   let isLeaving = false
+  let hasLeft = false
+  /** What others told may have been missed. */
+  let isDeaf = true
+  let surplusSince: number | undefined
   let keeper: Keeper | undefined
 
   const owned = (): ReadonlySet<number> =>
@@ -130,6 +141,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
   const listening = Effect.scoped(
     Effect.gen(function* () {
       const heard = yield* PgLink.listen(options, channel)
+      isDeaf = true
       while (true) hear((yield* Queue.take(heard)).payload)
     })
   ).pipe(
@@ -202,9 +214,13 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
       yield* session.query(endSessions, [gone.join("|")])
       yield* session.query(forgetNodes, [gone.join("|")])
     }
-    if (surplus > 0 && !isLeaving) {
-      const free = [...owned()].filter((bucket) => keeper?.isBusy(bucket) !== true)
-      yield* give(free.slice(0, surplus))
+    if (surplus === 0) surplusSince = undefined
+    else if (!isLeaving) {
+      surplusSince ??= performance.now()
+      const mine = [...owned()]
+      const idle = mine.filter((bucket) => keeper?.isBusy(bucket) !== true).slice(0, surplus)
+      const isLate = idle.length === 0 && performance.now() - surplusSince > patienceMillis
+      yield* give(isLate ? mine.slice(0, Math.min(surplus, busyAtOnce)) : idle)
     }
     if (wanted.length === 0) return false
     // Told first: from the moment on that they are ours, what is open of them counts as not read yet.
@@ -219,8 +235,8 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
         Effect.annotateLogs({ node: me, buckets: taken.length, from: [...from].join(", ") })
       )
     }
-    // Who was not let in yet tries again at once rather than in half a second.
-    if (taken.length < wanted.length) due.openUnsafe()
+    // Who was not let in yet tries again soon.
+    if (taken.length < wanted.length) fork(Effect.delay(due.open, tryAgainAfter))
     return taken.length > 0
   }).pipe(
     Effect.timeout(beatMillis),
@@ -237,7 +253,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
           Effect.ignore
         )
       const kept = persistently("what sessions keep could not be read", given.kept)
-      keeper = { ...given, kept, taken: Effect.void, sweep: Effect.void }
+      keeper = { ...given, kept, taken: Effect.void, sweep: () => Effect.void }
       const taken = Effect.andThen(given.kept, given.taken)
       const first = yield* Effect.result(beat)
       if (first._tag === "Success" && first.success) yield* taken
@@ -247,15 +263,29 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
           Effect.gen(function* () {
             yield* Effect.timeoutOption(due.await, beatEvery)
             due.closeUnsafe()
+            if (hasLeft) return yield* Effect.never
             const came = yield* Effect.result(beat)
             if (came._tag === "Failure") {
               yield* Effect.logDebug("the other nodes could not be asked", came.failure.message)
               yield* Effect.sleep("250 millis")
-            } else if (came.success) fork(persistently("what was taken over could not be read", taken))
+            } else if (came.success) {
+              fork(persistently("what was taken over could not be read", taken))
+            }
           })
         )
       )
-      fork(Effect.sleep(sweepEvery).pipe(Effect.andThen(Effect.ignore(given.sweep)), Effect.forever))
+      let sweeps = 0
+      const sweep = Effect.suspend(() => {
+        const all = isDeaf || ++sweeps % sweepsOfAll === 0
+        isDeaf = false
+        return given.sweep(all).pipe(
+          Effect.catch((error) => {
+            isDeaf ||= all
+            return Effect.logDebug("the log could not be swept", error)
+          })
+        )
+      })
+      fork(Effect.forever(Effect.andThen(Effect.sleep(sweepEvery), sweep)))
     })
 
   const leave = Effect.fnUntraced(function* (graceMillis: number) {
@@ -269,7 +299,14 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
       Effect.andThen(Effect.sleep("50 millis")),
       Effect.repeat({ while: () => owned().size > 0 }),
       Effect.andThen(Effect.sleep(tellAfter)),
-      Effect.andThen(beating.query(forgetMe, [me])),
+      Effect.andThen(
+        oneAtATime.withPermit(
+          Effect.suspend(() => {
+            hasLeft = true
+            return beating.query(forgetMe, [me])
+          })
+        )
+      ),
       Effect.timeout(graceMillis + 2000),
       Effect.catch((failure) => Effect.logWarning("buckets could not be handed over", failure.message))
     )

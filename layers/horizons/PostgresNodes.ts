@@ -7,14 +7,24 @@ import { hostname } from "node:os"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { bucketCount } from "#src/domain/Bucket.ts"
+import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import { MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { Nodes } from "#src/placement/NodesSettings.ts"
-import { Placement } from "#src/placement/Placement.ts"
+import { type NodeInfo, Placement } from "#src/placement/Placement.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import { mustBeFit, placeOf } from "./pgFitness.ts"
 import * as PgPlacement from "./PgPlacement.ts"
 import * as PostgresMessageLog from "./PostgresMessageLog.ts"
+
+const judgeNodes = (nodes: ReadonlyArray<NodeInfo>): CheckResult => {
+  const mine = nodes.find(({ isThis }) => isThis)?.buckets ?? 0
+  const message = `${nodes.length} at work; this one has ${mine} of ${bucketCount} buckets`
+  return mine > 0
+    ? { status: "ok", message }
+    : { status: "warning", message: `${message}: it has just begun, or it is stopping` }
+}
 
 /** What a unit changes that other nodes look for: what is open or said in the session, or what it keeps. */
 const changes: Readonly<Record<Unit["_tag"], { readonly moved: boolean; readonly kept: boolean }>> = {
@@ -45,6 +55,8 @@ const shared = (options: PgLink.Options & { readonly name: string }) =>
     Effect.gen(function* () {
       const log = yield* MessageLog
       const placement = yield* PgPlacement.make(options)
+      const { register } = yield* Checks
+      yield* register({ name: "nodes", run: Effect.map(placement.nodes, judgeNodes) })
       const commit: MessageLog["Service"]["commit"] = (unit) =>
         Effect.tap(log.commit(unit), () =>
           Effect.sync(() => {
@@ -70,7 +82,7 @@ export const layer = Layer.unwrap(
   Effect.gen(function* () {
     const options = placeOf((yield* PostgresPlace).get())
     const { enabled, name = hostname() } = (yield* Nodes).get()
-    yield* mustBeFit(options)
+    yield* mustBeFit(options, !enabled)
     return enabled ? layerAt(options, name) : PostgresMessageLog.layerAt(options)
   })
 )

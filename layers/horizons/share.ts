@@ -8,7 +8,7 @@ import { bucketCount } from "#src/domain/Bucket.ts"
 export interface SeenNode {
   readonly id: string
   readonly leaving: boolean
-  /** How long ago it was seen, by the server's clock; never longer than the server is up. */
+  /** How long ago it was seen, by the server's clock, of the time that the server was up. */
   readonly ageMillis: number
   /** It has a session at the server. */
   readonly connected: boolean

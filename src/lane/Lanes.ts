@@ -138,11 +138,13 @@ export class Lanes extends Context.Service<
     readonly recover: Effect.Effect<number, MessageLog.LogError>
     /** Another node may have stored something of this session, or have ended what waits or runs here. Does nothing where its lane is not. */
     readonly look: (key: SessionKey) => Effect.Effect<void, MessageLog.LogError>
+    /** The same for every lane at work. */
+    readonly lookAtAll: Effect.Effect<void, MessageLog.LogError>
     /** The lanes of these buckets belong to another node from now on: their runs are broken off, and nothing is ended in the log. */
     readonly drop: (buckets: ReadonlySet<number>) => void
     /** Lanes of these buckets may come here: what is open of them counts as not taken up until the next `recover` has ended. */
     readonly expect: (buckets: ReadonlySet<number>) => void
-    /** True while a lane of the bucket is at work. */
+    /** True while a run of the bucket goes on. */
     readonly isBusy: (bucket: number) => boolean
     /** Which sessions are paused is read again. */
     readonly reload: Effect.Effect<void, MessageLog.LogError>
@@ -684,12 +686,9 @@ export const make = Effect.gen(function* () {
         limit
       })
       for (const { session } of places) {
-        if (!placement.isHere(session) || untaken.has(session)) continue
-        if (lanes.get(session) !== undefined) fork(Effect.ignore(look(session)))
-        else {
-          untaken.set(session, undefined)
-          found.push(session)
-        }
+        if (!placement.isHere(session) || untaken.has(session) || lanes.get(session) !== undefined) continue
+        untaken.set(session, undefined)
+        found.push(session)
       }
       if (places.length < limit) break
       after = places.at(-1)!.session
@@ -700,6 +699,14 @@ export const make = Effect.gen(function* () {
     for (const bucket of expected) unread.delete(bucket)
     return found.length
   })
+
+  const lookAtAll = Effect.suspend(() =>
+    Effect.forEach(
+      Array.from(lanes.awake(), ({ key }) => key),
+      look,
+      { discard: true }
+    )
+  )
 
   const look = Effect.fnUntraced(function* (key: SessionKey) {
     if (!placement.isHere(key) || untaken.has(key)) return
@@ -752,8 +759,8 @@ export const make = Effect.gen(function* () {
   }
 
   const isBusy = (bucket: number): boolean => {
-    for (const { key, state } of lanes.awake()) {
-      if (bucketOf(key) === bucket && state.phase._tag === "Running") return true
+    for (const { key, fibers: running } of lanes.awake()) {
+      if (running.length > 0 && bucketOf(key) === bucket) return true
     }
     return false
   }
@@ -849,6 +856,7 @@ export const make = Effect.gen(function* () {
     current,
     recover: recover(),
     look,
+    lookAtAll,
     drop,
     expect: (buckets) => {
       for (const bucket of buckets) unread.add(bucket)

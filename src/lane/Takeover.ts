@@ -80,6 +80,9 @@ export const make = Effect.gen(function* () {
     },
     kept: reload,
     paused: lanes.pausedElsewhere,
-    sweep: Effect.andThen(takeUp, elsewhere.sweep)
+    sweep: (all) =>
+      Effect.andThen(takeUp, elsewhere.sweep).pipe(
+        Effect.andThen(all ? Effect.andThen(reload, lanes.lookAtAll) : Effect.void)
+      )
   } satisfies Keeper<LogError>
 })

@@ -27,8 +27,8 @@ export interface Keeper<E = never> {
   readonly kept: Effect.Effect<void, E>
   /** An operator has paused or resumed all lanes, on another node. */
   readonly paused: (all: boolean) => void
-  /** From time to time: whatever was not told is found. */
-  readonly sweep: Effect.Effect<void, E>
+  /** From time to time: whatever was not told is found. `all`: what other nodes tell may have been missed. */
+  readonly sweep: (all: boolean) => Effect.Effect<void, E>
 }
 
 export interface NodeInfo {
