@@ -313,6 +313,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
   })
 
   return {
+    isShared: true,
     isHere: (name) => fences[bucketOf(name)] !== undefined,
     fenceOf: (session) => fences[bucketOf(session)],
     tellPaused: (all) => {

@@ -118,8 +118,8 @@ export const make = Effect.gen(function* () {
     }
     let session = yield* Effect.fromResult(placeOf(call, body, agent, key))
     // A session that is made for this request has its lane where the request came in: only there its answer is streamed.
-    for (let tries = 0; ephemeral && given === undefined && tries < mostTries; tries++) {
-      if (placement.isHere(session)) break
+    const mayChoose = ephemeral && given === undefined
+    for (let tries = mayChoose ? mostTries : 0; tries > 0 && !placement.isHere(session); tries--) {
       key = ids.next("req")
       session = yield* Effect.fromResult(placeOf(call, body, agent, key))
     }

@@ -158,8 +158,8 @@ export const make = Effect.gen(function* () {
       session_key: seat.session,
       seq: row?.seq ?? 0
     })
-    // The log may tell again what was said shortly before, when it tells in place of a lane on another node.
-    if (!placement.isHere(seat.session)) socket.toldUpTo = row?.seq ?? 0
+    // What the log tells in place of a lane on another node begins a little earlier.
+    if (placement.isShared) socket.toldUpTo = row?.seq ?? 0
     yield* seat.after === undefined ? redeliver(seat, socket) : replay(seat, socket)
     const asked = yield* log.approvals({ tenant: Tenant.local, session: seat.session, limit: page })
     for (const row of asked) socket.outbox.send(Frames.ofEvent(approvalEvent(row)))

@@ -18,6 +18,7 @@ import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import { approvalEvent } from "./ActiveRun.ts"
+import { tellEnd } from "./retold.ts"
 
 export class Elsewhere extends Context.Service<
   Elsewhere,
@@ -100,40 +101,6 @@ export const make = Effect.gen(function* () {
     }
   }
 
-  const tellEnd = Effect.fnUntraced(function* (session: SessionKey, id: MessageId) {
-    const trace = yield* log.message({ tenant: local, id })
-    const outcome = trace?.message.outcome
-    if (trace === undefined) {
-      // It was deleted with its session, which cancels what is open; which client's it was is gone too.
-      return feed.publish(session, { _tag: "Outcome", messageId: id, clientId: "", outcome: "cancelled" })
-    }
-    if (outcome === undefined) return
-    const { identity, body, outcomeBy } = trace.message
-    const last = trace.entries.at(-1)
-    if (body.command === true && last?.runId !== undefined && last.entry.kind === "notice") {
-      feed.publish(session, {
-        _tag: "Message",
-        id: last.id,
-        runId: last.runId,
-        seq: last.seq,
-        answers: [identity.externalId],
-        messageIds: [id],
-        text: last.entry.text,
-        usage: Usage.none
-      })
-    }
-    const partial = trace.entries.findLast(({ entry }) => entry.kind === "assistant")?.entry
-    feed.publish(session, {
-      _tag: "Outcome",
-      messageId: id,
-      clientId: identity.externalId,
-      outcome,
-      ...(outcomeBy === undefined ? {} : { by: outcomeBy }),
-      ...(trace.run?.failure === undefined ? {} : { failure: trace.run.failure }),
-      ...(partial?.kind === "assistant" && partial.partial !== undefined ? { partial: partial.text } : {})
-    })
-  })
-
   const tellApprovals = Effect.fnUntraced(function* (session: SessionKey, known: ReadonlySet<ApprovalId>) {
     const pending = yield* log.approvals({ tenant: local, session, limit: pageSize })
     for (const row of pending) if (!known.has(row.id)) feed.publish(session, approvalEvent(row))
@@ -160,7 +127,7 @@ export const make = Effect.gen(function* () {
     const seq = Math.max(known?.seq ?? 0, rows.at(-1)?.seq ?? 0)
     followed.set(session, { seq, open: isOpen, approvals: known?.approvals ?? new Set() })
     for (const row of fresh) tellEntry(session, row)
-    for (const id of mayHaveEnded) if (!isOpen.has(id)) yield* tellEnd(session, id)
+    for (const id of mayHaveEnded) if (!isOpen.has(id)) yield* tellEnd({ log, feed }, session, id)
     const approvals = yield* tellApprovals(session, known?.approvals ?? new Set())
     followed.set(session, { seq, open: isOpen, approvals })
   })

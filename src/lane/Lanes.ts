@@ -41,6 +41,7 @@ import type { PartsWindow } from "#src/domain/Inbound.ts"
 import * as Journal from "./Journal.ts"
 import { LaneTable, type Lane } from "./LaneTable.ts"
 import { Permits } from "./Permits.ts"
+import { tellEnd, tellUser } from "./retold.ts"
 import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
 import * as Active from "./ActiveRun.ts"
 import * as RunDriver from "./RunDriver.ts"
@@ -714,8 +715,12 @@ export const make = Effect.gen(function* () {
     if (lane === undefined) {
       const [approval] = yield* log.approvals({ tenant: local, session: key, limit: 1 })
       if (approval !== undefined) parked.set(key, approval)
+      const seen = feed.hasListeners(key)
+        ? yield* log.open({ tenant: local, session: key, limit: maxOpen })
+        : []
       // Written to meanwhile: then it has looked.
       if (lanes.get(key) !== undefined || untaken.has(key)) return
+      for (const row of seen) tellUser(feed, row)
       untaken.set(key, undefined)
       return yield* takeUp(key)
     }
@@ -725,21 +730,31 @@ export const make = Effect.gen(function* () {
     const [approval] = waits === undefined ? [] : yield* log.approvals({ tenant: local, id: waits, limit: 1 })
     if (lanes.get(key) !== lane) return
     for (const row of rows) {
-      if (row.body.command === true) command(row)
-      // What a run has taken is in a lane already, or on its way out of it.
-      else if (row.runId === undefined && !isHeld(lane.state, row.id))
+      if (row.body.command === true) {
+        if (!commanding.has(row.id)) tellUser(feed, row)
+        command(row)
+        // What a run has taken is in a lane already, or on its way out of it.
+      } else if (row.runId === undefined && !isHeld(lane.state, row.id)) {
+        tellUser(feed, row)
         send(key, row, false, row.body.queue?.parts)
+      }
     }
     const open = new Set(rows.map((row) => row.id))
     const gone = before.filter((row) => !open.has(row.id) && isHeld(lane.state, row.id)).map((row) => row.id)
     const { active } = lane
     const { phase } = lane.state
     const isOver = phase._tag !== "Idle" && phase.run.messages.every((row) => gone.includes(row.id))
+    const toldHere = isOver && active?.ending === true ? phase.run.messages.map((row) => row.id) : []
     if (gone.length > 0) post(key, { _tag: "Dropped", messageIds: gone })
     // Its own end may be on the way, and is no interruption.
     if (isOver && active?.ending !== true) post(key, { _tag: "Abort", by: "another node" })
     if (waits !== undefined && approval !== undefined && approval.state !== "pending") {
+      feed.publish(key, Active.approvalEvent(approval))
       post(key, { _tag: "ApprovalResolved", approvalId: waits })
+    }
+    for (const { id, identity } of before) {
+      if (gone.includes(id) && !toldHere.includes(id))
+        yield* tellEnd({ log, feed }, key, id, identity.externalId)
     }
   })
 

@@ -39,6 +39,8 @@ export interface NodeInfo {
 }
 
 export interface PlacementService {
+  /** There may be other nodes. */
+  readonly isShared: boolean
   /** True when the lane of this session, or what is to be done once under this name, is this node's. */
   readonly isHere: (name: string) => boolean
   /** What units of the session's lane are stored under. Undefined where it is not here, and where no other node could write. */
@@ -55,6 +57,7 @@ export interface PlacementService {
 
 /** One node has everything to itself: what an installation is unless it is told otherwise. */
 const alone: PlacementService = {
+  isShared: false,
   isHere: () => true,
   fenceOf: () => undefined,
   tellPaused: () => {},

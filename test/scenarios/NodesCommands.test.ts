@@ -21,7 +21,8 @@ import { nodeConfig, untilShared } from "./nodes.ts"
 const reply = (request: ProviderRequest): Reply => {
   const found = echo(request)
   const asked = request.messages.findLast(({ role }) => role === "user")?.content ?? ""
-  return "call" in found || !asked.includes("slow")
+  if ("call" in found) return { call: "time__now" }
+  return !asked.includes("slow")
     ? found
     : { pieces: [...Array.from({ length: 20 }, () => "word "), `of ${asked}`], pauseMillis: 100 }
 }
