@@ -10,7 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { ApprovalId, MessageId } from "#src/domain/Ids.ts"
+import type { ApprovalId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as Usage from "#src/domain/Usage.ts"
@@ -40,9 +40,11 @@ const maxOpen = 1000
 interface Followed {
   /** Highest seq that was told. */
   seq: number
-  /** Messages that were open when it was last looked at. */
-  open: Set<MessageId>
-  approvals: Set<ApprovalId>
+  /** Messages that were open when it was last looked at, with the ids their clients gave. */
+  open: ReadonlyMap<MessageId, string>
+  approvals: ReadonlySet<ApprovalId>
+  /** Runs of which more than an answer was said. */
+  long: Set<RunId>
 }
 
 export const make = Effect.gen(function* () {
@@ -71,34 +73,36 @@ export const make = Effect.gen(function* () {
     }
   })
 
-  const tellEntry = (
+  const tellMessage = (session: SessionKey, row: MessageLog.EntryRow): void => {
+    const { id, seq, entry, messageId, clientId } = row
+    if (entry.kind !== "user" || messageId === undefined) return
+    feed.publish(session, {
+      _tag: "User",
+      messageId,
+      clientId: clientId ?? id,
+      seq,
+      text: entry.text,
+      ...(entry.images === undefined ? {} : { images: entry.images })
+    })
+  }
+
+  /** Gives the messages whose end is told with it. `of`: those that may have ended, with their clients' ids. */
+  const tellAnswer = (
     session: SessionKey,
-    { id, seq, entry, messageId, clientId, answers, ...row }: MessageLog.EntryRow
-  ) => {
-    if (entry.kind === "user" && messageId !== undefined) {
-      const images = entry.images === undefined ? {} : { images: entry.images }
-      feed.publish(session, {
-        _tag: "User",
-        messageId,
-        clientId: clientId ?? id,
-        seq,
-        text: entry.text,
-        ...images
-      })
-    } else if (entry.kind === "assistant" && answers !== undefined && row.runId !== undefined) {
-      const { runId, usage = Usage.none } = row
-      // Whoever waits for one message is told by its outcome, and reads there what the whole run used.
-      feed.publish(session, {
-        _tag: "Message",
-        id,
-        runId,
-        seq,
-        answers,
-        messageIds: [],
-        text: entry.text,
-        usage
-      })
-    }
+    { id, seq, entry, answers, runId, usage = Usage.none }: MessageLog.EntryRow,
+    of: ReadonlyMap<MessageId, string>,
+    long: ReadonlySet<RunId>
+  ): ReadonlyArray<MessageId> => {
+    if (entry.kind !== "assistant" || answers === undefined || runId === undefined) return []
+    const [clientId = "", ...more] = answers
+    const named = [...of].flatMap(([message, client]) => (client === clientId ? [message] : []))
+    const only = more.length > 0 || named.length > 1 || long.has(runId) ? undefined : named[0]
+    // What a longer run used in all, and which of several messages was answered, is read with their ends.
+    const messageIds = only === undefined ? [] : [only]
+    feed.publish(session, { _tag: "Message", id, runId, seq, answers, messageIds, text: entry.text, usage })
+    if (only === undefined) return []
+    feed.publish(session, { _tag: "Outcome", messageId: only, clientId, outcome: "answered" })
+    return messageIds
   }
 
   const tellApprovals = Effect.fnUntraced(function* (session: SessionKey, known: ReadonlySet<ApprovalId>) {
@@ -118,18 +122,31 @@ export const make = Effect.gen(function* () {
     const rows = yield* entriesAfter(session, known)
     const open = yield* log.open({ tenant: local, session, limit: maxOpen })
     const now = yield* Clock.currentTimeMillis
-    const isOpen = new Set(open.map(({ id }) => id))
     const fresh = rows.filter((row) => known !== undefined || now - row.at < recentMillis)
-    const mayHaveEnded = new Set([
+    const stillOpen = new Map(open.map((row) => [row.id, row.identity.externalId]))
+    const mayHaveEnded = new Map([
       ...(known?.open ?? []),
-      ...fresh.flatMap(({ messageId }) => messageId ?? [])
+      ...fresh.flatMap(({ id, messageId, clientId = id }) =>
+        messageId === undefined ? [] : [[messageId, clientId] as const]
+      )
     ])
+    const long = new Set(known?.long)
     const seq = Math.max(known?.seq ?? 0, rows.at(-1)?.seq ?? 0)
-    followed.set(session, { seq, open: isOpen, approvals: known?.approvals ?? new Set() })
-    for (const row of fresh) tellEntry(session, row)
-    for (const id of mayHaveEnded) if (!isOpen.has(id)) yield* tellEnd({ log, feed }, session, id)
-    const approvals = yield* tellApprovals(session, known?.approvals ?? new Set())
-    followed.set(session, { seq, open: isOpen, approvals })
+    const approvals = known?.approvals ?? new Set<ApprovalId>()
+    followed.set(session, { seq, open: stillOpen, approvals, long })
+    const told = new Set<MessageId>()
+    for (const row of fresh) {
+      tellMessage(session, row)
+      if (isBeside(row)) long.add(row.runId!)
+      for (const id of tellAnswer(session, row, mayHaveEnded, long)) told.add(id)
+      if (row.answers !== undefined && row.runId !== undefined) long.delete(row.runId)
+    }
+    for (const id of mayHaveEnded.keys()) {
+      if (!stillOpen.has(id) && !told.has(id)) yield* tellEnd({ log, feed }, session, id)
+    }
+    // A question is also an entry.
+    if (approvals.size === 0 && !rows.some(({ entry }) => entry.kind === "notice")) return
+    followed.set(session, { seq, open: stillOpen, approvals: yield* tellApprovals(session, approvals), long })
   })
 
   const isFollowed = (session: SessionKey): boolean =>
@@ -157,5 +174,9 @@ export const make = Effect.gen(function* () {
 
   return Elsewhere.of({ look, sweep })
 })
+
+/** Of a run, and not its answer. */
+const isBeside = ({ runId, messageId, answers }: MessageLog.EntryRow): boolean =>
+  runId !== undefined && messageId === undefined && answers === undefined
 
 export const layer = Layer.effect(Elsewhere, make)

@@ -614,6 +614,15 @@ export const make = Effect.gen(function* () {
     millis: Math.min(expiresAt - createdAt, Math.max(0, expiresAt - now))
   })
 
+  /** What is open, and what a run of it waits for. Other nodes decide too, so there that is read anew. */
+  const openWithApproval = Effect.fnUntraced(function* (key: SessionKey) {
+    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    if (!placement.isShared) return { rows, asked: parked.get(key) }
+    if (rows.every((row) => row.runId === undefined)) return { rows, asked: undefined }
+    const [asked] = yield* log.approvals({ tenant: local, session: key, limit: 1 })
+    return { rows, asked }
+  })
+
   const isUnread = (key: SessionKey): boolean => unread.size > 0 && unread.has(bucketOf(key))
 
   const isUntaken = (key: SessionKey): boolean =>
@@ -632,23 +641,15 @@ export const make = Effect.gen(function* () {
       fork(
         // All of them: a run may have taken messages far behind the first page, and is resumed whole.
         Effect.all([
-          log
-            .open({ tenant: local, session: key, limit: maxOpen })
-            .pipe(Effect.retry({ schedule: Schedule.spaced("1 second") })),
-          isUnread(key)
-            ? log
-                .approvals({ tenant: local, session: key, limit: 1 })
-                .pipe(Effect.retry({ schedule: Schedule.spaced("1 second") }))
-            : Effect.succeed([]),
+          Effect.retry(openWithApproval(key), { schedule: Schedule.spaced("1 second") }),
           Clock.currentTimeMillis
         ]).pipe(
-          Effect.map(([rows, asked, now]) => {
+          Effect.map(([{ rows, asked }, now]) => {
             for (const row of rows) if (row.body.command === true) command(row)
             const started = rows.filter((row) => row.runId !== undefined && row.body.command !== true)
             const byRun = Map.groupBy(started, (row) => row.runId)
-            const approval = parked.get(key) ?? asked[0]
             parked.delete(key)
-            const waits = approval === undefined ? undefined : waitingFor(approval, now)
+            const waits = asked === undefined ? undefined : waitingFor(asked, now)
             untaken.delete(key)
             deliverPage(key, rows, queue.get().lane_buffer, [...byRun.values()].flat(), waits)
             Deferred.doneUnsafe(taken, Effect.void)
@@ -676,8 +677,8 @@ export const make = Effect.gen(function* () {
   const recover = Effect.fn("Lanes.recover")(function* () {
     const limit = 500
     const expected = [...unread]
-    for (const row of yield* log.approvals({ tenant: local, limit: maxOpen }))
-      parked.set(row.place.session, row)
+    const approvals = placement.isShared ? [] : yield* log.approvals({ tenant: local, limit: maxOpen })
+    for (const row of approvals) parked.set(row.place.session, row)
     const found: Array<SessionKey> = []
     let after: SessionKey | undefined
     while (true) {
@@ -713,8 +714,6 @@ export const make = Effect.gen(function* () {
     if (!placement.isHere(key) || untaken.has(key)) return
     const lane = lanes.get(key)
     if (lane === undefined) {
-      const [approval] = yield* log.approvals({ tenant: local, session: key, limit: 1 })
-      if (approval !== undefined) parked.set(key, approval)
       const seen = feed.hasListeners(key)
         ? yield* log.open({ tenant: local, session: key, limit: maxOpen })
         : []

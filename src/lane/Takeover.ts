@@ -54,9 +54,9 @@ export const make = Effect.gen(function* () {
   })
 
   const lookAt = (session: SessionKey) =>
-    Effect.all([lanes.look(session), outbound.look(session), elsewhere.look(session)], {
-      discard: true
-    }).pipe(Effect.catch((error) => Effect.logDebug("a session could not be looked at", error.message)))
+    Effect.andThen(lanes.look(session), elsewhere.look(session)).pipe(
+      Effect.catch((error) => Effect.logDebug("a session could not be looked at", error.message))
+    )
 
   const drain = Effect.gen(function* () {
     while (waiting.size > 0) {

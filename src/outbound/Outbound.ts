@@ -35,8 +35,6 @@ export class Outbound extends Context.Service<
     readonly isIdle: (route: Route) => boolean
     /** Take up what is unsent in the log and does not wait here yet: what an earlier process left, or another node. Returns how many rows. */
     readonly recover: Effect.Effect<number, LogError>
-    /** The same for one session. */
-    readonly look: (session: SessionKey) => Effect.Effect<void, LogError>
   }
 >()("opencraw/outbound/Outbound") {}
 
@@ -233,20 +231,12 @@ export const make = Effect.gen(function* () {
   const isUnknown = ({ id, route, place }: DeliveryRow): boolean =>
     placement.isHere(place.session) && routes.get(keyOf(route))?.some((row) => row.id === id) !== true
 
-  const look = Effect.fnUntraced(function* (session: SessionKey) {
-    if (!placement.isHere(session)) return
-    const createdAfter = (yield* Clock.currentTimeMillis) - redeliveryMillis
-    const rows = yield* log.undelivered({ tenant: local, session, createdAfter, limit: 1000 })
-    enqueue(rows.filter((row) => channels.find(row.route.channel)?.confirmsLater !== true && isUnknown(row)))
-  })
-
   return Outbound.of({
     wake: enqueue,
     confirm,
     waiting,
     isIdle: (route) => !routes.has(keyOf(route)),
-    recover: recover(),
-    look
+    recover: recover()
   })
 })
 

@@ -208,6 +208,11 @@ export class Client {
     this.#write({ type: "message", id, content })
   }
 
+  /** Ids of what was not acknowledged yet. */
+  get unsent(): ReadonlyArray<string> {
+    return [...this.#unsent.keys()]
+  }
+
   /** How often this answer was told. */
   frames(entryId: string): number {
     return this.#told.get(entryId) ?? 0
