@@ -3,8 +3,8 @@
  *
  * Starts only on a database that is fit for it, and never falls back to another store.
  */
-import * as PostgresStores from "#layers/horizons/PostgresStores.ts"
+import * as PostgresNodes from "#layers/horizons/PostgresNodes.ts"
 import { onStores } from "#layers/onStores.ts"
 
-/** Needs the settings. It listens once this is built. */
-export const layer = onStores(PostgresStores.layer)
+/** One gateway, or with `nodes.enabled` one of several. Needs the settings. It listens once this is built. */
+export const layer = onStores(PostgresNodes.layer)

@@ -23,9 +23,9 @@ import * as GatewayRoom from "#src/gateway/GatewayRoom.ts"
 import type { AuditLog } from "#src/horizons/AuditLog.ts"
 import type { CentralDb } from "#src/horizons/CentralDb.ts"
 import type { MessageLog } from "#src/horizons/MessageLog.ts"
-import * as Lanes from "#src/lane/Lanes.ts"
+import * as Takeover from "#src/lane/Takeover.ts"
 import * as Models from "#src/model/Models.ts"
-import * as Outbound from "#src/outbound/Outbound.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import * as System from "#src/System.ts"
 
 const adapters = Layer.mergeAll(
@@ -34,15 +34,11 @@ const adapters = Layer.mergeAll(
   FileSystemTools.layer
 )
 
-/** What an earlier process left open is on its lanes before the first new message is taken. */
+/** What an earlier process, or another node, left open is on its lanes before the first new message is taken. */
 const recovered = Layer.effectDiscard(
   Effect.gen(function* () {
-    // Deliveries first: what a run that is taken up tells comes behind them, and is not found by this again.
-    const deliveries = yield* (yield* Outbound.Outbound).recover
-    const sessions = yield* (yield* Lanes.Lanes).recover
-    if (sessions + deliveries > 0) {
-      yield* Effect.logInfo("taken up from the log").pipe(Effect.annotateLogs({ sessions, deliveries }))
-    }
+    const placement = yield* Placement
+    yield* placement.begin(yield* Takeover.make)
   })
 )
 

@@ -23,6 +23,7 @@ import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { Runtime } from "#src/setting/RuntimeSettings.ts"
 import { Shutdown } from "#src/gateway/Shutdown.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { modelStatus } from "#src/gateway/probes.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
 import { Agents } from "#src/agent/AgentSettings.ts"
@@ -146,7 +147,9 @@ const leave = Effect.gen(function* () {
   yield* Effect.logInfo("stopping").pipe(Effect.annotateLogs({ graceSeconds: grace }))
   yield* (yield* Inbound.Inbound).stop
   yield* shutdown.begin
-  yield* (yield* Lanes.Lanes).drain(grace * 1000)
+  // Lanes that have nothing under way go to other nodes while the others end.
+  const away = [(yield* Lanes.Lanes).drain(grace * 1000), (yield* Placement).leave(grace * 1000)]
+  yield* Effect.all(away, { concurrency: "unbounded", discard: true })
   yield* shutdown.finish
 })
 

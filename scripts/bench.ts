@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- gateway | start | stream | profile | lanes | durable | growth | prod`: how fast, how much it grows, and where the time goes.
+ * `npm run bench -- gateway | start | stream | profile | lanes | durable | growth | prod | nodes`: how fast, how much it grows, and where the time goes.
  *
  * Progress and tables go to stderr, one JSON line to stdout. A missed target is a result (exit 0); a request that failed, or
  * something that did not run, is not (exit 1). What the rows mean: docs/benchmarks.md.
@@ -17,6 +17,7 @@ import { measureMessages } from "./bench/measureMessages.ts"
 import { measurePeer } from "./bench/measurePeer.ts"
 import { measureRestart } from "./bench/measureRestart.ts"
 import { measureStart } from "./bench/measureStart.ts"
+import { benchNodes } from "./bench/nodes.ts"
 import { benchProd } from "./bench/prod.ts"
 import { profile } from "./bench/profile.ts"
 import { Report } from "./bench/Report.ts"
@@ -44,10 +45,21 @@ const usage = `usage: bench gateway [--quick] [--only NAME[,NAME]] [--peer openc
        bench durable [--quick]
        bench growth [--quick]
        bench prod [--quick]
+       bench nodes [--quick]
 NAME: ${Object.keys(measures).join(", ")}
 `
 
-const names = ["gateway", "start", "stream", "profile", "lanes", "durable", "growth", "prod"] as const
+const names = [
+  "gateway",
+  "start",
+  "stream",
+  "profile",
+  "lanes",
+  "durable",
+  "growth",
+  "prod",
+  "nodes"
+] as const
 
 interface Arguments {
   readonly name: (typeof names)[number]
@@ -151,6 +163,7 @@ const main = async (): Promise<number> => {
     }
     if (args.name === "stream") return await benchStream(lab, args.isQuick, aboutRun("stream", args.isQuick))
     if (args.name === "prod") return await benchProd(lab, args.isQuick, aboutRun("prod", args.isQuick))
+    if (args.name === "nodes") return await benchNodes(lab, args.isQuick, aboutRun("nodes", args.isQuick))
     return await (args.name === "gateway"
       ? benchGateway(lab, args)
       : profile(lab, args.sessions, args.isQuick ? 320 : 1920))

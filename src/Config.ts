@@ -14,6 +14,7 @@ import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
 import { isKey, keysIn, SecretsSettingsSchema } from "#src/horizons/SecretsSettings.ts"
+import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
@@ -34,6 +35,7 @@ export const ConfigSchema = Schema.Struct({
   runtime: withDefault(RuntimeSettingsSchema, {}, "Which composition runs, and where its data is"),
   postgres: withDefault(PostgresSettingsSchema, {}, "Where prod keeps everything durable"),
   secrets: withDefault(SecretsSettingsSchema, {}, "What stored credentials are encrypted with"),
+  nodes: withDefault(NodesSettingsSchema, {}, "Several gateways on one database, which share its sessions"),
   general: withDefault(
     AgentSettingsSchema,
     {},
@@ -519,10 +521,14 @@ const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings
 })
 
 /** A database that somebody named is not left aside in silence. */
-const unusedInDev = ({ runtime, postgres }: Config): ReadonlyArray<Problem> =>
-  runtime.mode === "dev" && postgres.url !== undefined
-    ? [{ path: "postgres.url", problem: "is not used in dev", hint: 'set runtime.mode = "prod"' }]
-    : []
+const unusedInDev = ({ runtime, postgres, nodes }: Config): ReadonlyArray<Problem> => {
+  if (runtime.mode !== "dev") return []
+  const unused = { problem: "is not used in dev", hint: 'set runtime.mode = "prod"' }
+  return [
+    ...(postgres.url === undefined ? [] : [{ path: "postgres.url", ...unused }]),
+    ...(nodes.enabled ? [{ path: "nodes.enabled", ...unused }] : [])
+  ]
+}
 
 const modelWarnings = (agents: Agents): ReadonlyArray<Problem> =>
   Object.entries(agents)

@@ -8,6 +8,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { AgentSettingsSchema } from "#src/agent/AgentSettings.ts"
 import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
+import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
 import { SecretsSettingsSchema } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
@@ -58,6 +59,7 @@ const tables: Readonly<Record<Section, Table>> = {
   runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
   postgres: { title: "[postgres]", ast: PostgresSettingsSchema.ast, defaults: config.postgres },
   secrets: { title: "[secrets]", ast: SecretsSettingsSchema.ast, defaults: config.secrets },
+  nodes: { title: "[nodes]", ast: NodesSettingsSchema.ast, defaults: config.nodes },
   general: { ...agent, title: "[general]" },
   agents: agent,
   providers: {

@@ -11,6 +11,7 @@ import * as Commands from "#src/command/Commands.ts"
 import * as Checks from "#src/check/Checks.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as approvalCommands from "#src/lane/approvalCommands.ts"
+import * as Elsewhere from "#src/lane/Elsewhere.ts"
 import * as laneCheck from "#src/lane/laneCheck.ts"
 import * as laneCommands from "#src/lane/laneCommands.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
@@ -47,7 +48,7 @@ export const layer = Layer.mergeAll(
   laneCommands.layer,
   laneCheck.layer
 ).pipe(
-  Layer.provideMerge(Layer.merge(Lanes.layer, SessionQueues.layer)),
+  Layer.provideMerge(Layer.mergeAll(Lanes.layer, SessionQueues.layer, Elsewhere.layer)),
   Layer.provideMerge(RunDriver.layer),
   Layer.provideMerge(SessionModels.layer),
   Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, SessionUsage.layer, Outbound.layer)),

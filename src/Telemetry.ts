@@ -80,6 +80,18 @@ const slowRuns = Metric.counter("opencraw_runs_slow_total", {
 })
 const byClass = cached((stall) => Metric.withAttributes(slowRuns, { class: stall }))
 
+const buckets = Metric.gauge("opencraw_buckets_owned", {
+  description: "Buckets whose lanes this node has; only where there are several nodes"
+})
+const takenOver = Metric.counter("opencraw_buckets_taken_over_total", {
+  description: "Buckets that were taken from a node that was gone",
+  incremental: true
+})
+const unitsFenced = Metric.counter("opencraw_units_fenced_total", {
+  description: "Units that were refused because another node had taken their bucket over",
+  incremental: true
+})
+
 // Metrics live in the default registry, which every fiber shares.
 const none = Context.empty()
 
@@ -110,6 +122,10 @@ export const modelsResting = (cooling: number, disabled: number): void => {
   restingBy("cooling").updateUnsafe(cooling, none)
   restingBy("disabled").updateUnsafe(disabled, none)
 }
+
+export const bucketsOwned = (count: number): void => buckets.updateUnsafe(count, none)
+export const tookOver = (count: number): void => takenOver.updateUnsafe(count, none)
+export const unitFenced = (): void => unitsFenced.updateUnsafe(1, none)
 
 /** The lanes as they are now; measured when somebody asks, so a message costs nothing. */
 export const lanesNow = (

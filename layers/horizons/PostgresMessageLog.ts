@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
-import { LogError, MessageLog, type Place, type Unit } from "#src/horizons/MessageLog.ts"
+import { Fenced, LogError, MessageLog, type Place, type Unit } from "#src/horizons/MessageLog.ts"
+import * as Telemetry from "#src/Telemetry.ts"
 import * as PgClient from "#layers/platform/PgClient.ts"
 import { type PgFailure, Postgres } from "#layers/platform/PgClient.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
@@ -23,8 +24,12 @@ import type { Refusal } from "./stored.ts"
 
 const refused = (reason: Refusal) => new LogError({ reason })
 
-const translated = (failure: PgFailure): Effect.Effect<never, LogError> =>
-  Effect.mapError(refusalOf(failure), refused)
+/** A fence that was raised is the log's to tell of; all else means what it means to every store. */
+const translated = (failure: PgFailure): Effect.Effect<never, LogError> => {
+  if (failure.kind !== "fenced") return Effect.mapError(refusalOf(failure), refused)
+  Telemetry.unitFenced()
+  return Effect.fail(refused(new Fenced({})))
+}
 
 /** Units of a session never run at once, wherever they come from. */
 const nameOf = ({ tenant, session }: Pick<Place, "tenant" | "session">) =>
@@ -46,7 +51,7 @@ export const make = Effect.gen(function* () {
 
   const commit = <U extends Unit>(unit: U) =>
     postgres
-      .unit(locksOf(unit), () => apply(unit))
+      .unit(locksOf(unit), () => apply(unit), unit.place.fence)
       .pipe(
         Effect.catch((failure) =>
           failure._tag === "PgFailure" ? translated(failure) : Effect.fail(refused(failure))

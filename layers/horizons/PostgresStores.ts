@@ -1,9 +1,6 @@
 /** Everything durable in one schema of a Postgres database: the log, who may use the gateway, and what was done. */
-import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
-import { mustBeFit, placeOf } from "./pgFitness.ts"
 import * as PostgresMessageLog from "./PostgresMessageLog.ts"
 import * as PostgresStore from "./PostgresStore.ts"
 import * as SqlAuditLog from "./SqlAuditLog.ts"
@@ -15,12 +12,3 @@ export const layerAt = (options: PgLink.Options) =>
     Layer.provide(PostgresStore.layer),
     Layer.provideMerge(PostgresMessageLog.layerAt(options))
   )
-
-/** Starts only on a database that is fit for it. Registers the checks `store` and `database`. */
-export const layer = Layer.unwrap(
-  Effect.gen(function* () {
-    const options = placeOf((yield* PostgresPlace).get())
-    yield* mustBeFit(options)
-    return layerAt(options)
-  })
-)

@@ -37,6 +37,8 @@ export const refusalOf = (failure: SqliteFailure | PgFailure): Effect.Effect<nev
     case "io":
     case "broken":
       return Effect.fail(new StoreBroken({ detail: failure.detail }))
+    // Units of these ports name no fence.
+    case "fenced":
     case "statement":
       return Effect.die(failure)
   }

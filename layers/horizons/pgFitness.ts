@@ -11,7 +11,7 @@ import type { CheckResult } from "#src/check/Checks.ts"
 import type { PostgresSettings } from "#src/horizons/PostgresSettings.ts"
 import type { PgFailure } from "#layers/platform/PgClient.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
-import { versionOf } from "./pgSchema.ts"
+import { hasPlacement, versionOf } from "./pgSchema.ts"
 import { known, SchemaTooNew, table } from "./sqlSchema.ts"
 
 /** The database cannot be the store. Lists everything that is wrong; no secret is repeated. */
@@ -131,7 +131,10 @@ const isPooled = Effect.fnUntraced(function* (link: PgLink.Session, options: PgL
   return held === before || after !== before
 })
 
-const examine = (options: PgLink.Options) =>
+const others = `SELECT id FROM nodes WHERE seen_at > clock_timestamp() - interval '10 seconds' ORDER BY id`
+
+/** `isAlone`: the gateway means to have the database to itself. */
+const examine = (options: PgLink.Options, isAlone: boolean) =>
   Effect.gen(function* () {
     const { schema } = options
     const link = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
@@ -140,8 +143,12 @@ const examine = (options: PgLink.Options) =>
     if (found.may_enter) {
       const closed = (yield* link.query(closedTables, [schema])).rows.map(({ name }) => String(name))
       const version = closed.includes(table) ? known : yield* versionOf(link)
+      const isShared = !closed.includes("nodes") && (yield* hasPlacement(link))
+      const nodes = isAlone && isShared ? (yield* link.query(others)).rows.map(({ id }) => String(id)) : []
+      if (nodes.length > 0)
+        faults.push(`nodes share it (${nodes.join(", ")}): set nodes.enabled = true here too, or stop them`)
       if (version > known) faults.push(new SchemaTooNew({ found: version, known }).message)
-      else if (version < known && !found.may_create)
+      else if ((version < known || !isShared) && !found.may_create && !closed.includes(table))
         faults.push(`${found.name} may not migrate it: GRANT CREATE ON SCHEMA ${schema} TO ${found.name}`)
       if (closed.length > 0)
         faults.push(
@@ -163,9 +170,12 @@ const examine = (options: PgLink.Options) =>
     })
   )
 
-/** Fails with everything that is wrong. */
-export const mustBeFit = (options: PgLink.Options): Effect.Effect<void, StoreUnfit | StoreUnreachable> =>
-  Effect.flatMap(examine(options), ({ faults, warnings }) =>
+/** Fails with everything that is wrong. `isAlone`: for a gateway that is not one of several nodes. */
+export const mustBeFit = (
+  options: PgLink.Options,
+  isAlone = true
+): Effect.Effect<void, StoreUnfit | StoreUnreachable> =>
+  Effect.flatMap(examine(options, isAlone), ({ faults, warnings }) =>
     faults.length > 0
       ? Effect.fail(new StoreUnfit({ database: nameOf(options), faults }))
       : Effect.forEach(warnings, (warning) => Effect.logWarning(`the database: ${warning}`), {
@@ -175,7 +185,7 @@ export const mustBeFit = (options: PgLink.Options): Effect.Effect<void, StoreUnf
 
 /** The same for `doctor`. */
 export const judge = (options: PgLink.Options): Effect.Effect<CheckResult> =>
-  examine(options).pipe(
+  examine(options, false).pipe(
     Effect.map(({ faults, warnings }): CheckResult => {
       if (faults.length > 0)
         return { status: "failed", message: new StoreUnfit({ database: nameOf(options), faults }).message }

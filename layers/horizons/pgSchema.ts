@@ -5,6 +5,7 @@
  * Does not own: the tables (`sqlSchema`).
  */
 import * as Effect from "effect/Effect"
+import { bucketCount } from "#src/domain/Bucket.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import type { PgFailure } from "#layers/platform/PgClient.ts"
 import { tables as writerTables } from "#layers/platform/PgWriter.ts"
@@ -19,6 +20,19 @@ export const ofPostgres = (statement: string): string =>
 
 const bookkeeping = `CREATE TABLE IF NOT EXISTS ${table} (
   migration_id BIGINT PRIMARY KEY, name TEXT NOT NULL, created_at TIMESTAMPTZ NOT NULL DEFAULT now())`
+
+/**
+ * Who has which bucket, and which nodes are there: placement, which says nothing of what people wrote, so no tenant has a part in it.
+ * `node` is NULL while nobody has the bucket; `seen_at` is the server's time.
+ */
+const placementTables = [
+  `CREATE TABLE IF NOT EXISTS nodes (
+    id TEXT COLLATE "C" PRIMARY KEY, seen_at TIMESTAMPTZ NOT NULL,
+    leaving BOOLEAN NOT NULL DEFAULT false)`,
+  `CREATE TABLE IF NOT EXISTS buckets (bucket BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, node TEXT COLLATE "C")`,
+  `INSERT INTO buckets (bucket, epoch) SELECT bucket, 0 FROM generate_series(0, ${bucketCount - 1}) AS bucket
+    ON CONFLICT DO NOTHING`
+]
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
 
 /** The newest migration that ran in this schema; 0 for a fresh one. */
@@ -27,6 +41,12 @@ export const versionOf = Effect.fnUntraced(function* (link: PgLink.Session) {
   if (tables[0]?.["found"] !== true) return 0
   const { rows } = yield* link.query(`SELECT coalesce(max(migration_id), 0) AS id FROM ${table}`)
   return Number(rows[0]?.["id"] ?? 0)
+})
+
+/** A schema of an earlier version has none. */
+export const hasPlacement = Effect.fnUntraced(function* (link: PgLink.Session) {
+  const { rows } = yield* link.query(`SELECT to_regclass('buckets') IS NOT NULL AS found`)
+  return rows[0]?.["found"] === true
 })
 
 /** What a start would do here: nothing is changed. Refuses a schema that a newer version made. */
@@ -46,6 +66,7 @@ const inTransaction = Effect.fnUntraced(function* (link: PgLink.Session, schema:
   if (rows[0]?.["found"] !== true) yield* link.query(`CREATE SCHEMA ${quoted(schema)}`)
   const todo = yield* plan(link)
   for (const statement of todo.length > 0 ? [bookkeeping, ...writerTables] : []) yield* link.query(statement)
+  for (const statement of (yield* hasPlacement(link)) ? [] : placementTables) yield* link.query(statement)
   for (const { id, name, statements } of todo) {
     for (const statement of statements) yield* link.query(ofPostgres(statement))
     yield* link.query(`INSERT INTO ${table} (migration_id, name) VALUES ($1, $2)`, [id, name])

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
+import type { Fence } from "#src/domain/Bucket.ts"
 import { PgFailure } from "./pgFailure.ts"
 import * as PgLink from "./PgLink.ts"
 import * as PgWriter from "./PgWriter.ts"
@@ -22,11 +23,12 @@ export class Postgres extends Context.Service<
   {
     /**
      * All or nothing, durable when it succeeds. Units with a name in common run one after the other, those of this process in the order
-     * they came. See `PgWriter.Writer.unit`.
+     * they came. Fails as `fenced` once the fence was raised. See `PgWriter.Writer.unit`.
      */
     readonly unit: <A, E = never>(
       names: readonly [string, ...ReadonlyArray<string>],
-      body: PgWriter.UnitBody<A, E>
+      body: PgWriter.UnitBody<A, E>,
+      fence?: Fence
     ) => Effect.Effect<A, E | PgFailure>
     /** Reads committed rows, each statement for itself: several need not see the same state. */
     readonly read: <A>(body: () => Body<A>) => Effect.Effect<A, PgFailure>
@@ -70,7 +72,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
   const alone = Semaphore.makeUnsafe(1)
   let turn = 0
 
-  const unit: Postgres["Service"]["unit"] = (names, body) =>
+  const unit: Postgres["Service"]["unit"] = (names, body, fence) =>
     Effect.suspend(() => {
       if (lost.effect !== undefined)
         return Effect.flatMap(Deferred.await(lost), (detail) =>
@@ -78,7 +80,9 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options) {
         )
       const locks = names.map((name) => PgWriter.lockOf(`${options.schema}\n${name}`))
       const writer = writers[Number(BigInt.asUintN(8, locks[0]!)) % writerCount]!
-      return writer.unit(locks, body)
+      return fence === undefined
+        ? writer.unit(locks, body)
+        : writer.unit(locks, body, { ...fence, lock: PgWriter.fenceLockOf(options.schema, fence.bucket) })
     })
 
   const inOneState = Effect.fnUntraced(function* <A>(session: PgLink.Session, body: () => Body<A>) {

@@ -22,6 +22,8 @@ export interface Options {
   readonly url: Redacted.Redacted
   /** The schema our tables are in. */
   readonly schema: string
+  /** What the server calls our sessions; one of several nodes has a name of its own. */
+  readonly name?: string
 }
 
 /** One open connection. Once it is lost every statement fails as `unreachable`: a transaction never goes on somewhere else. */
@@ -103,7 +105,7 @@ export const make = (options: Options): Effect.Effect<Link, never, Scope.Scope> 
         url: options.url,
         multiplex: true,
         types,
-        applicationName: "opencraw",
+        applicationName: options.name ?? "opencraw",
         keepAlive: "10 seconds",
         preparedStatementCacheSize: 200,
         maxMessageSize: 256 * 1024 * 1024
@@ -135,6 +137,17 @@ export const make = (options: Options): Effect.Effect<Link, never, Scope.Scope> 
     yield* Effect.addFinalizer(() => link.close)
     return link
   })
+
+/** What is notified on the channel from now on, until the connection is lost; then taking from it fails. */
+export const listen = (options: Options, channel: string) =>
+  PgConnection.make({
+    url: options.url,
+    applicationName: options.name ?? "opencraw",
+    keepAlive: "10 seconds"
+  }).pipe(
+    Effect.flatMap((connection) => connection.listen(channel)),
+    Effect.mapError(failureOf)
+  )
 
 /** What the server's answer is to whoever waits in a body. */
 export const replyTo = ({ wants }: Statement, { rows, rowCount }: PgConnection.Result): unknown =>

@@ -3,7 +3,8 @@
  *
  * Owns: atomicity of a unit, that nobody is told before its COMMIT, and certainty about a commit whose answer was lost: every
  * transaction leaves its number in a row of this writer, which is looked for behind the locks that the lost one held. (The server's own
- * transaction ids would not do: after a crash it may give one of them again.)
+ * transaction ids would not do: after a crash it may give one of them again.) And that a unit under a fence is not stored once the
+ * fence was raised: whoever raises one waits for what is being stored under it.
  * Does not own: SQL (`layers/horizons`), reading and how many writers there are (`PgClient`).
  *
  * A unit that is refused before it wrote leaves nothing behind, so it needs no savepoint. One that fails, or is refused after it wrote,
@@ -17,6 +18,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import type { Fence } from "#src/domain/Bucket.ts"
 import { failedTransaction, PgFailure } from "./pgFailure.ts"
 import { type Link, replyTo, type Session } from "./PgLink.ts"
 import { joined, writtenTable } from "./pgStatements.ts"
@@ -30,18 +32,30 @@ export interface Writer {
    * Run a body that decides and writes; others that hold one of these locks, in any process, wait meanwhile. Both ends are told only
    * when all that the body wrote is durable.
    */
-  readonly unit: <A, E>(locks: ReadonlyArray<bigint>, body: UnitBody<A, E>) => Effect.Effect<A, E | PgFailure>
+  readonly unit: <A, E>(
+    locks: ReadonlyArray<bigint>,
+    body: UnitBody<A, E>,
+    fence?: HeldFence
+  ) => Effect.Effect<A, E | PgFailure>
   /** Waits until what was asked has ended. */
   readonly close: Effect.Effect<void>
 }
 
 /** Of a lock by name, the same in every process. */
 export const lockOf = (name: string): bigint => hash("sha1", name, "buffer").readBigInt64BE(0)
+/** Held shared by what is stored under the bucket's fence, alone by who raises it. */
+export const fenceLockOf = (schema: string, bucket: number): bigint => lockOf(`${schema}\nbucket ${bucket}`)
+
+/** A bucket's epoch as the asker knows it, and the lock that who raises it takes alone. */
+export interface HeldFence extends Fence {
+  readonly lock: bigint
+}
 
 type Answer = Result.Result<unknown, unknown>
 interface Job {
   readonly locks: ReadonlyArray<bigint>
   readonly body: UnitBody<unknown, unknown>
+  readonly fence: HeldFence | undefined
   readonly since: number
   readonly end: (exit: Exit.Exit<Answer, PgFailure>) => void
 }
@@ -55,13 +69,18 @@ const maxConflicts = 6
 const nameTaken = "23505"
 const mistake = ({ detail, code = "" }: PgFailure) => new PgFailure({ kind: "statement", detail, code })
 
-/** The writers' own table; a row of a process that is gone is forgotten when tables are made. */
+/** The writers' own tables; a row of a process that is gone is forgotten when tables are made. */
 export const tables = [
   `CREATE TABLE IF NOT EXISTS writers (id TEXT PRIMARY KEY, number BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL DEFAULT now())`,
   `DELETE FROM writers WHERE at < now() - interval '30 days'`
 ]
 // In one order in every process, so that two groups never wait for each other.
 const take = `SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key`
+const takeFenced = `SELECT (SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key),
+  (SELECT count(pg_advisory_xact_lock_shared(key)) FROM unnest($2::bigint[]) AS key)`
+// A statement of its own, behind the locks: it must see what was committed while they were waited for.
+const raised = `SELECT given.bucket, given.epoch FROM unnest($1::bigint[], $2::bigint[]) AS given (bucket, epoch)
+  LEFT JOIN buckets USING (bucket) WHERE buckets.epoch IS DISTINCT FROM given.epoch`
 const mark = `INSERT INTO writers (id, number) VALUES ($1, $2)
   ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = now()`
 const marked = `SELECT number FROM writers WHERE id = $1`
@@ -83,6 +102,7 @@ class Lost {
 
 const silent = new PgFailure({ kind: "unreachable", detail: `no answer within ${answerMillis / 1000} s` })
 const alone = new PgFailure({ kind: "conflict", detail: "a unit of the group was refused after it wrote" })
+const fenced = new PgFailure({ kind: "fenced", detail: "another node has its bucket now" })
 const busy = (detail: string) => new PgFailure({ kind: "busy", detail })
 
 /** `onBroken` is told when nothing that was stored can be trusted any more. */
@@ -131,7 +151,7 @@ export const make = (
         next = body.next(undefined)
       }
       yield* send
-      return { job, answer: next.value, undone: wrote && Result.isFailure(next.value) }
+      return { job, answer: next.value, wrote, undone: wrote && Result.isFailure(next.value) }
     })
 
     /** One transaction; what was asked of it comes when it is durable. */
@@ -143,16 +163,36 @@ export const make = (
         const attempt = Effect.gen(function* () {
           const session = yield* link.open
           told.push(yield* tell(session.query("BEGIN")))
-          told.push(yield* tell(session.query(take, [locks])))
+          const fences = fencesOf(jobs)
+          told.push(
+            yield* tell(
+              fences.length === 0
+                ? session.query(take, [locks])
+                : session.query(takeFenced, [locks, listOf(fences.map(({ lock }) => lock))])
+            )
+          )
+          // Its answer comes before the first one that a body waits for: it costs no round trip.
+          const looking =
+            fences.length === 0
+              ? undefined
+              : yield* tell(
+                  session.query(raised, [
+                    listOf(fences.map(({ bucket }) => bucket)),
+                    listOf(fences.map(({ epoch }) => epoch))
+                  ])
+                )
+          if (looking !== undefined) told.push(looking)
           // Units with nothing in common go side by side, so that the group waits as often as one unit does.
           const played = yield* Effect.forEach(
             together(jobs),
             (row) => Effect.forEach(row, (job) => play(session, job, told)),
             { concurrency: "unbounded" }
           )
-          const ends = new Map(played.flat().map((end) => [end.job, end]))
+          const stale = looking === undefined ? noFences : namesOf(yield* Fiber.join(looking))
+          const all = played.flat().map((end) => (isStale(stale, end.job) ? refusedBy(end) : end))
+          const ends = new Map(all.map((end) => [end.job, end]))
           const answers = jobs.map((job) => ends.get(job)!.answer)
-          if (played.flat().some(({ undone }) => undone)) {
+          if (all.some(({ undone }) => undone)) {
             if (jobs.length > 1) return yield* alone
             yield* session.query("ROLLBACK")
             return answers
@@ -262,11 +302,12 @@ export const make = (
     })
 
     return {
-      unit: <A, E>(locks: ReadonlyArray<bigint>, body: UnitBody<A, E>) =>
+      unit: <A, E>(locks: ReadonlyArray<bigint>, body: UnitBody<A, E>, fence?: HeldFence) =>
         Effect.callback<A, E | PgFailure>((resume) => {
           queue.push({
             locks,
             body,
+            fence,
             since: performance.now(),
             end: (exit) =>
               resume(Effect.flatMap(exit, (answer) => Effect.fromResult(answer as Result.Result<A, E>)))
@@ -281,10 +322,33 @@ export const make = (
     }
   })
 
-const inOrder = (jobs: ReadonlyArray<Job>): string => {
-  const locks = [...new Set(jobs.flatMap((job) => job.locks))].sort((a, b) => (a < b ? -1 : 1))
-  return `{${locks.join(",")}}`
+const inOrder = (jobs: ReadonlyArray<Job>): string =>
+  listOf([...new Set(jobs.flatMap((job) => job.locks))].sort((a, b) => (a < b ? -1 : 1)))
+
+const listOf = (values: ReadonlyArray<bigint | number>): string => `{${values.join(",")}}`
+
+const nameOf = ({ bucket, epoch }: Fence): string => `${bucket} ${epoch}`
+const noFences: ReadonlySet<string> = new Set()
+const namesOf = ({ rows }: PgConnection.Result): ReadonlySet<string> =>
+  new Set(rows.map((row) => `${String(row["bucket"])} ${String(row["epoch"])}`))
+
+/** The fences of a group, each once, in the order of their locks. */
+const fencesOf = (jobs: ReadonlyArray<Job>): ReadonlyArray<HeldFence> => {
+  const found = new Map(jobs.flatMap(({ fence }) => (fence === undefined ? [] : [[nameOf(fence), fence]])))
+  return [...found.values()].sort((a, b) => (a.lock < b.lock ? -1 : 1))
 }
+
+const isStale = (stale: ReadonlySet<string>, { fence }: Job): boolean =>
+  fence !== undefined && stale.has(nameOf(fence))
+
+interface Played {
+  readonly job: Job
+  readonly answer: Answer
+  readonly wrote: boolean
+  /** What it wrote must not stay. */
+  readonly undone: boolean
+}
+const refusedBy = (end: Played): Played => ({ ...end, answer: Result.fail(fenced), undone: end.wrote })
 
 const isPassing = ({ kind }: PgFailure): boolean => kind === "unreachable" || kind === "busy"
 

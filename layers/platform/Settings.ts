@@ -22,6 +22,7 @@ import { type Config, ConfigInvalid, type Environment, resolve } from "#src/Conf
 import { ContextWindow } from "#src/context/ContextSettings.ts"
 import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
+import { Nodes } from "#src/placement/NodesSettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { SecretsPlace } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
@@ -191,6 +192,7 @@ const servicesOf = (settings: Settings) =>
     Context.add(Gateway, settings.gateway),
     Context.add(PostgresPlace, settings.postgres),
     Context.add(SecretsPlace, settings.secrets),
+    Context.add(Nodes, settings.nodes),
     Context.add(Queue, settings.queue),
     Context.add(InboundWindow, settings.inbound),
     Context.add(Retention, settings.retention),
@@ -212,6 +214,7 @@ export const fromConfig = (config: Config) =>
       gateway: fixed(config.gateway),
       postgres: fixed(config.postgres),
       secrets: fixed(config.secrets),
+      nodes: fixed(config.nodes),
       queue: fixed(config.queue),
       inbound: fixed(config.inbound),
       retention: fixed(config.retention),
@@ -277,6 +280,7 @@ export const fromLoaded = (loaded: LoadedConfig, options: LoadOptions = {}) =>
         gateway: fixed(config.gateway),
         postgres: fixed(config.postgres),
         secrets: fixed(config.secrets),
+        nodes: fixed(config.nodes),
         retention: fixed(config.retention),
         queue: cells.queue.setting,
         inbound: cells.inbound.setting,

@@ -4,11 +4,11 @@ import type { SqlError } from "effect/sql/SqlError"
 
 /**
  * `full`: the server has no space left. `busy`: refused for now. `unreachable`: no connection, or it was lost. `conflict`: another
- * transaction was faster; the same again may succeed. `broken`: what is there cannot be used. `statement`: the SQL or its data was
- * refused, which is a bug of the caller.
+ * transaction was faster; the same again may succeed. `fenced`: its fence was raised. `broken`: what is there cannot be used.
+ * `statement`: the SQL or its data was refused, which is a bug of the caller.
  */
 export class PgFailure extends Schema.TaggedError<PgFailure>()("PgFailure", {
-  kind: Schema.Literals(["full", "busy", "unreachable", "conflict", "broken", "statement"]),
+  kind: Schema.Literals(["full", "busy", "unreachable", "conflict", "fenced", "broken", "statement"]),
   detail: Schema.String,
   /** SQLSTATE, when the server said one. */
   code: Schema.optionalKey(Schema.String),
@@ -30,11 +30,12 @@ const kinds: ReadonlyArray<readonly [code: RegExp, kind: PgFailure["kind"]]> = [
   [/^(58...|XX...|F0...|42501|42P01|42703|3F000)$/, "broken"]
 ]
 
+/** No class begins with E, as the system's own words do: EPIPE is as long as a state. */
 const sqlState = (cause: unknown): string | undefined =>
   cause instanceof Error &&
   "code" in cause &&
   typeof cause.code === "string" &&
-  /^[0-9A-Z]{5}$/.test(cause.code)
+  /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(cause.code)
     ? cause.code
     : undefined
 

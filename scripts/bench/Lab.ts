@@ -89,6 +89,8 @@ export interface GatewayOptions {
   readonly maxPromptTokens?: number
   /** Prod on this database; dev without. */
   readonly postgres?: { readonly url: string; readonly schema: string }
+  /** One of several nodes on it, of this name. */
+  readonly node?: string
   /** Runs at once; the gateway's default without. */
   readonly maxConcurrency?: number
 }
@@ -109,6 +111,7 @@ const configText = (options: GatewayOptions, dataDir: string): string =>
     ...(options.postgres === undefined
       ? []
       : ["[postgres]", `url = "${options.postgres.url}"`, `schema = "${options.postgres.schema}"`]),
+    ...(options.node === undefined ? [] : ["[nodes]", "enabled = true", `name = "${options.node}"`]),
     "[general]",
     'model = "fake/fake-model"',
     ...(options.systemPrompt === undefined

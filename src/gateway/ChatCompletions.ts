@@ -19,6 +19,7 @@ import { split, withBuiltIn } from "#src/model/Models.ts"
 import { Providers, type ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { unsupported } from "#src/model/wishes.ts"
 import { Feed } from "#src/outbound/Feed.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import * as Answer from "./Answer.ts"
@@ -63,6 +64,7 @@ export const make = Effect.gen(function* () {
   const sessions = yield* Sessions
   const eventStream = yield* EventStream
   const shutdown = yield* Shutdown
+  const placement = yield* Placement
 
   const placeOf = (call: Call, body: ChatRequest.ChatRequest, agent: string, idempotencyKey: string) => {
     const named = call.request.headers["x-opencraw-session-key"]
@@ -107,12 +109,19 @@ export const make = Effect.gen(function* () {
       if (wish !== undefined) return yield* unsupportedWish(wish)
     }
     const { headers } = call.request
-    const key = headers["idempotency-key"] ?? ids.next("req")
+    const ephemeral = headers["x-opencraw-session-key"] === undefined && body.user === undefined
+    const given = headers["idempotency-key"]
+    let key = given ?? ids.next("req")
     if (key === "" || key.length > 200) {
       return yield* invalid("idempotency-key", "Idempotency-Key must have 1 to 200 characters")
     }
-    const session = yield* Effect.fromResult(placeOf(call, body, agent, key))
-    const ephemeral = headers["x-opencraw-session-key"] === undefined && body.user === undefined
+    let session = yield* Effect.fromResult(placeOf(call, body, agent, key))
+    // A session that is made for this request has its lane where the request came in: only there its answer is streamed.
+    const mayChoose = ephemeral && given === undefined
+    for (let tries = mayChoose ? mostTries : 0; tries > 0 && !placement.isHere(session); tries--) {
+      key = ids.next("req")
+      session = yield* Effect.fromResult(placeOf(call, body, agent, key))
+    }
     return { body, message: toMessage(call.principal, body, session, key, ephemeral) }
   })
 
@@ -208,6 +217,9 @@ export const make = Effect.gen(function* () {
 
   return { handle }
 })
+
+/** Names tried for a session whose lane is to be on this node. */
+const mostTries = 100
 
 const kindOf = (
   model: string,

@@ -21,6 +21,7 @@ import { Lanes } from "#src/lane/Lanes.ts"
 import { approvalEvent, type Progress } from "#src/lane/ActiveRun.ts"
 import { Feed } from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import { ApiError, invalid } from "./ApiError.ts"
@@ -37,6 +38,8 @@ export const channel = "webchat"
 
 const page = 200
 const maxPending = 16
+/** Events of a session whose seq a socket remembers. */
+const mostLive = 64
 
 /** What a socket was opened for. */
 interface Seat {
@@ -86,6 +89,7 @@ export const make = Effect.gen(function* () {
   const shutdown = yield* Shutdown
   const channels = yield* Channels
   const failpoint = yield* Failpoint
+  const placement = yield* Placement
   const run = yield* FiberSet.makeRuntime<never>()
 
   yield* channels.register({
@@ -142,6 +146,8 @@ export const make = Effect.gen(function* () {
       session_key: seat.session,
       seq: row?.seq ?? 0
     })
+    // What the log tells in place of a lane on another node begins a little earlier.
+    if (placement.isShared) socket.toldUpTo = row?.seq ?? 0
     yield* seat.after === undefined ? redeliver(seat, socket) : replay(seat, socket)
     const asked = yield* log.approvals({ tenant: Tenant.local, session: seat.session, limit: page })
     for (const row of asked) socket.outbox.send(Frames.ofEvent(approvalEvent(row)))
@@ -310,6 +316,8 @@ class Socket {
   cameInto: RunId | undefined
   readonly outbox: Outbox
   readonly untilDrained: Effect.Effect<void>
+  /** Seqs of the newest events that were told as they came. */
+  readonly #live = new Set<number>()
   #waiting: (() => void) | undefined
 
   constructor(connection: Connection) {
@@ -334,7 +342,10 @@ class Socket {
 
   readonly #isNews = (event: SessionEvent): boolean => {
     if (event._tag !== "User" && event._tag !== "Message") return true
-    if (event.seq <= this.toldUpTo || this.told.delete(event.seq)) return false
+    if (event.seq <= this.toldUpTo || this.told.delete(event.seq) || this.#live.has(event.seq)) return false
+    // A lane that goes to another node is told of from the log, which begins a little earlier.
+    this.#live.add(event.seq)
+    if (this.#live.size > mostLive) this.#live.delete(this.#live.values().next().value!)
     return event._tag === "Message" || !this.own.delete(event.clientId)
   }
 }

@@ -185,7 +185,19 @@ export const Journal = Schema.Struct({
 export const Lanes = Schema.Struct({
   /** No session starts anything until all are resumed. */
   paused: Schema.Boolean,
-  lanes: Schema.Array(Lane)
+  /** Those of the node that answers. */
+  lanes: Schema.Array(Lane),
+  /** Where several gateways share a database: who is there, and how many of the 256 buckets of sessions each has. */
+  nodes: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        id: Schema.String,
+        /** The node that answers. */
+        this: Schema.Boolean,
+        buckets: Count
+      })
+    )
+  )
 }).annotate({ identifier: "Lanes" })
 
 /** What `/ws/lanes` tells. */

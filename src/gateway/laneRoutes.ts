@@ -9,6 +9,7 @@ import { Audit } from "#src/access/Audit.ts"
 import { messageId } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import { ApiError, invalid, notFound } from "./ApiError.ts"
 import { actorOf } from "./Auth.ts"
@@ -26,6 +27,7 @@ export const make = Effect.gen(function* () {
   const audit = yield* Audit
   const lanes = yield* Lanes
   const sessions = yield* Sessions
+  const placement = yield* Placement
   const settings = yield* Gateway
 
   /** No parameter, and no body but an empty object. */
@@ -39,7 +41,14 @@ export const make = Effect.gen(function* () {
   const list = Effect.fnUntraced(function* ({ query }: Call) {
     yield* Effect.fromResult(numbers(query, []))
     const found = yield* lanes.list
-    return json({ paused: lanes.isPaused(), lanes: found.map(toLane) } satisfies typeof Api.Lanes.Type)
+    const nodes = yield* placement.nodes
+    return json({
+      paused: lanes.isPaused(),
+      lanes: found.map(toLane),
+      ...(nodes.length === 0
+        ? {}
+        : { nodes: nodes.map(({ id, isThis, buckets }) => ({ id, this: isThis, buckets })) })
+    } satisfies typeof Api.Lanes.Type)
   })
 
   /** A paused session may have been forgotten since, and is resumed all the same. */
@@ -62,7 +71,7 @@ export const make = Effect.gen(function* () {
         yield* read(lanes.stop(key, principal.id))
         break
       case "abort":
-        if (!(yield* lanes.abort(key, principal.id))) {
+        if (!(yield* read(lanes.abort(key, principal.id)))) {
           return yield* notFound("no run is under way in this session", "no_run")
         }
         break

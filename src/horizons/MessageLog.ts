@@ -15,6 +15,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { ApprovalState, DecidedCall, Decision } from "#src/domain/Approval.ts"
+import type { Fence } from "#src/domain/Bucket.ts"
 import type { Entry, NewEntry } from "#src/domain/Entry.ts"
 import type { ApprovalId, DeliveryId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { Access, Identity, InboundMessage, MessageBody, Route } from "#src/domain/Inbound.ts"
@@ -36,7 +37,7 @@ export class SessionFull extends Schema.TaggedError<SessionFull>()("SessionFull"
     return `${this.cap} messages of this session are waiting already`
   }
 }
-/** The unit's run or message has ended, or a newer attempt has begun: nothing was stored. */
+/** The unit's run or message has ended, a newer attempt has begun, or another node has its bucket now: nothing was stored. */
 export class Fenced extends Schema.TaggedError<Fenced>()("Fenced", {}) {
   override get message() {
     return "this run has ended; its late work was not stored"
@@ -124,6 +125,11 @@ export interface Place {
   readonly tenant: Tenant
   readonly agent: string
   readonly session: SessionKey
+  /**
+   * Present where other nodes could write too: the unit is refused as `Fenced` once the bucket has another epoch. A store that one
+   * process has to itself needs none, and looks at none.
+   */
+  readonly fence?: Fence
 }
 
 /** Take a message in: its row, its user entry with the session's next seq, the channel's cursor. */

@@ -31,6 +31,7 @@ import { SessionQueues } from "#src/lane/SessionQueues.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { Outbound } from "#src/outbound/Outbound.ts"
 import { Sessions } from "#src/session/Sessions.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { DedupeCache } from "./DedupeCache.ts"
 
 /** The session's queue is full: nothing was stored; the sender may try again after `retryAfterMillis`. */
@@ -102,6 +103,7 @@ export const make = Effect.gen(function* () {
   const models = yield* SessionModels
   const outbound = yield* Outbound
   const sessions = yield* Sessions
+  const placement = yield* Placement
   const seen = new DedupeCache<true>(recent)
   let stopped = false
 
@@ -133,6 +135,19 @@ export const make = Effect.gen(function* () {
     )
     for (const one of dropped) feed.publish(session, { _tag: "Outcome", ...one, outcome: "dropped", by })
     outbound.wake(notices)
+  }
+
+  /** Any node may take a message in; only the one that has its lane may begin a run with it. */
+  const accept = ({ start, ...unit }: MessageLog.Accept) => {
+    if (start === undefined) return log.commit(unit)
+    const fence = placement.fenceOf(unit.place.session)
+    if (fence === undefined) return log.commit({ ...unit, start })
+    return log.commit({ ...unit, start, place: { ...unit.place, fence } }).pipe(
+      Effect.catchIf(
+        ({ reason }) => reason._tag === "Fenced",
+        () => log.commit(unit)
+      )
+    )
   }
 
   const submit = Effect.fnUntraced(
@@ -176,7 +191,7 @@ export const make = Effect.gen(function* () {
       // What is durable is also told and queued: an impatient caller must not leave a message without its lane.
       return yield* Effect.uninterruptible(
         Effect.map(
-          log.commit({
+          accept({
             _tag: "Accept",
             place,
             messageId: id,

@@ -5,6 +5,7 @@
  * Does not own: changing it (`RunDriver`), nor what is durable of it (the log).
  */
 import * as Semaphore from "effect/Semaphore"
+import type { Fence } from "#src/domain/Bucket.ts"
 import type { ApprovalId, MessageId, RunId } from "#src/domain/Ids.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
@@ -84,9 +85,14 @@ export const progressOf = (active: ActiveRun): Progress | undefined =>
     ? undefined
     : { runId: active.run.runId, attempt: active.attempt, text: active.partial, tools: active.pending }
 
-export const activate = (run: Run, onSteered: ActiveRun["onSteered"] = () => {}): ActiveRun => ({
+/** `fence`: what it stores is stored under it, whatever its node owns by then. */
+export const activate = (
+  run: Run,
+  fence?: Fence,
+  onSteered: ActiveRun["onSteered"] = () => {}
+): ActiveRun => ({
   run,
-  place: run.messages[0]!.place,
+  place: fence === undefined ? run.messages[0]!.place : { ...run.messages[0]!.place, fence },
   attempt: 0,
   beganAt: 0,
   steps: 0,

@@ -15,11 +15,13 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { ApprovalState, Decision } from "#src/domain/Approval.ts"
+import { bucketOf } from "#src/domain/Bucket.ts"
 import { type ApprovalId, type MessageId, type RunId, runOf } from "#src/domain/Ids.ts"
 import { agentOf, type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import {
@@ -39,6 +41,7 @@ import type { PartsWindow } from "#src/domain/Inbound.ts"
 import * as Journal from "./Journal.ts"
 import { LaneTable, type Lane } from "./LaneTable.ts"
 import { Permits } from "./Permits.ts"
+import { tellEnd, tellUser } from "./retold.ts"
 import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
 import * as Active from "./ActiveRun.ts"
 import * as RunDriver from "./RunDriver.ts"
@@ -100,7 +103,7 @@ export class Lanes extends Context.Service<
     /** Cancel the waiting messages, then the run. */
     readonly stop: (key: SessionKey, by: string) => Effect.Effect<void, MessageLog.LogError>
     /** End the run under way; what waits goes on. False when there is none. */
-    readonly abort: (key: SessionKey, by: string) => Effect.Effect<boolean>
+    readonly abort: (key: SessionKey, by: string) => Effect.Effect<boolean, MessageLog.LogError>
     /**
      * Start no run any more, of one session (kept over a restart) or of all (until they are resumed or the gateway starts again).
      * What runs goes on, and messages are accepted as always. Idempotent.
@@ -131,10 +134,25 @@ export class Lanes extends Context.Service<
     /** The run that a session is in, for who looks on from now: its text so far and the tools at work. Undefined without one. */
     readonly current: (key: SessionKey) => Active.Progress | undefined
     /**
-     * Find what an earlier process left open. To be done before anything is accepted. Returns how many sessions. They are taken up by
-     * and by, beside what is new; one that is written to, at once.
+     * Find what is open in the log and no lane here knows of: at the start, to be done before anything is accepted, what an earlier
+     * process left; later what another node stored. Returns how many sessions. They are taken up by and by, beside what is new; one
+     * that is written to, at once.
      */
     readonly recover: Effect.Effect<number, MessageLog.LogError>
+    /** Another node may have stored something of this session, or have ended what waits or runs here. Does nothing where its lane is not. */
+    readonly look: (key: SessionKey) => Effect.Effect<void, MessageLog.LogError>
+    /** The same for every lane at work. */
+    readonly lookAtAll: Effect.Effect<void, MessageLog.LogError>
+    /** The lanes of these buckets belong to another node from now on: their runs are broken off, and nothing is ended in the log. */
+    readonly drop: (buckets: ReadonlySet<number>) => void
+    /** Lanes of these buckets may come here: what is open of them counts as not taken up until the next `recover` has ended. */
+    readonly expect: (buckets: ReadonlySet<number>) => void
+    /** True while a run of the bucket goes on. */
+    readonly isBusy: (bucket: number) => boolean
+    /** Which sessions are paused is read again. */
+    readonly reload: Effect.Effect<void, MessageLog.LogError>
+    /** All lanes were paused or resumed on another node. */
+    readonly pausedElsewhere: (all: boolean) => void
     /** Start no run any more, wait for the running ones up to `graceMillis`, then leave the rest for the next start. */
     readonly drain: (graceMillis: number) => Effect.Effect<void>
   }
@@ -165,6 +183,7 @@ export const make = Effect.gen(function* () {
   const queue = yield* Queue
   const stall = yield* Stall
   const journal = yield* Journal.make
+  const placement = yield* Placement
   const lanes = new LaneTable(() => queue.get().lane_buffer)
   const fibers = yield* FiberSet.make<unknown>()
   const fork = yield* FiberSet.runtime(fibers)()
@@ -179,8 +198,12 @@ export const make = Effect.gen(function* () {
   const endings = new Map<SessionKey, Set<Fiber.Fiber<void>>>()
   /** Sessions that an earlier process left open and no lane has taken up yet; with a value, it is being done. */
   const untaken = new Map<SessionKey, Deferred.Deferred<void> | undefined>()
+  /** Buckets that came, of which it is not known yet which sessions are open. */
+  const unread = new Set<number>()
   /** What runs of those sessions wait for. */
-  let parked: ReadonlyMap<SessionKey, MessageLog.ApprovalRow> = new Map()
+  const parked = new Map<SessionKey, MessageLog.ApprovalRow>()
+  /** Commands that are being carried out. */
+  const commanding = new Set<MessageId>()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
   const paused = { all: false, keys: yield* pausedSessions(log) }
   let isWatching = false
@@ -205,6 +228,8 @@ export const make = Effect.gen(function* () {
    * that a command causes comes later, by `post`; a lane has no fiber of its own, only its run has.
    */
   const post = (key: SessionKey, event: LaneEvent): void => {
+    // What was still to come for a lane that another node has now.
+    if (!placement.isHere(key)) return
     const isAwake = lanes.get(key) !== undefined
     const lane = lanes.wake(key)
     if (!isAwake && isPaused(key)) decideFor(lane, { _tag: "Paused" })
@@ -263,7 +288,7 @@ export const make = Effect.gen(function* () {
         return later(lane, command.millis, { _tag: "QuietOver", generation: command.generation })
       case "Settle":
         for (const run of runsOf(command.messages)) {
-          forkEnd(lane.key, driver.end(Active.activate(run), command.ending))
+          forkEnd(lane.key, driver.end(activate(run), command.ending))
         }
         return
       case "SettleRest":
@@ -278,6 +303,9 @@ export const make = Effect.gen(function* () {
     }
   }
 
+  const activate = (run: Run, onSteered?: Active.ActiveRun["onSteered"]): Active.ActiveRun =>
+    Active.activate(run, placement.fenceOf(run.messages[0]!.place.session), onSteered)
+
   const forkEnd = (key: SessionKey, end: Effect.Effect<void>): void => {
     const fiber = fork(end)
     const others = endings.get(key) ?? new Set()
@@ -289,9 +317,9 @@ export const make = Effect.gen(function* () {
   }
 
   const start = (lane: Lane, run: Run): void => {
-    // While draining the run stays open in the log: the next process takes it up.
-    if (idle.draining) return
-    const active = Active.activate(run, (messageIds) =>
+    // While draining, and once another node has the lane, the run stays open in the log: whoever is next takes it up.
+    if (idle.draining || !placement.isHere(lane.key)) return
+    const active = activate(run, (messageIds) =>
       post(lane.key, { _tag: "Steered", runId: run.runId, messageIds })
     )
     const budget = budgets[budgetClassOf(lane.key)]
@@ -372,7 +400,7 @@ export const make = Effect.gen(function* () {
   }
 
   const interrupt = (lane: Lane, run: Run, ending: Ending): void => {
-    const active = lane.active?.run.runId === run.runId ? lane.active : Active.activate(run)
+    const active = lane.active?.run.runId === run.runId ? lane.active : activate(run)
     active.closed = true
     forkEnd(lane.key, driver.end(active, ending))
     if (lane.active === active) lane.fiber?.interruptUnsafe()
@@ -405,19 +433,22 @@ export const make = Effect.gen(function* () {
       const isMeant = (row: MessageRow) => row.seq <= toSeq && !but.includes(row.id)
       // What a run of an earlier process has taken ends with it, or it would be left open behind an ended run.
       for (const run of runsOf(rows)) {
-        if (run.messages.some(isMeant)) yield* driver.end(Active.activate(run), ending)
+        if (run.messages.some(isMeant)) yield* driver.end(activate(run), ending)
       }
     }).pipe(
       Effect.catch((error) => Effect.logError("waiting messages could not be cancelled", error.message))
     )
 
   const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: PartsWindow) => {
-    if (untaken.has(key)) fork(takeUp(key))
+    if (!placement.isHere(key)) return
+    if (isUntaken(key)) fork(takeUp(key))
     post(key, { _tag: "Arrived", message, begun, ...(window === undefined ? {} : { window }) })
   }
 
   const command = (message: MessageRow): void => {
-    fork(driver.command(Active.activate(runAlone(message))))
+    if (!placement.isHere(message.place.session) || commanding.has(message.id)) return
+    commanding.add(message.id)
+    fork(driver.command(activate(runAlone(message)))).addObserver(() => void commanding.delete(message.id))
   }
 
   /** Rows read from the log, for their lane. Commands that an earlier process left open are carried out instead. */
@@ -451,20 +482,38 @@ export const make = Effect.gen(function* () {
     // A run that would wait for a permit has not begun, and an attempt is counted when it has.
     return (
       !idle.draining &&
+      placement.isHere(key) &&
       running < size &&
       !isPaused(key) &&
       !endings.has(key) &&
-      !untaken.has(key) &&
+      !isUntaken(key) &&
       (lane === undefined || isFree(lane.state))
     )
   }
 
+  /** The lane is on another node, which sees in the log what has ended. Gives how many runs and waiting messages were ended. */
+  const endElsewhere = Effect.fnUntraced(function* (
+    key: SessionKey,
+    by: string,
+    isMeant: (run: Run) => boolean
+  ) {
+    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    const runs = runsOf(rows.filter((row) => row.body.command !== true)).filter(isMeant)
+    // What waits first, or it would begin in between.
+    for (const run of [...runs.filter(isWaiting), ...runs.filter((one) => !isWaiting(one))]) {
+      yield* driver.end(activate(run), { outcome: "cancelled", by })
+    }
+    return runs.length
+  })
+
   const stop = Effect.fn("Lanes.stop")(function* (key: SessionKey, by: string) {
+    if (!placement.isHere(key)) return void (yield* endElsewhere(key, by, () => true))
     yield* takeUp(key)
     if (lanes.get(key) !== undefined) post(key, { _tag: "Stop", by })
   })
 
   const abort = Effect.fn("Lanes.abort")(function* (key: SessionKey, by: string) {
+    if (!placement.isHere(key)) return (yield* endElsewhere(key, by, (run) => !isWaiting(run))) > 0
     yield* takeUp(key)
     const isRunning = (lanes.get(key)?.state.phase._tag ?? "Idle") !== "Idle"
     if (isRunning) post(key, { _tag: "Abort", by })
@@ -490,8 +539,10 @@ export const make = Effect.gen(function* () {
   }
 
   const pause = Effect.fn("Lanes.pause")(function* (key: SessionKey | undefined) {
-    if (key === undefined) paused.all = true
-    else if (!paused.keys.has(key)) {
+    if (key === undefined) {
+      paused.all = true
+      placement.tellPaused(true)
+    } else if (!paused.keys.has(key)) {
       yield* keepPaused(key, "true")
       paused.keys.add(key)
     }
@@ -499,8 +550,10 @@ export const make = Effect.gen(function* () {
   })
 
   const resume = Effect.fn("Lanes.resume")(function* (key: SessionKey | undefined) {
-    if (key === undefined) paused.all = false
-    else if (paused.keys.has(key)) {
+    if (key === undefined) {
+      paused.all = false
+      placement.tellPaused(false)
+    } else if (paused.keys.has(key)) {
       yield* keepPaused(key, undefined)
       paused.keys.delete(key)
     }
@@ -531,7 +584,7 @@ export const make = Effect.gen(function* () {
     if (lane !== undefined && isHeld(lane.state, message))
       post(key, { _tag: "Cancel", messageId: message, by })
     else {
-      yield* driver.end(Active.activate(yield* runWith(found.message)), { outcome: "cancelled", by })
+      yield* driver.end(activate(yield* runWith(found.message)), { outcome: "cancelled", by })
       forget(key, [message])
     }
     return true
@@ -569,10 +622,24 @@ export const make = Effect.gen(function* () {
     millis: Math.min(expiresAt - createdAt, Math.max(0, expiresAt - now))
   })
 
+  /** What is open, and what a run of it waits for. Other nodes decide too, so there that is read anew. */
+  const openWithApproval = Effect.fnUntraced(function* (key: SessionKey) {
+    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    if (!placement.isShared) return { rows, asked: parked.get(key) }
+    if (rows.every((row) => row.runId === undefined)) return { rows, asked: undefined }
+    const [asked] = yield* log.approvals({ tenant: local, session: key, limit: 1 })
+    return { rows, asked }
+  })
+
+  const isUnread = (key: SessionKey): boolean => unread.size > 0 && unread.has(bucketOf(key))
+
+  const isUntaken = (key: SessionKey): boolean =>
+    untaken.has(key) || (isUnread(key) && lanes.get(key) === undefined)
+
   /** A session's open messages come to its lane, before anything that is sent to it from now on. Waits until they are there. */
   const takeUp = (key: SessionKey): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (!untaken.has(key)) return Effect.void
+      if (!isUntaken(key)) return Effect.void
       const present = untaken.get(key)
       if (present !== undefined) return Deferred.await(present)
       const taken = Deferred.makeUnsafe<void>()
@@ -581,18 +648,16 @@ export const make = Effect.gen(function* () {
       // Nobody who waits for it may break it off.
       fork(
         // All of them: a run may have taken messages far behind the first page, and is resumed whole.
-        Effect.zip(
-          log
-            .open({ tenant: local, session: key, limit: maxOpen })
-            .pipe(Effect.retry({ schedule: Schedule.spaced("1 second") })),
+        Effect.all([
+          Effect.retry(openWithApproval(key), { schedule: Schedule.spaced("1 second") }),
           Clock.currentTimeMillis
-        ).pipe(
-          Effect.map(([rows, now]) => {
+        ]).pipe(
+          Effect.map(([{ rows, asked }, now]) => {
             for (const row of rows) if (row.body.command === true) command(row)
             const started = rows.filter((row) => row.runId !== undefined && row.body.command !== true)
             const byRun = Map.groupBy(started, (row) => row.runId)
-            const approval = parked.get(key)
-            const waits = approval === undefined ? undefined : waitingFor(approval, now)
+            parked.delete(key)
+            const waits = asked === undefined ? undefined : waitingFor(asked, now)
             untaken.delete(key)
             deliverPage(key, rows, queue.get().lane_buffer, [...byRun.values()].flat(), waits)
             Deferred.doneUnsafe(taken, Effect.void)
@@ -619,8 +684,10 @@ export const make = Effect.gen(function* () {
 
   const recover = Effect.fn("Lanes.recover")(function* () {
     const limit = 500
-    const approvals = yield* log.approvals({ tenant: local, limit: maxOpen })
-    parked = new Map(approvals.map((row) => [row.place.session, row]))
+    const expected = [...unread]
+    const approvals = placement.isShared ? [] : yield* log.approvals({ tenant: local, limit: maxOpen })
+    for (const row of approvals) parked.set(row.place.session, row)
+    const found: Array<SessionKey> = []
     let after: SessionKey | undefined
     while (true) {
       const places = yield* log.openSessions({
@@ -628,16 +695,112 @@ export const make = Effect.gen(function* () {
         ...(after === undefined ? {} : { after }),
         limit
       })
-      for (const { session } of places) untaken.set(session, undefined)
+      for (const { session } of places) {
+        if (!placement.isHere(session) || untaken.has(session) || lanes.get(session) !== undefined) continue
+        untaken.set(session, undefined)
+        found.push(session)
+      }
       if (places.length < limit) break
       after = places.at(-1)!.session
     }
-    const count = untaken.size
-    for (const [name, keys] of Map.groupBy(untaken.keys(), budgetClassOf)) {
+    for (const [name, keys] of Map.groupBy(found, budgetClassOf)) {
       fork(takeUpAll(keys, budgets[name]))
     }
-    return count
+    for (const bucket of expected) unread.delete(bucket)
+    return found.length
   })
+
+  const lookAtAll = Effect.suspend(() =>
+    Effect.forEach(
+      Array.from(lanes.awake(), ({ key }) => key),
+      look,
+      { discard: true }
+    )
+  )
+
+  const look = Effect.fnUntraced(function* (key: SessionKey) {
+    if (!placement.isHere(key) || untaken.has(key)) return
+    const lane = lanes.get(key)
+    if (lane === undefined) {
+      const seen = feed.hasListeners(key)
+        ? yield* log.open({ tenant: local, session: key, limit: maxOpen })
+        : []
+      // Written to meanwhile: then it has looked.
+      if (lanes.get(key) !== undefined || untaken.has(key)) return
+      for (const row of seen) tellUser(feed, row)
+      untaken.set(key, undefined)
+      return yield* takeUp(key)
+    }
+    const before = heldBy(lane.state)
+    const waits = lane.state.phase._tag === "Parked" ? lane.state.phase.approvalId : undefined
+    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    const [approval] = waits === undefined ? [] : yield* log.approvals({ tenant: local, id: waits, limit: 1 })
+    if (lanes.get(key) !== lane) return
+    for (const row of rows) {
+      if (row.body.command === true) {
+        if (!commanding.has(row.id)) tellUser(feed, row)
+        command(row)
+        // What a run has taken is in a lane already, or on its way out of it.
+      } else if (row.runId === undefined && !isHeld(lane.state, row.id)) {
+        tellUser(feed, row)
+        send(key, row, false, row.body.queue?.parts)
+      }
+    }
+    const open = new Set(rows.map((row) => row.id))
+    const gone = before.filter((row) => !open.has(row.id) && isHeld(lane.state, row.id)).map((row) => row.id)
+    const { active } = lane
+    const { phase } = lane.state
+    const isOver = phase._tag !== "Idle" && phase.run.messages.every((row) => gone.includes(row.id))
+    const toldHere = isOver && active?.ending === true ? phase.run.messages.map((row) => row.id) : []
+    if (gone.length > 0) post(key, { _tag: "Dropped", messageIds: gone })
+    // Its own end may be on the way, and is no interruption.
+    if (isOver && active?.ending !== true) post(key, { _tag: "Abort", by: "another node" })
+    if (waits !== undefined && approval !== undefined && approval.state !== "pending") {
+      feed.publish(key, Active.approvalEvent(approval))
+      post(key, { _tag: "ApprovalResolved", approvalId: waits })
+    }
+    for (const { id, identity } of before) {
+      if (gone.includes(id) && !toldHere.includes(id))
+        yield* tellEnd({ log, feed }, key, id, identity.externalId)
+    }
+  })
+
+  const drop = (buckets: ReadonlySet<number>): void => {
+    const isLost = (key: SessionKey) => buckets.has(bucketOf(key))
+    for (const key of [...untaken.keys()].filter(isLost)) {
+      if (untaken.get(key) === undefined) untaken.delete(key)
+    }
+    for (const bucket of buckets) unread.delete(bucket)
+    for (const lane of Array.from(lanes.awake()).filter(({ key }) => isLost(key))) {
+      if (lane.active !== undefined) lane.active.closed = true
+      const { fibers: running, recovery } = lane
+      if (recovery !== undefined) budgets[budgetClassOf(lane.key)].recovery.giveBack(recovery)
+      lanes.rest(lane)
+      for (const fiber of running) fiber.interruptUnsafe()
+    }
+  }
+
+  const isBusy = (bucket: number): boolean => {
+    for (const { key, fibers: running } of lanes.awake()) {
+      if (running.length > 0 && bucketOf(key) === bucket) return true
+    }
+    return false
+  }
+
+  const reload = Effect.gen(function* () {
+    const keys = yield* pausedSessions(log)
+    const changed = new Set([...keys].filter((key) => !paused.keys.has(key)))
+    const resumed = [...paused.keys].filter((key) => !keys.has(key))
+    paused.keys = keys
+    for (const key of changed) tellLanes(key, { _tag: "Paused" })
+    for (const key of resumed) tellLanes(key, { _tag: "Resumed" })
+  })
+
+  const pausedElsewhere = (all: boolean): void => {
+    if (paused.all === all) return
+    paused.all = all
+    tellLanes(undefined, { _tag: all ? "Paused" : "Resumed" })
+  }
 
   const interruptAll = Effect.suspend(() => {
     // From here on nothing starts any more.
@@ -715,6 +878,15 @@ export const make = Effect.gen(function* () {
     list,
     current,
     recover: recover(),
+    look,
+    lookAtAll,
+    drop,
+    expect: (buckets) => {
+      for (const bucket of buckets) unread.add(bucket)
+    },
+    isBusy,
+    reload,
+    pausedElsewhere,
     drain
   })
 })
@@ -780,6 +952,9 @@ const runAlone = (message: MessageRow): Run => ({
   messages: [message],
   begun: false
 })
+
+/** No run has taken it yet. */
+const isWaiting = ({ messages }: Run): boolean => messages.every((row) => row.runId === undefined)
 
 const phaseWord = { Idle: "idle", Running: "running", Parked: "parked", Waiting: "waiting" } as const
 

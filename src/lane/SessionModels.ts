@@ -41,6 +41,8 @@ export class SessionModels extends Context.Service<
     readonly inline: (text: string, agent: string) => string | undefined
     /** The session is deleted, and its choice with it. */
     readonly forget: (session: SessionKey) => void
+    /** Another node may have changed what sessions keep: it is read again. */
+    readonly reload: Effect.Effect<void, MessageLog.LogError>
     /** The session was made with these settings, which the log has already. */
     readonly adopt: (session: SessionKey, settings: Readonly<Record<string, string>>) => void
   }
@@ -56,20 +58,25 @@ export const make = Effect.gen(function* () {
   const agents = yield* Agents
   const rules = yield* ModelRules
   const providers = yield* Providers
-  const kept = new Map<SessionKey, string>()
+  let kept = new Map<SessionKey, string>()
 
-  let after: SessionKey | undefined
-  while (true) {
-    const page = yield* log.settings({
-      tenant: local,
-      name,
-      ...(after === undefined ? {} : { after }),
-      limit: pageSize
-    })
-    for (const { session, value } of page) kept.set(session, value)
-    after = page.at(-1)?.session
-    if (page.length < pageSize) break
-  }
+  const reload = Effect.gen(function* () {
+    const found = new Map<SessionKey, string>()
+    let after: SessionKey | undefined
+    while (true) {
+      const page = yield* log.settings({
+        tenant: local,
+        name,
+        ...(after === undefined ? {} : { after }),
+        limit: pageSize
+      })
+      for (const { session, value } of page) found.set(session, value)
+      after = page.at(-1)?.session
+      if (page.length < pageSize) break
+    }
+    kept = found
+  })
+  yield* reload
 
   const presentOf = (agent: string, chosen?: string) => {
     const { model = "", fallbacks = none } = agents.get()[agent] ?? {}
@@ -131,6 +138,7 @@ export const make = Effect.gen(function* () {
     },
     inline,
     forget: (session) => void kept.delete(session),
+    reload,
     adopt: (session, { [name]: chosen }) => {
       if (chosen === undefined) kept.delete(session)
       else kept.set(session, chosen)

@@ -25,6 +25,8 @@ export class SessionQueues extends Context.Service<
     readonly adopt: (session: SessionKey, overrides: QueueOverrides) => void
     /** The session is deleted, and what it kept with it. */
     readonly forget: (session: SessionKey) => void
+    /** Another node may have changed what sessions keep: it is read again. */
+    readonly reload: Effect.Effect<void, MessageLog.LogError>
   }
 >()("opencraw/lane/SessionQueues") {}
 
@@ -35,19 +37,24 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const commands = yield* Commands.Commands
   const queue = yield* Queue
-  const kept = new Map<SessionKey, QueueOverrides>()
+  let kept = new Map<SessionKey, QueueOverrides>()
 
-  let after: SessionKey | undefined
-  while (true) {
-    const page = yield* log.queues({
-      tenant: local,
-      ...(after === undefined ? {} : { after }),
-      limit: pageSize
-    })
-    for (const { session, overrides } of page) kept.set(session, overrides)
-    after = page.at(-1)?.session
-    if (page.length < pageSize) break
-  }
+  const reload = Effect.gen(function* () {
+    const found = new Map<SessionKey, QueueOverrides>()
+    let after: SessionKey | undefined
+    while (true) {
+      const page = yield* log.queues({
+        tenant: local,
+        ...(after === undefined ? {} : { after }),
+        limit: pageSize
+      })
+      for (const { session, overrides } of page) found.set(session, overrides)
+      after = page.at(-1)?.session
+      if (page.length < pageSize) break
+    }
+    kept = found
+  })
+  yield* reload
 
   const get = (session: SessionKey): QueueOverrides => kept.get(session) ?? nothing
 
@@ -83,7 +90,7 @@ export const make = Effect.gen(function* () {
     run
   })
 
-  return SessionQueues.of({ get, adopt, forget: (session) => void kept.delete(session) })
+  return SessionQueues.of({ get, adopt, forget: (session) => void kept.delete(session), reload })
 })
 
 export const layer = Layer.effect(SessionQueues, make)

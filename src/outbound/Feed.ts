@@ -18,6 +18,8 @@ export class Feed extends Context.Service<
     readonly subscribe: (session: SessionKey, listener: (event: SessionEvent) => void) => () => void
     /** True while somebody listens. */
     readonly hasListeners: (session: SessionKey) => boolean
+    /** The sessions that somebody listens to. */
+    readonly listened: () => Iterable<SessionKey>
   }
 >()("opencraw/outbound/Feed") {}
 
@@ -38,6 +40,7 @@ export const layer = Layer.sync(Feed, () => {
         if (listeners.size === 0 && bySession.get(session) === listeners) bySession.delete(session)
       }
     },
-    hasListeners: (session) => bySession.has(session)
+    hasListeners: (session) => bySession.has(session),
+    listened: () => bySession.keys()
   })
 })

@@ -18,7 +18,8 @@ import type { Route } from "#src/domain/Inbound.ts"
 import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
-import type { DeliveryRow, LogError } from "#src/horizons/MessageLog.ts"
+import type { DeliveryRow, LogError, Place } from "#src/horizons/MessageLog.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { humanDelayOf, Streaming } from "./StreamSettings.ts"
 
 export class Outbound extends Context.Service<
@@ -32,7 +33,7 @@ export class Outbound extends Context.Service<
     readonly waiting: (session: SessionKey) => Effect.Effect<ReadonlyArray<DeliveryRow>, LogError>
     /** Nothing waits to be sent on this route. */
     readonly isIdle: (route: Route) => boolean
-    /** Take up what an earlier process left unsent. Returns how many rows. */
+    /** Take up what is unsent in the log and does not wait here yet: what an earlier process left, or another node. Returns how many rows. */
     readonly recover: Effect.Effect<number, LogError>
   }
 >()("opencraw/outbound/Outbound") {}
@@ -50,6 +51,7 @@ export const make = Effect.gen(function* () {
   const channels = yield* Channels.Channels
   const failpoint = yield* Failpoint
   const streaming = yield* Streaming
+  const placement = yield* Placement
   const fibers = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(fibers)()
   /** What waits on each route that is being served; a route without work has no entry. */
@@ -78,7 +80,8 @@ export const make = Effect.gen(function* () {
   const enqueue = (rows: ReadonlyArray<DeliveryRow>): void => {
     for (const row of rows) {
       const channel = channels.find(row.route.channel)
-      if (channel === undefined) continue
+      // The node that has the lane also sends.
+      if (channel === undefined || !placement.isHere(row.place.session)) continue
       const key = keyOf(row.route)
       const queue = routes.get(key)
       if (queue === undefined) {
@@ -98,9 +101,11 @@ export const make = Effect.gen(function* () {
           routes.delete(key)
           return
         }
-        yield* pause(key, row)
-        yield* deliver(channel, row)
-        yield* remember(key, row)
+        if (placement.isHere(row.place.session)) {
+          yield* pause(key, row)
+          yield* deliver(channel, row)
+          yield* remember(key, row)
+        }
         queue.shift()
       }
     })
@@ -148,9 +153,15 @@ export const make = Effect.gen(function* () {
       )
     )
 
+  /** Its lane's fence, as it was when the row came. */
+  const placeOf = ({ place }: DeliveryRow): Place => {
+    const fence = place.fence ?? placement.fenceOf(place.session)
+    return fence === undefined ? place : { ...place, fence }
+  }
+
   const begun = (row: DeliveryRow) =>
     Effect.flatMap(Clock.currentTimeMillis, (at) =>
-      log.commit({ _tag: "SendBegun", place: row.place, deliveryId: row.id, at })
+      log.commit({ _tag: "SendBegun", place: placeOf(row), deliveryId: row.id, at })
     ).pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }))
 
   const ended = (
@@ -166,10 +177,12 @@ export const make = Effect.gen(function* () {
         )
       }
       const at = yield* Clock.currentTimeMillis
+      // What has been sent is recorded by whoever sent it, also when the lane is another node's by now.
+      const { fence: _, ...place } = row.place
       yield* log
         .commit({
           _tag: "SendEnded",
-          place: row.place,
+          place,
           deliveryId: row.id,
           state,
           ...(receipt === undefined ? {} : { receipt }),
@@ -208,11 +221,15 @@ export const make = Effect.gen(function* () {
         createdAfter,
         limit: 10_000
       })
-      enqueue(rows)
-      count += rows.length
+      const fresh = rows.filter(isUnknown)
+      enqueue(fresh)
+      count += fresh.length
     }
     return count
   })
+
+  const isUnknown = ({ id, route, place }: DeliveryRow): boolean =>
+    placement.isHere(place.session) && routes.get(keyOf(route))?.some((row) => row.id === id) !== true
 
   return Outbound.of({
     wake: enqueue,

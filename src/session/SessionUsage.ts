@@ -23,6 +23,8 @@ export class SessionUsage extends Context.Service<
     readonly modeOf: (session: SessionKey, channel: string) => UsageMode
     /** The session is deleted, and what it kept with it. */
     readonly forget: (session: SessionKey) => void
+    /** Another node may have changed what sessions keep: it is read again. */
+    readonly reload: Effect.Effect<void, MessageLog.LogError>
     /** The session was made with these settings, which the log has already. */
     readonly adopt: (session: SessionKey, settings: Readonly<Record<string, string>>) => void
   }
@@ -44,20 +46,25 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const commands = yield* Commands.Commands
   const rules = yield* UsageRules
-  const kept = new Map<SessionKey, UsageMode>()
+  let kept = new Map<SessionKey, UsageMode>()
 
-  let after: SessionKey | undefined
-  while (true) {
-    const page = yield* log.settings({
-      tenant: local,
-      name,
-      ...(after === undefined ? {} : { after }),
-      limit: pageSize
-    })
-    for (const { session, value } of page) if (isMode(value)) kept.set(session, value)
-    after = page.at(-1)?.session
-    if (page.length < pageSize) break
-  }
+  const reload = Effect.gen(function* () {
+    const found = new Map<SessionKey, UsageMode>()
+    let after: SessionKey | undefined
+    while (true) {
+      const page = yield* log.settings({
+        tenant: local,
+        name,
+        ...(after === undefined ? {} : { after }),
+        limit: pageSize
+      })
+      for (const { session, value } of page) if (isMode(value)) found.set(session, value)
+      after = page.at(-1)?.session
+      if (page.length < pageSize) break
+    }
+    kept = found
+  })
+  yield* reload
 
   const modeOf = (session: SessionKey, channel: string): UsageMode => {
     const { replies, replies_by_channel: byChannel } = rules.get()
@@ -115,6 +122,7 @@ export const make = Effect.gen(function* () {
   return SessionUsage.of({
     modeOf,
     forget: (session) => void kept.delete(session),
+    reload,
     adopt: (session, { [name]: mode = "" }) => {
       if (isMode(mode)) kept.set(session, mode)
       else kept.delete(session)

@@ -16,6 +16,7 @@ import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import { Retention } from "./RetentionSettings.ts"
 import { HistoryCache } from "./HistoryCache.ts"
 
@@ -104,6 +105,8 @@ export class Sessions extends Context.Service<
      * while it has forks.
      */
     readonly remove: (key: SessionKey) => Effect.Effect<boolean, LogError>
+    /** Histories are read from the log again. */
+    readonly forgetHistories: () => void
   }
 >()("opencraw/session/Sessions") {}
 
@@ -126,11 +129,14 @@ const ephemeralMillis = dayMillis
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const retention = yield* Retention
+  const placement = yield* Placement
   const cache = new HistoryCache(cachedChars)
   // A session's first line never changes; one that was deleted and began anew was created at another time.
   const openings = new Map<SessionKey, { readonly createdAt: number; readonly text: string | undefined }>()
 
   const purge = Effect.gen(function* () {
+    // Once for all nodes.
+    if (!placement.isHere("purge")) return
     const now = yield* Clock.currentTimeMillis
     yield* log.purge({ tenant: local, before: now - ephemeralMillis })
     const { days, deliveries_days: sentDays, journal_hours: hours } = retention.get()
@@ -225,6 +231,15 @@ export const make = Effect.gen(function* () {
   const history = Effect.fnUntraced(function* (key: SessionKey, limit: number, begun?: RunId) {
     const kept = begun === undefined ? undefined : cache.endingWith(key, begun)
     if (kept !== undefined) return kept
+    const rows = yield* readOn(key, limit)
+    // A run that has begun is the last thing in its history. Where it is not, what was kept is of an earlier session of this name, which
+    // was forgotten elsewhere.
+    if (begun === undefined || rows.at(-1)?.runId === begun) return rows
+    cache.forget(key)
+    return yield* readOn(key, limit)
+  })
+
+  const readOn = Effect.fnUntraced(function* (key: SessionKey, limit: number) {
     const afterOrder = cache.lastOrder(key)
     const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit })
     // A full page may have a gap before it: then what was kept is of no use.
@@ -264,7 +279,8 @@ export const make = Effect.gen(function* () {
     history,
     fork,
     forks: (key) => log.forks({ tenant: local, session: key, limit: maxForks }),
-    remove
+    remove,
+    forgetHistories: () => cache.forgetAll()
   })
 })
 

@@ -12,7 +12,7 @@ export const steps: ReadonlyMap<string, number> = new Map(
   [
     // `setting` is the shape that the settings of every room above share, so it stands with the words.
     ["domain", "Telemetry", "setting"],
-    ["horizons", "model", "channel", "tool", "command", "hook", "check"],
+    ["horizons", "placement", "model", "channel", "tool", "command", "hook", "check"],
     ["memory", "approval", "access", "budget", "outbound"],
     ["context"],
     ["agent", "session"],

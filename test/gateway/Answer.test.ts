@@ -89,6 +89,7 @@ const logOf = (traces: () => ReadonlyArray<MessageTrace>) =>
     fork: () => Effect.die("it forks nothing"),
     forks: () => Effect.succeed([]),
     remove: () => Effect.succeed(false),
+    forgetHistories: () => undefined,
     trace: (id) => Effect.sync(() => traces().find((one) => one.message.id === id))
   })
 

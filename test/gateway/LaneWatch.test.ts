@@ -32,6 +32,10 @@ class Fixture {
       forget: () => undefined,
       adopt: () => undefined,
       current: () => undefined,
+      drop: () => undefined,
+      expect: () => undefined,
+      isBusy: () => false,
+      pausedElsewhere: () => undefined,
       isPaused: () => false,
       list: Effect.sync(() => {
         this.looks++

@@ -34,6 +34,10 @@ const found = (lanes: ReadonlyArray<LaneInfo>, isPaused = false) =>
             forget: () => undefined,
             adopt: () => undefined,
             current: () => undefined,
+            drop: () => undefined,
+            expect: () => undefined,
+            isBusy: () => false,
+            pausedElsewhere: () => undefined,
             isPaused: () => isPaused,
             list: Effect.succeed(lanes)
           })

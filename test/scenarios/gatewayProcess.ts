@@ -177,6 +177,7 @@ export class Client {
   /** Client id -> ids of the distinct answers it was given. */
   readonly answers = new Map<string, Set<string>>()
   readonly outcomes = new Map<string, string>()
+  readonly #told = new Map<string, number>()
   readonly #session: string
   readonly #unsent = new Map<string, string>()
   #gateway: Gateway | undefined
@@ -211,6 +212,16 @@ export class Client {
     this.#write({ type: "message", id, content })
   }
 
+  /** Ids of what was not acknowledged yet. */
+  get unsent(): ReadonlyArray<string> {
+    return [...this.#unsent.keys()]
+  }
+
+  /** How often this answer was told. */
+  frames(entryId: string): number {
+    return this.#told.get(entryId) ?? 0
+  }
+
   /** Ends the session's run, and what waits. */
   stop(): void {
     this.#write({ type: "stop" })
@@ -238,6 +249,7 @@ export class Client {
       this.outcomes.set(frame.id, frame.outcome)
     } else if (frame.type === "message" && frame.id !== undefined && frame.seq !== undefined) {
       this.#seq = Math.max(this.#seq, frame.seq)
+      this.#told.set(frame.id, this.frames(frame.id) + 1)
       for (const answered of frame.answers ?? []) {
         const known = this.answers.get(answered) ?? new Set()
         this.answers.set(answered, known.add(frame.id))

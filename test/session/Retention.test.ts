@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as TestSystem from "#layers/Test.ts"
+import { local } from "#src/domain/Tenant.ts"
+import { MessageLog } from "#src/horizons/MessageLog.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Sessions from "#src/session/Sessions.ts"
@@ -49,6 +51,27 @@ describe("retention", () => {
       Effect.provide(
         TestSystem.layer({ script: ["one", "two", "three"], config: { retention: { days: 3 } } })
       )
+    )
+  )
+
+  it.effect("gives a session nothing of what one of its name had said that was forgotten elsewhere", () =>
+    Effect.gen(function* () {
+      yield* say("1")
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      // As another node on the same store does.
+      const log = yield* MessageLog
+      assert.strictEqual(yield* log.purge({ tenant: local, before: 10_000, listed: true }), 1)
+      yield* say("2")
+      yield* TestClock.adjust("1 second")
+      yield* settle
+
+      const { requests } = yield* ScriptedModel.ModelScript
+      const said = requests().map((request) => request.messages.slice(1).map(({ text }) => text))
+      assert.deepStrictEqual(said, [["say 1"], ["say 2"]])
+    }).pipe(
+      // Parts are waited for, so that a run begins by a unit of its own.
+      Effect.provide(TestSystem.layer({ script: ["one", "two"], config: { inbound: { debounce_ms: 500 } } }))
     )
   )
 

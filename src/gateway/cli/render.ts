@@ -109,10 +109,13 @@ const doing = ({ run, fenced }: typeof Api.Lane.Type): string =>
   ].join(", ")
 
 export const lanes = (
-  { paused, lanes: list }: Pick<typeof Api.Lanes.Type, "paused" | "lanes">,
+  { paused, lanes: list, nodes = [] }: Pick<typeof Api.Lanes.Type, "paused" | "lanes" | "nodes">,
   now: number
 ): string => {
-  const head = paused ? "The whole gateway is paused: opencraw lanes resume\n" : ""
+  const owners = nodes.map((node) => [plain(node.id), String(node.buckets), node.this ? "these lanes" : ""])
+  const head =
+    (owners.length === 0 ? "" : `${table(["NODE", "BUCKETS", ""], owners)}\n`) +
+    (paused ? "The whole gateway is paused: opencraw lanes resume\n" : "")
   if (list.length === 0) return `${head}No session is at work.\n`
   const rows = list.map((lane) => [
     plain(lane.session_key),

@@ -4,11 +4,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Checks from "#src/check/Checks.ts"
+import { Nodes } from "#src/placement/NodesSettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
 import { judge, mustBeFit } from "#layers/horizons/pgFitness.ts"
 import { migrate } from "#layers/horizons/pgSchema.ts"
-import * as PostgresStores from "#layers/horizons/PostgresStores.ts"
+import * as PostgresNodes from "#layers/horizons/PostgresNodes.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
 import * as Stream from "effect/Stream"
 import { acceptOf } from "../../contracts/MessageLog.contract.ts"
@@ -153,11 +154,12 @@ describe.skipIf(withoutPostgres)(named("a database that prod starts on"), () => 
         const options = yield* fresh
         const { url } = yield* pooler(Redacted.value(options.url), "session")
         const place = { url: Redacted.make(url), schema: options.schema }
-        const layer = PostgresStores.layer.pipe(
+        const layer = PostgresNodes.layer.pipe(
           Layer.provide(
-            Layer.merge(
+            Layer.mergeAll(
               Checks.layer,
-              Layer.succeed(PostgresPlace, { get: () => place, changes: Stream.succeed(place) })
+              Layer.succeed(PostgresPlace, { get: () => place, changes: Stream.succeed(place) }),
+              Layer.succeed(Nodes, { get: () => ({ enabled: false }), changes: Stream.empty })
             )
           )
         )
