@@ -84,7 +84,7 @@ const render = (): string =>
     "",
     "| | `openai-chat` | `openai-responses` | `anthropic` | `google` |",
     "|---|---|---|---|---|",
-    "| images | yes | yes | yes | yes, but GIF |",
+    "| images | yes | yes | yes | all but GIF, which is told in words |",
     "| `thinking`, `reasoning_effort` | as the dialect says it; `off` asks for none | `reasoning.effort`; `off` asks for none | a budget of 2,048, 8,192 or 24,576 tokens up to Claude 4.5, later ones are told the effort; `off` asks for nothing | a budget of 2,048, 8,192 or 24,576 tokens for Gemini 2.5, later ones are told the level; `off` asks for the least that the model can |",
     "| `response_format` | passed on | passed on | `json_schema` only | passed on; beside tools only from Gemini 3 on |",
     "| `stop` | passed on | refused | passed on | passed on |",

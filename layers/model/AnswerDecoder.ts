@@ -1,8 +1,8 @@
 /**
  * Turns the bytes of one provider's answer into model events, whatever the protocol.
  *
- * Owns: what protocols have in common: an event stream or one whole JSON answer, the gathering of text, calls and usage, the
- * bounds on all of it, and what counts as a complete answer.
+ * Owns: what protocols have in common: an event stream, its events as one JSON list, or one whole JSON answer; the gathering of
+ * text, calls and usage; the bounds on all of it, and what counts as a complete answer.
  * Does not own: what an item means (each protocol's own decoder), nor sockets, time and status codes (`Exchange`).
  *
  * Loose on what is not needed, and typed about what is: an answer that cannot be understood ends in a reason. It never

@@ -4,6 +4,7 @@
  * Owns: the address and the headers. The key is in a header, never in the address.
  * Does not own: the connection (`Exchange`), the body's words (`googleRequest`) or reading the answer (`GoogleDecoder`).
  */
+import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as AnswerDecoder from "./AnswerDecoder.ts"
 import * as Exchange from "./Exchange.ts"
 import * as Decoder from "./GoogleDecoder.ts"
@@ -29,7 +30,7 @@ const baseOf = endpointsBy(({ origin, path, search, key }): GoogleEndpoint => ({
 }))
 
 /** Where this model is asked; undefined without a web address. */
-export const endpointOf = (settings: Parameters<typeof baseOf>[0], model: string): Endpoint | undefined => {
+export const endpointOf = (settings: ProviderSettings, model: string): Endpoint | undefined => {
   const base = baseOf(settings)
   if (base === undefined) return undefined
   const { search, ...endpoint } = base

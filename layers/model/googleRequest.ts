@@ -5,7 +5,7 @@
  * messages give equal text, so from turn to turn the body's beginning stays byte for byte the same: the provider keeps a prompt's
  * beginning by itself.
  *
- * What this API has no word for is left out: a `seed` beyond 32 bits, and moving pictures, of which the model is told in words.
+ * What this API has no word for is left out: a `seed` beyond 32 bits, and GIF images, of which the model is told in words.
  */
 import type { ModelParams, Thinking } from "#src/domain/Inbound.ts"
 import { type Image, leftOut } from "#src/domain/Image.ts"
