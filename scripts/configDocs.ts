@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { variables } from "#src/Config.ts"
 import { type ConfigKey, type ConfigSection, sections } from "#src/ConfigKeys.ts"
 import { defaultMaxTokens } from "#layers/model/anthropicRequest.ts"
-import { builtIn } from "#src/model/Models.ts"
+import { builtIn, otherVariables } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 
 const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ")
@@ -37,6 +37,9 @@ const variableRows = [
     api_key_env === undefined
       ? []
       : [`| \`${api_key_env}\` | the key of provider \`${name}\`; selects no model |`]
+  ),
+  ...Object.entries(otherVariables).map(
+    ([name, other]) => `| \`${other}\` | the same as \`${name}\`, where that is not set |`
   ),
   "| `OLLAMA_HOST` | the address of provider `ollama` |"
 ]
@@ -74,16 +77,19 @@ const render = (): string =>
     `${defaultMaxTokens} tokens unless the request says otherwise; what is thought comes on top. The provider's prompt cache is used: tools,`,
     "system text and the conversation so far are marked for it.",
     "",
+    "`google` is the Gemini API; its address may end with its version or not. `models/` in front of a model's name is understood. What",
+    "is thought counts towards the output limit. The provider keeps a prompt's beginning by itself.",
+    "",
     "`replay` answers from `folder`, where `OPENCRAW_RECORD` had kept exchanges: see operations.md.",
     "",
-    "| | `openai-chat` | `openai-responses` | `anthropic` |",
-    "|---|---|---|---|",
-    "| images | yes | yes | yes |",
-    "| `thinking`, `reasoning_effort` | as the dialect says it; `off` asks for none | `reasoning.effort`; `off` asks for none | a budget of 2,048, 8,192 or 24,576 tokens up to Claude 4.5, later ones are told the effort; `off` asks for nothing |",
-    "| `response_format` | passed on | passed on | `json_schema` only |",
-    "| `stop` | passed on | refused | passed on |",
-    "| penalties other than 0 | passed on | refused | refused |",
-    "| `seed` | passed on | left out | left out |",
+    "| | `openai-chat` | `openai-responses` | `anthropic` | `google` |",
+    "|---|---|---|---|---|",
+    "| images | yes | yes | yes | all but GIF, which is told in words |",
+    "| `thinking`, `reasoning_effort` | as the dialect says it; `off` asks for none | `reasoning.effort`; `off` asks for none | a budget of 2,048, 8,192 or 24,576 tokens up to Claude 4.5, later ones are told the effort; `off` asks for nothing | a budget of 2,048, 8,192 or 24,576 tokens for Gemini 2.5, later ones are told the level; `off` asks for the least that the model can |",
+    "| `response_format` | passed on | passed on | `json_schema` only | passed on; beside tools only from Gemini 3 on |",
+    "| `stop` | passed on | refused | passed on | passed on |",
+    "| penalties other than 0 | passed on | refused | refused | passed on; Gemini 2.5 knows none |",
+    "| `seed` | passed on | left out | left out | passed on |",
     "",
     "What is refused is 400 naming the key, over `/v1`, before anything is stored.",
     "",

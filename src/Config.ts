@@ -19,7 +19,7 @@ import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
 import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
 import { type ModelsSettings, ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
-import { builtIn, split, unusable, withBuiltIn } from "#src/model/Models.ts"
+import { builtIn, otherVariables, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
 import { ProviderSettingsSchema, type ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { RetentionSettingsSchema } from "#src/session/RetentionSettings.ts"
@@ -49,7 +49,7 @@ export const ConfigSchema = Schema.Struct({
   providers: withDefault(
     Schema.Record(Schema.String, ProviderSettingsSchema),
     {},
-    "Who answers for name/... models; openai, anthropic, openrouter, groq, ollama, vllm, llamacpp and demo exist without a section"
+    "Who answers for name/... models; openai, anthropic, google, openrouter, groq, ollama, vllm, llamacpp and demo exist without a section"
   ),
   models: withDefault(
     ModelsSettingsSchema,
@@ -506,7 +506,8 @@ const keyOf = (
   env: Environment
 ): Pick<ProviderSettings, "api_key"> => {
   if (api_key !== undefined || api_key_env === undefined) return {}
-  const key = variable(env, api_key_env)
+  const other = otherVariables[api_key_env]
+  const key = variable(env, api_key_env) ?? (other === undefined ? undefined : variable(env, other))
   return key === undefined ? {} : { api_key: Redacted.make(key, { label: "api_key" }) }
 }
 

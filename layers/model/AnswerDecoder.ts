@@ -1,8 +1,8 @@
 /**
  * Turns the bytes of one provider's answer into model events, whatever the protocol.
  *
- * Owns: what protocols have in common: an event stream or one whole JSON answer, the gathering of text, calls and usage, the
- * bounds on all of it, and what counts as a complete answer.
+ * Owns: what protocols have in common: an event stream, its events as one JSON list, or one whole JSON answer; the gathering of
+ * text, calls and usage; the bounds on all of it, and what counts as a complete answer.
  * Does not own: what an item means (each protocol's own decoder), nor sockets, time and status codes (`Exchange`).
  *
  * Loose on what is not needed, and typed about what is: an answer that cannot be understood ends in a reason. It never
@@ -177,7 +177,12 @@ export const make = (options: DecoderOptions, speak: (answer: Answer) => Protoco
 
   const onItem = (item: unknown) => {
     if (!isRecord(item)) return malformed("an event is not a JSON object")
-    protocol.onItem(item)
+    try {
+      protocol.onItem(item)
+    } catch {
+      // Text can be read that is nested too deep to be written again.
+      malformed("an event cannot be read")
+    }
   }
 
   const onData = (data: string) => {
@@ -191,11 +196,11 @@ export const make = (options: DecoderOptions, speak: (answer: Answer) => Protoco
 
   const sse = SseReader.make(onData, maxChars)
 
-  /** The first visible character tells an event stream from a whole JSON answer and from a web page. */
+  /** The first visible character tells an event stream from whole JSON and from a web page. */
   const sniff = (bytes: Uint8Array) => {
     for (const byte of bytes) {
       if (byte <= 32 || byte === 0xef || byte === 0xbb || byte === 0xbf) continue
-      mode = byte === 0x7b ? "whole" : byte === 0x3c ? "page" : "events"
+      mode = byte === 0x7b || byte === 0x5b ? "whole" : byte === 0x3c ? "page" : "events"
       return
     }
   }
@@ -210,11 +215,22 @@ export const make = (options: DecoderOptions, speak: (answer: Answer) => Protoco
     whole += wholeDecoder.decode()
     const item = parse(whole.replace(/^\uFEFF/, ""))
     if (item === undefined) return fail(new ModelCutOff())
+    if (Array.isArray(item)) return endList(item)
     onItem(item)
     if (failure === undefined && finished === undefined && calls.length === 0 && out.length === 0) {
       malformed(`not an answer of a model: ${whole.slice(0, 2000)}`)
     }
     end()
+  }
+
+  /** The events of a stream as one JSON list: some servers send that in its place. */
+  const endList = (items: ReadonlyArray<unknown>) => {
+    for (const item of items) {
+      if (failure !== undefined || isOver) return
+      onItem(item)
+    }
+    if (finished === undefined) fail(new ModelCutOff())
+    else end()
   }
 
   return {

@@ -160,8 +160,7 @@ const open = (
   /** No more bytes: because the answer ended, or because the connection broke. */
   const finish = (isCut: boolean) => {
     if (ending !== undefined) return
-    if (status >= 400)
-      return settle(Http.statusReason(status, Http.bodyDetail(errorBody, outgoing.detail), retryAfterMillis))
+    if (status >= 400) return settle(Http.refusalReason(status, errorBody, outgoing.detail, retryAfterMillis))
     deliver(decoder.finish(isCut))
     settle(decoder.failure())
   }

@@ -23,15 +23,17 @@ import { ModelKinds, type ProviderCall } from "#src/model/ModelKinds.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as Anthropic from "./Anthropic.ts"
 import type { Prepare } from "./Exchange.ts"
+import * as Google from "./Google.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as OpenAiResponses from "./OpenAiResponses.ts"
-import { bodyDetail, type Reason, retryAfter, statusReason } from "./providerHttp.ts"
+import { type Reason, refusalReason, retryAfter } from "./providerHttp.ts"
 import { bytesOf, hashOf, Recording, shapeOf } from "./recording.ts"
 
 const prepares: Readonly<Partial<Record<ProviderSettings["kind"], Prepare>>> = {
   "openai-chat": OpenAiChat.prepare,
   "openai-responses": OpenAiResponses.prepare,
-  anthropic: Anthropic.prepare
+  anthropic: Anthropic.prepare,
+  google: Google.prepare
 }
 
 const decodeRecording = Schema.decodeUnknownResult(Schema.fromJsonString(Recording))
@@ -90,7 +92,7 @@ export const play = (
   if (status === 0) return failed(new ModelUnavailable({ detail: detail ?? "no answer was recorded" }))
   if (status >= 300) {
     const body = Buffer.concat(pieces.map(bytesOf)).toString("utf8")
-    return failed(statusReason(status, bodyDetail(body, outgoing.detail), retryAfter(headers)))
+    return failed(refusalReason(status, body, outgoing.detail, retryAfter(headers)))
   }
   const { decoder } = outgoing
   const events = pieces.flatMap((piece) => decoder.push(bytesOf(piece)))

@@ -21,6 +21,15 @@ export const parse = (text: string): unknown => {
   }
 }
 
+/** `""` for what is nested too deep to be written, which may yet be read. */
+export const write = (value: unknown): string => {
+  try {
+    return JSON.stringify(value) ?? ""
+  } catch {
+    return ""
+  }
+}
+
 /** Providers refuse a history whose arguments are not a JSON object, so what a model once garbled is wrapped in one. */
 export const objectText = (text: string): string => {
   if (isRecord(parse(text))) return text

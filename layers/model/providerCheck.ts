@@ -13,6 +13,9 @@ import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import { credentialsOf, split, withBuiltIn } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as Anthropic from "./Anthropic.ts"
+import * as Google from "./Google.ts"
+import { isAboutKey, retryDelay } from "./googleErrors.ts"
+import { parse } from "./json.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as OpenAiResponses from "./OpenAiResponses.ts"
 import { bodyDetail, safeDetail } from "./providerHttp.ts"
@@ -60,13 +63,16 @@ export const judgeAnswer = (asked: Asked, { status, contentType, body }: Answer)
   if (status === 407) {
     return failed(`a proxy stands between here and ${base} and asks for a password: let ${base} pass it`)
   }
-  const isBroke = /insufficient|quota|credit|billing|balance|payment/i.test(body)
+  const refusal = parse(body)
+  // Who is told when to come back has not run out of money, whatever the words.
+  const isBroke =
+    /insufficient|quota|credit|billing|balance|payment/i.test(body) && retryDelay(refusal) === undefined
   if (status === 402 || ((status === 429 || status === 403 || status === 400) && isBroke)) {
     return failed(
       `the account at ${provider} is out of credit (${status})${said}: add some, or set another model`
     )
   }
-  if (status === 401 || status === 403) {
+  if (status === 401 || status === 403 || isAboutKey(refusal)) {
     const variable = asked.profile === undefined ? asked.settings.api_key_env : undefined
     const where = variable === undefined ? "" : `, or the variable ${variable}`
     const setting = asked.profile === undefined ? "api_key" : `profiles.${asked.profile}.api_key`
@@ -188,6 +194,13 @@ const questionOf = ({ model, settings }: Asked) => {
       return endpoint === undefined
         ? undefined
         : { endpoint, body: { model: name, messages, max_tokens: 16 } }
+    }
+    case "google": {
+      const endpoint = Google.endpointOf(settings, name ?? "")
+      const contents = [{ role: "user", parts: [{ text: "Reply with OK." }] }]
+      return endpoint === undefined
+        ? undefined
+        : { endpoint, body: { contents, generationConfig: { maxOutputTokens: 16 } } }
     }
     default:
       return undefined

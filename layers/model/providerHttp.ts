@@ -13,7 +13,8 @@ import {
 } from "#src/model/Model.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import * as Redacted from "effect/Redacted"
-import { isRecord, parse } from "./json.ts"
+import { isAboutKey, retryDelay } from "./googleErrors.ts"
+import { isRecord, parse, write } from "./json.ts"
 
 export type Reason = ModelError["reason"]
 
@@ -96,11 +97,14 @@ export const retryAfter = (headers: Headers): number | undefined => {
         : /^\d+(\.\d+)?$/.test(said)
           ? Number(said) * 1000
           : Date.parse(said) - Date.now()
-  return Number.isFinite(wait) ? Math.min(Math.max(Math.ceil(wait), 0), dayMillis) : undefined
+  return Number.isFinite(wait) ? bounded(wait) : undefined
 }
 
+const bounded = (wait: number): number => Math.min(Math.max(Math.ceil(wait), 0), dayMillis)
+
 /** How providers word that a prompt does not fit the model. */
-const tooLong = /prompt is too long|context[ _-]?(?:length|window|limit)|maximum context/i
+const tooLong =
+  /prompt is too long|context[ _-]?(?:length|window|limit)|maximum context|input token count .{0,40}exceeds/i
 
 /** The reason of an HTTP status that is not 2xx. */
 export const statusReason = (status: number, detail: string, retryAfterMillis?: number): Reason => {
@@ -112,12 +116,32 @@ export const statusReason = (status: number, detail: string, retryAfterMillis?: 
   return new ModelRejected({ status, detail, ...(isTooLong ? { problem: "prompt_too_long" as const } : {}) })
 }
 
+/** The reason of a failure's status and of what it said; `retryAfterMillis` as the headers wish it. */
+export const failureReason = (
+  status: number,
+  said: unknown,
+  detail: string,
+  retryAfterMillis?: number
+): Reason => {
+  if (isAboutKey(said)) return new ModelUnauthorized({ status, detail })
+  const delay = retryAfterMillis ?? retryDelay(said)
+  return statusReason(status, detail, delay === undefined ? undefined : bounded(delay))
+}
+
+/** The reason of an answer that is none, from its status and its whole body. */
+export const refusalReason = (
+  status: number,
+  body: string,
+  detail: (text: string) => string,
+  retryAfterMillis?: number
+): Reason => failureReason(status, parse(body), bodyDetail(body, detail), retryAfterMillis)
+
 /** One bounded line without the key or anything that looks like one. */
 export const safeDetail = (text: string, key: string): string => {
   const bare = key.length < 4 ? text : text.replaceAll(key, "[key]")
   return bare
     .replace(/\bBearer\s+[^\s"',]+/gi, "Bearer [key]")
-    .replace(/\bsk-[\w-]{8,}/g, "[key]")
+    .replace(/\b(?:sk-[\w-]{8,}|AIza[\w-]{20,})/g, "[key]")
     .replace(/[\p{Cc}\p{Cf}\s]+/gu, " ")
     .trim()
     .slice(0, 500)
@@ -125,13 +149,19 @@ export const safeDetail = (text: string, key: string): string => {
 
 /** What a provider's error object or body says, in one line. */
 export const errorText = (error: unknown): string => {
-  if (typeof error === "string") return error
-  if (isRecord(error)) {
-    if (typeof error["message"] === "string") return error["message"]
-    if (error["error"] !== undefined) return errorText(error["error"])
-    if (typeof error["detail"] === "string") return error["detail"]
+  let said = error
+  for (;;) {
+    if (Array.isArray(said) && isRecord(said[0])) said = said[0]
+    else if (isRecord(said) && typeof said["message"] !== "string" && said["error"] !== undefined) {
+      said = said["error"]
+    } else break
   }
-  return JSON.stringify(error) ?? ""
+  if (typeof said === "string") return said
+  if (isRecord(said)) {
+    if (typeof said["message"] === "string") return said["message"]
+    if (typeof said["detail"] === "string") return said["detail"]
+  }
+  return write(said)
 }
 
 /** What a failure's body says: its error message, or the words of a web page. */

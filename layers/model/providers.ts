@@ -2,6 +2,7 @@
 import * as Layer from "effect/Layer"
 import * as Anthropic from "./Anthropic.ts"
 import * as Demo from "./Demo.ts"
+import * as Google from "./Google.ts"
 import * as OpenAiChat from "./OpenAiChat.ts"
 import * as OpenAiResponses from "./OpenAiResponses.ts"
 import * as Recorder from "./Recorder.ts"
@@ -12,6 +13,7 @@ export const layer = Layer.mergeAll(
   OpenAiChat.layer,
   OpenAiResponses.layer,
   Anthropic.layer,
+  Google.layer,
   Replay.layer,
   Demo.layer
 ).pipe(Layer.provide(Recorder.layer))

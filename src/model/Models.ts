@@ -32,6 +32,12 @@ export const builtIn = {
     api_key_env: "ANTHROPIC_API_KEY",
     idle_timeout_ms
   },
+  google: {
+    kind: "google",
+    base_url: "https://generativelanguage.googleapis.com/v1beta",
+    api_key_env: "GEMINI_API_KEY",
+    idle_timeout_ms
+  },
   openrouter: {
     kind: "openai-chat",
     base_url: "https://openrouter.ai/api/v1",
@@ -59,6 +65,9 @@ export const builtIn = {
   },
   demo: { kind: "demo", images: false, idle_timeout_ms }
 } as const satisfies ProviderMap
+
+/** Variables in which a usual key may be kept as well, by the one that goes first. */
+export const otherVariables: Readonly<Record<string, string>> = { GEMINI_API_KEY: "GOOGLE_API_KEY" }
 
 /**
  * The configured providers and the built-in ones. A section for a built-in name that keeps its kind also keeps

@@ -17,11 +17,18 @@ export const Dialect = Schema.Literals(["openai", "openrouter", "groq", "ollama"
 export type Dialect = typeof Dialect.Type
 
 export const ProviderSettingsSchema = Schema.Struct({
-  kind: Schema.Literals(["openai-chat", "openai-responses", "anthropic", "replay", "demo"]).annotate({
+  kind: Schema.Literals([
+    "openai-chat",
+    "openai-responses",
+    "anthropic",
+    "google",
+    "replay",
+    "demo"
+  ]).annotate({
     description: "The protocol it speaks"
   }),
   base_url: Schema.optionalKey(Schema.String).annotate({
-    description: "Where it is reached, up to and without /chat/completions, /responses or /messages"
+    description: "Where it is reached, up to and without /chat/completions, /responses, /messages or /models"
   }),
   api_key: Schema.optionalKey(secret("api_key")).annotate({
     description: "Its key"

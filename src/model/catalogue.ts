@@ -47,6 +47,20 @@ const anthropic = (window: number, input: number, output: number, cached: number
   window,
   price: { input, output, cached, written: 1.25 * input }
 })
+/**
+ * Google keeps a prompt's beginning by itself and charges nothing for that. Its rates are those of ai.google.dev/gemini-api/docs/pricing
+ * for text and images. What is announced there as the price after an introduction counts from the start: an introduction is a discount.
+ */
+const google = (input: number, output: number, cached: number): Known => ({
+  window: 1_048_576,
+  price: { input, output, cached }
+})
+/** The pro models up to the third generation charge a long prompt double, its answer one and a half times. */
+const googleLong = (input: number, output: number, cached: number): Known => {
+  const { window, price } = google(input, output, cached)
+  const long = { over: 200_000, input: 2 * input, output: 1.5 * output, cached: 2 * cached }
+  return { window, price: { ...price, long } }
+}
 const free: Known = { window: 128_000, price: { input: 0, output: 0 } }
 
 const builtIn: Readonly<Record<string, Known>> = {
@@ -94,6 +108,21 @@ const builtIn: Readonly<Record<string, Known>> = {
     }
   },
   "anthropic/claude-haiku-4-5": anthropic(200_000, 1, 5, 0.1),
+  "google/gemini-4-argon": google(4, 20, 0.2),
+  "google/gemini-4-carbon": google(4, 20, 0.2),
+  "google/gemini-4-neon": google(3, 15, 0.15),
+  "google/gemini-4-hydrogen": google(1.5, 7.5, 0.075),
+  "google/gemini-3.8-flash": google(1.5, 7.5, 0.15),
+  "google/gemini-3.7-flash": google(1.5, 7.5, 0.15),
+  "google/gemini-3.6-flash": google(1.5, 7.5, 0.15),
+  "google/gemini-3.5-flash": google(1.5, 9, 0.15),
+  "google/gemini-3.5-flash-lite": google(0.3, 2.5, 0.03),
+  "google/gemini-3.1-pro-preview": googleLong(2, 12, 0.2),
+  "google/gemini-3.1-flash-lite": google(0.25, 1.5, 0.025),
+  "google/gemini-3-flash-preview": google(0.5, 3, 0.05),
+  "google/gemini-2.5-pro": googleLong(1.25, 10, 0.125),
+  "google/gemini-2.5-flash": google(0.3, 2.5, 0.03),
+  "google/gemini-2.5-flash-lite": google(0.1, 0.4, 0.01),
   "demo/demo": free
 }
 

@@ -10,6 +10,7 @@ export const unsupported = (
   const format = params.responseFormat
   switch (kind) {
     case "openai-chat":
+    case "google":
     case "replay":
       return undefined
     case "openai-responses":

@@ -19,6 +19,7 @@ interface Provider {
 const providers: Readonly<Record<string, Provider>> = {
   openai: { title: "OpenAI", example: "gpt-5", variable: "OPENAI_API_KEY" },
   anthropic: { title: "Anthropic", example: "claude-sonnet-4-5", variable: "ANTHROPIC_API_KEY" },
+  google: { title: "Google Gemini", example: "gemini-3.8-flash", variable: "GEMINI_API_KEY" },
   openrouter: { title: "OpenRouter", example: "openai/gpt-5", variable: "OPENROUTER_API_KEY" },
   ollama: { title: "Ollama, on the gateway's machine", example: "llama3.2" }
 }

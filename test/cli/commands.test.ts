@@ -2,10 +2,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type ChildProcess, spawn } from "node:child_process"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach } from "vitest"
+import * as Gemini from "../layers/model/googleEvents.ts"
 import {
   configure,
   type Gateway,
@@ -210,7 +213,17 @@ describe("what the gateway knows", () => {
         ]
       }))
       cleanups.push(provider.stop)
-      const { config } = configure(provider.url, `[providers.old]\nkind = "replay"\nfolder = "tape"\n`)
+      const gemini = createServer((request, response) => {
+        request.resume()
+        response.end(Gemini.text("from Gemini") + Gemini.stop())
+      })
+      await new Promise<void>((done) => gemini.listen(0, "127.0.0.1", done))
+      cleanups.push(() => gemini.close())
+      const { port } = gemini.address() as AddressInfo
+      const { config } = configure(
+        provider.url,
+        `[providers.old]\nkind = "replay"\nfolder = "tape"\n[providers.google]\nbase_url = "http://127.0.0.1:${port}"\n`
+      )
       const tape = join(dirname(config), "tape")
       track(await startGateway(config, { OPENCRAW_RECORD: tape }))
       const at = ["--config", config]
@@ -227,6 +240,8 @@ describe("what the gateway knows", () => {
         ]
       )
       provider.stop()
+      const elsewhere = await run(["what-if", "work", "--model", "google/gemini-3.8-flash", ...at])
+      assert.match(elsewhere.stdout, /soft: one +\| from Gemini/, elsewhere.stderr)
       const replayed = await run(["what-if", "work", "--model", "old/any", "--last", "1", ...at])
       assert.strictEqual(replayed.code, 0, replayed.stderr)
       assert.match(replayed.stdout, /> two\n\n\[was\] +\| \[now: old\/any\]\nsoft: two +\| soft: two/)
@@ -516,5 +531,10 @@ describe("config", () => {
     const later = await init("--model", "openai/gpt-5", "--api-key-env", "LATER_KEY")
     assert.match(later.stdout, /set the environment variable LATER_KEY/)
     assert.notInclude(readFileSync(join(folder, "opencraw.toml"), "utf8"), "set later")
+    const gemini = (env: Record<string, string>) =>
+      run(["config", "init", "--model", "google/gemini-3.8-flash", "--force"], "", folder, env)
+    const unset = { GEMINI_API_KEY: "", GOOGLE_API_KEY: "" }
+    assert.match((await gemini(unset)).stdout, /set the environment variable GEMINI_API_KEY/)
+    assert.notInclude((await gemini({ ...unset, GOOGLE_API_KEY: "k" })).stdout, "environment variable")
   })
 })

@@ -164,6 +164,29 @@ describe("a fault of the provider", () => {
     await finds(options, "provider", "failed", /refused the key \(401\)/)
   })
 
+  it("1c. a bad key and a limit of Google, which words both as something else", async () => {
+    const details = (more: object) => [{ "@type": "type.googleapis.com/google.rpc.Info", ...more }]
+    const wrong = await json(400, {
+      error: { code: 400, message: "API key not valid.", details: details({ reason: "API_KEY_INVALID" }) }
+    })
+    const limited = await json(429, {
+      error: {
+        code: 429,
+        message: "You exceeded your current quota, please check your plan and billing details.",
+        details: details({ retryDelay: "12s" })
+      }
+    })
+    const asGoogle = (url: string) => {
+      const options = withProvider(url)
+      const text = readFileSync(options.argvConfig, "utf8").replace("openai-chat", "google")
+      writeFileSync(options.argvConfig, text)
+      return options
+    }
+    await finds(asGoogle(wrong), "provider", "failed", /refused the key \(400\)/, /providers\.fake\.api_key/)
+    await finds(asGoogle(limited), "provider", "warning", /limiting our rate/)
+    await finds(asGoogle(await json(200, [{ candidates: [] }])), "provider", "ok", /fake\/some-model answers/)
+  })
+
   it("2. a wrong address: nothing of that name, or a web page", async () => {
     const missing = await answering((response) => {
       response.writeHead(404, { "content-type": "text/html" })

@@ -97,6 +97,7 @@ describe("Models", () => {
     assert.deepStrictEqual(Object.keys(all).sort(), [
       "anthropic",
       "demo",
+      "google",
       "groq",
       "llamacpp",
       "ollama",

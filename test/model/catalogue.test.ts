@@ -21,6 +21,8 @@ describe("the catalogue", () => {
       known("anthropic/claude-sonnet-4-5")
     )
     assert.deepStrictEqual(known("openai/gpt-5-2025-08-07"), known("openai/gpt-5"))
+    assert.deepStrictEqual(known("google/gemini-3.8-flash")?.window, 1_048_576)
+    assert.deepStrictEqual(known("google/gemini-flash-latest"), undefined)
     for (const model of ["openai/gpt-5-turbo", "fake/gpt-5", "gpt-5", "openai/", "", "toString", "__proto__"])
       assert.isUndefined(known(model), model)
   })
@@ -40,6 +42,12 @@ describe("the catalogue", () => {
     const { price } = known("openai/gpt-6-sol")!
     assert.strictEqual(costOf(counts(272_000, 10), price), 272_000 * 2 + 100)
     assert.strictEqual(costOf(counts(272_001, 10), price), 272_001 * 4 + 150)
+    const gemini = known("google/gemini-2.5-pro")!.price
+    assert.strictEqual(costOf(counts(200_000, 100), gemini), 250_000 + 1000)
+    assert.strictEqual(
+      costOf(counts(300_000, 100, { cachedTokens: 100_000 }), gemini),
+      500_000 + 25_000 + 1500
+    )
   })
 
   it("lets an operator's price go first, and leaves a price that nobody knows unknown, never zero", () => {

@@ -96,6 +96,8 @@ describe.skipIf(withoutBrowser)(named("the first model"), { timeout: 60_000 }, (
     await dialog().getByRole("alert").getByText("OPENAI_API_KEY").waitFor()
     assert.isFalse(fs.existsSync(path.join(folder, "opencraw.toml")))
 
+    await dialog().getByLabel("Provider").selectOption("google")
+    await dialog().getByPlaceholder("Empty: from GEMINI_API_KEY where the gateway runs").waitFor()
     await dialog().getByLabel("Provider").selectOption("other")
     await dialog().getByLabel("A short name").fill("mine")
     await dialog().getByLabel("Its address").fill(provider.url)

@@ -11,7 +11,7 @@ import { CommandFailed } from "#src/gateway/cli/CommandFailed.ts"
 import { type Answers, configText } from "#src/gateway/cli/configText.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import type { Given } from "#src/gateway/cli/parse.ts"
-import { builtIn, split } from "#src/model/Models.ts"
+import { builtIn, otherVariables, split } from "#src/model/Models.ts"
 import type { ProviderSettings } from "#src/model/ProviderSettings.ts"
 import { startHint } from "../GatewayClient.ts"
 import * as NodeConfigFile from "../NodeConfigFile.ts"
@@ -22,6 +22,7 @@ const providers: Readonly<Record<string, ProviderSettings>> = builtIn
 const examples: Readonly<Record<string, string>> = {
   openai: "gpt-5",
   anthropic: "claude-sonnet-4-5",
+  google: "gemini-3.8-flash",
   openrouter: "openai/gpt-5",
   ollama: "llama3.2"
 }
@@ -42,6 +43,7 @@ const askModel = Effect.gen(function* () {
       choices: [
         { title: "openai", value: "openai" },
         { title: "anthropic", value: "anthropic" },
+        { title: "google", value: "google" },
         { title: "openrouter", value: "openrouter" },
         { title: "ollama (on this machine)", value: "ollama" },
         { title: "another one that speaks the OpenAI protocol", value: "other" },
@@ -148,8 +150,11 @@ const answersOf = Effect.fnUntraced(function* (given: Given) {
 
 /** A variable that is not set here may well be set for the gateway: its absence is told, and no reason to refuse. */
 const environment = (answers: Answers) => {
-  const variable = answers.apiKeyEnv ?? providers[split(answers.model ?? "")?.provider ?? ""]?.api_key_env
-  return answers.apiKey !== undefined || variable === undefined || (process.env[variable] ?? "") !== ""
+  const usual = providers[split(answers.model ?? "")?.provider ?? ""]?.api_key_env
+  const variable = answers.apiKeyEnv ?? usual
+  const other = answers.apiKeyEnv === undefined && usual !== undefined ? otherVariables[usual] : undefined
+  const isSet = [variable, other].some((name) => name !== undefined && (process.env[name] ?? "") !== "")
+  return answers.apiKey !== undefined || variable === undefined || isSet
     ? { env: process.env, missing: undefined }
     : { env: { ...process.env, [variable]: "set later" }, missing: variable }
 }

@@ -255,6 +255,19 @@ describe("wishes over /v1", () => {
     }).pipe(Effect.provide(layer({ config: using("openai-chat") })))
   )
 
+  it.effect("that google has words for are passed on", () =>
+    Effect.gen(function* () {
+      const wish = { response_format: { type: "json_object" }, stop: ["x"], presence_penalty: 1, seed: 1 }
+
+      assert.strictEqual((yield* chat({ ...says("a"), ...wish })).status, 200)
+
+      assert.deepStrictEqual(
+        (yield* ModelScript).requests().map(({ params }) => params),
+        [{ responseFormat: { type: "json_object" }, stop: ["x"], presencePenalty: 1, seed: 1 }]
+      )
+    }).pipe(Effect.provide(layer({ script: ["fine"], config: using("google") })))
+  )
+
   it.effect.each([
     ["anthropic", { response_format: { type: "json_object" } }, "response_format"],
     ["anthropic", { presence_penalty: 1 }, "presence_penalty"],

@@ -1,4 +1,4 @@
-/** Failover through the real adapters, against a provider of all three dialects that we did not write. Real sockets, a short clock. */
+/** Failover through the real adapters, against a provider of all dialects that we did not write. Real sockets, a short clock. */
 import { LLMock } from "@copilotkit/aimock"
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import * as Anthropic from "#layers/model/Anthropic.ts"
+import * as Google from "#layers/model/Google.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import * as Settings from "#layers/platform/Settings.ts"
 import * as Test from "#layers/Test.ts"
@@ -28,11 +29,12 @@ const peer = (tell: (mock: LLMock) => void) =>
     (mock) => Effect.promise(() => mock.stop())
   )
 
-const dialects = { openai: "/v1", anthropic: "/v1", openrouter: "/api/v1" } as const
+const dialects = { openai: "/v1", anthropic: "/v1", google: "/v1beta", openrouter: "/api/v1" } as const
 type Dialect = keyof typeof dialects
 const others: Readonly<Record<Dialect, Dialect>> = {
   openai: "anthropic",
-  anthropic: "openrouter",
+  anthropic: "google",
+  google: "openrouter",
   openrouter: "openai"
 }
 
@@ -66,7 +68,7 @@ const layerOn = (config: Readonly<Record<string, unknown>>) => {
     Layer.provideMerge(
       Layer.provide(
         Models.layer.pipe(
-          Layer.provide(Layer.merge(OpenAiChat.layer, Anthropic.layer)),
+          Layer.provide(Layer.mergeAll(OpenAiChat.layer, Anthropic.layer, Google.layer)),
           Layer.provide(ModelKinds.layer)
         ),
         settings
@@ -97,7 +99,7 @@ const answerOf = (text: string, chain: ReadonlyArray<string>) =>
 
 const pathsOf = (mock: LLMock) => mock.getRequests().map(({ path }) => path)
 describe("Failover against another's fake", () => {
-  for (const dialect of ["openai", "anthropic", "openrouter"] as const) {
+  for (const dialect of ["openai", "anthropic", "google", "openrouter"] as const) {
     const own = `${dialect}/own`
     const next = `${others[dialect]}/next`
     const isOwn = { model: "own" }
@@ -251,7 +253,7 @@ describe("Failover against another's fake", () => {
     })
   )
 
-  for (const kind of ["openai-chat", "anthropic"] as const) {
+  for (const kind of ["openai-chat", "anthropic", "google"] as const) {
     it.live(`${kind}: an interrupted run closes its socket and asks nobody else`, () =>
       Effect.gen(function* () {
         const asked: Array<string> = []

@@ -8,6 +8,8 @@ import { asking, modelContract, routedModelContract } from "../../contracts/Mode
 import * as Events from "./anthropicEvents.ts"
 import { type Body, broken } from "./anthropicRules.ts"
 import * as Fake from "./fakeProvider.ts"
+import * as Gemini from "./googleEvents.ts"
+import * as GeminiRules from "./googleRules.ts"
 import * as Responses from "./responsesEvents.ts"
 
 const layerDemo = Effect.succeed(
@@ -109,5 +111,36 @@ modelContract("Anthropic", {
       response.write(Events.begin() + Events.piece(0, { type: "text_delta", text: "one" }))
     }),
     (fake) => Fake.layerModel(fake.url, { kind: "anthropic" })
+  )
+})
+
+modelContract("Google", {
+  layer: Effect.map(
+    Fake.make((response, received) => {
+      const body = JSON.parse(received.body) as GeminiRules.Body
+      const wrong = GeminiRules.broken(body)
+      const last = body.contents.at(-1)?.parts.at(-1) ?? {}
+      if (wrong.length > 0) {
+        response.writeHead(400)
+        response.end(
+          JSON.stringify({ error: { code: 400, message: wrong.join(), status: "INVALID_ARGUMENT" } })
+        )
+      } else if (last["text"] === asking) {
+        Fake.streams(Gemini.call("time__now", {}), Gemini.stop())(response)
+      } else {
+        const result = last["functionResponse"]
+        const text = result === undefined ? "hi" : `it is ${JSON.stringify(result)}`
+        Fake.streams(Gemini.text(text), Gemini.stop())(response)
+      }
+    }),
+    (fake) => Fake.layerModel(fake.url, { kind: "google" })
+  ),
+  model: "fake/gemini-3.8-flash",
+  layerSilent: Effect.map(
+    Fake.make((response) => {
+      response.writeHead(200)
+      response.write(Gemini.text("one"))
+    }),
+    (fake) => Fake.layerModel(fake.url, { kind: "google" })
   )
 })

@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Anthropic from "#layers/model/Anthropic.ts"
+import * as Google from "#layers/model/Google.ts"
 import * as OpenAiChat from "#layers/model/OpenAiChat.ts"
 import * as OpenAiResponses from "#layers/model/OpenAiResponses.ts"
 import { Model, type ModelRequest } from "#src/model/Model.ts"
@@ -100,7 +101,7 @@ export const layerProviders = (providers: Readonly<Record<string, ProviderSettin
 export const layerModel = (url: string, settings: Partial<ProviderSettings> = {}) =>
   Layer.provideMerge(
     Models.layer,
-    Layer.mergeAll(OpenAiChat.layer, OpenAiResponses.layer, Anthropic.layer)
+    Layer.mergeAll(OpenAiChat.layer, OpenAiResponses.layer, Anthropic.layer, Google.layer)
   ).pipe(
     Layer.provide(ModelKinds.layer),
     Layer.provide(

@@ -4,13 +4,14 @@
  */
 import type * as AnswerDecoder from "#layers/model/AnswerDecoder.ts"
 import * as AnthropicDecoder from "#layers/model/AnthropicDecoder.ts"
+import * as GoogleDecoder from "#layers/model/GoogleDecoder.ts"
 import * as OpenAiChatDecoder from "#layers/model/OpenAiChatDecoder.ts"
 import * as ResponsesDecoder from "#layers/model/ResponsesDecoder.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 
 export interface Golden {
   readonly name: string
-  readonly wire: "openai-chat" | "openai-responses" | "anthropic"
+  readonly wire: "openai-chat" | "openai-responses" | "anthropic" | "google"
   readonly stream: string
   /** What a reader makes of it. */
   readonly said: {
@@ -36,6 +37,8 @@ export const decoderOf = (wire: Golden["wire"]): AnswerDecoder.Decoder => {
       return ResponsesDecoder.make("m", options)
     case "anthropic":
       return AnthropicDecoder.make("m", options)
+    case "google":
+      return GoogleDecoder.make("m", options)
   }
 }
 
@@ -547,4 +550,121 @@ const anthropic: ReadonlyArray<Golden> = [
   }
 ]
 
-export const goldenStreams: ReadonlyArray<Golden> = [...chat, ...responses, ...anthropic]
+const chunk = (parts: ReadonlyArray<object>, more: object = {}, usageMetadata: object = {}) => ({
+  candidates: [{ content: { parts, role: "model" }, index: 0, ...more }],
+  usageMetadata: { promptTokenCount: 40, totalTokenCount: 40, ...usageMetadata },
+  modelVersion: "gemini-3.8-flash",
+  responseId: "r1"
+})
+const ends = (finishReason: string) => ({ finishReason })
+
+const google: ReadonlyArray<Golden> = [
+  {
+    name: "google: text with counts in each chunk, the signature in an empty part at the end",
+    wire: "google",
+    stream: data(
+      chunk([{ text: "Grüß" }], {}, { thoughtsTokenCount: 30 }),
+      chunk([{ text: " Gott 🦀" }], {}, { candidatesTokenCount: 2, thoughtsTokenCount: 30 }),
+      chunk([{ text: "", thoughtSignature: "EqQFCqEF" }], ends("STOP"), {
+        candidatesTokenCount: 5,
+        thoughtsTokenCount: 30,
+        cachedContentTokenCount: 32,
+        promptTokensDetails: [{ modality: "TEXT", tokenCount: 40 }]
+      })
+    ),
+    said: {
+      text: "Grüß Gott 🦀",
+      end: "stop",
+      usage: { inputTokens: 40, outputTokens: 35, cachedTokens: 32, reasoningTokens: 30 }
+    }
+  },
+  {
+    name: "google: thoughts told, then two calls in one chunk, the first signed, none with an id",
+    wire: "google",
+    stream: data(
+      chunk([{ text: "**Two tools**", thought: true }]),
+      chunk([{ text: "One moment." }]),
+      chunk([
+        { functionCall: { name: "fs__read", args: { path: "é" } }, thoughtSignature: "CsYB" },
+        { functionCall: { name: "time__now", args: {} } }
+      ]),
+      chunk([{ text: "" }], ends("STOP"), { candidatesTokenCount: 20 })
+    ),
+    said: {
+      text: "One moment.",
+      calls: [
+        ["made_0", "fs__read", '{"path":"é"}'],
+        ["made_1", "time__now", "{}"]
+      ],
+      end: "calls",
+      usage: { inputTokens: 40, outputTokens: 20 }
+    }
+  },
+  {
+    name: "google: a call without arguments, its id given, counts in a chunk of their own at the end",
+    wire: "google",
+    stream: data(chunk([{ functionCall: { id: "fc_1", name: "time__now" } }], ends("STOP")), {
+      usageMetadata: { promptTokenCount: 41, candidatesTokenCount: 9 }
+    }),
+    said: {
+      text: "",
+      calls: [["fc_1", "time__now", "{}"]],
+      end: "calls",
+      usage: { inputTokens: 41, outputTokens: 9 }
+    }
+  },
+  {
+    name: "google: the output limit, all of it spent on thoughts",
+    wire: "google",
+    stream: data({
+      candidates: [{ content: { role: "model" }, finishReason: "MAX_TOKENS", index: 0 }],
+      usageMetadata: { promptTokenCount: 8, thoughtsTokenCount: 15, totalTokenCount: 23 }
+    }),
+    said: { text: "", end: "length", usage: { inputTokens: 8, outputTokens: 15, reasoningTokens: 15 } }
+  },
+  {
+    name: "google: withheld within the answer",
+    wire: "google",
+    stream: data(chunk([{ text: "The recipe" }]), {
+      candidates: [{ finishReason: "SAFETY", index: 0, safetyRatings: [{ blocked: true }] }]
+    }),
+    said: { text: "The recipe", end: "filtered", usage: { inputTokens: 40 } }
+  },
+  {
+    name: "google: the prompt was refused, and there are no candidates",
+    wire: "google",
+    stream: data({ promptFeedback: { blockReason: "PROHIBITED_CONTENT" }, modelVersion: "m" }),
+    said: { text: "", end: "filtered" }
+  },
+  {
+    name: "google: a call that its parser could not read",
+    wire: "google",
+    stream: data(
+      chunk([{ text: "Let me" }]),
+      chunk([], { ...ends("MALFORMED_FUNCTION_CALL"), finishMessage: "Malformed function call: print(" })
+    ),
+    said: { text: "Let me", end: { failure: "ModelMalformed" } }
+  },
+  {
+    name: "google: overloaded within the answer",
+    wire: "google",
+    stream: data(chunk([{ text: "Wel" }]), {
+      error: { code: 503, message: "The model is overloaded.", status: "UNAVAILABLE" }
+    }),
+    said: { text: "Wel", end: { failure: "ModelUnavailable" } }
+  },
+  {
+    name: "google: a list, because what was asked of the stream got lost on the way",
+    wire: "google",
+    stream: `[${[chunk([{ text: "All " }]), chunk([{ text: "at once" }], ends("STOP"))].map((one) => JSON.stringify(one, null, 2)).join("\n,\r\n")}\n]\n`,
+    said: { text: "All at once", end: "stop", usage: { inputTokens: 40 } }
+  },
+  {
+    name: "google: an error in a list, with status 200",
+    wire: "google",
+    stream: JSON.stringify([{ error: { code: 429, message: "exhausted", status: "RESOURCE_EXHAUSTED" } }]),
+    said: { text: "", end: { failure: "ModelRateLimited" } }
+  }
+]
+
+export const goldenStreams: ReadonlyArray<Golden> = [...chat, ...responses, ...anthropic, ...google]

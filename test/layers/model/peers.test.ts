@@ -20,11 +20,13 @@ const peer = (tell: (mock: LLMock) => void) =>
 
 const tools = [{ name: "time.now", description: "the time", parameters: { type: "object", properties: {} } }]
 
-const kinds = ["openai-chat", "openai-responses", "anthropic"] as const
+const kinds = ["openai-chat", "openai-responses", "anthropic", "google"] as const
 
 const asking = (kind: (typeof kinds)[number]) => (mock: LLMock, messages: ModelRequest["messages"]) =>
   Effect.flatMap(Model, (model) => Stream.runCollect(model.stream(Fake.request({ messages, tools })))).pipe(
-    Effect.provide(Fake.layerModel(mock.url, { kind, base_url: `${mock.url}/v1` }))
+    Effect.provide(
+      Fake.layerModel(mock.url, { kind, base_url: `${mock.url}${kind === "google" ? "/v1beta" : "/v1"}` })
+    )
   )
 
 const written = (events: ReadonlyArray<ModelEvent>) =>

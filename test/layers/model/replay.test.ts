@@ -17,6 +17,7 @@ import { Runtime } from "#src/setting/RuntimeSettings.ts"
 import * as Redacted from "effect/Redacted"
 import * as Events from "./anthropicEvents.ts"
 import * as Fake from "./fakeProvider.ts"
+import * as Gemini from "./googleEvents.ts"
 import * as Responses from "./responsesEvents.ts"
 
 const folder = Effect.acquireRelease(
@@ -65,10 +66,11 @@ describe("recording and replay", () => {
   const streams = {
     "openai-chat": Fake.delta("Grüß") + Fake.delta(" 🦀") + Fake.finish() + Fake.done,
     "openai-responses": Responses.text(0, "Grüß", " 🦀") + Responses.completed(),
-    anthropic: Events.begin() + Events.text(0, "Grüß", " 🦀") + Events.stop() + Events.done
+    anthropic: Events.begin() + Events.text(0, "Grüß", " 🦀") + Events.stop() + Events.done,
+    google: Gemini.text("Grüß") + Gemini.text(" 🦀") + Gemini.stop()
   } as const
 
-  for (const kind of ["openai-chat", "openai-responses", "anthropic"] as const) {
+  for (const kind of ["openai-chat", "openai-responses", "anthropic", "google"] as const) {
     it.effect(`${kind}: what was answered is answered again, without the provider`, () =>
       Effect.gen(function* () {
         const where = path.join(yield* folder, "new")

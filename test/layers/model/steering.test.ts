@@ -11,6 +11,7 @@ import type { PromptMessage } from "#src/model/Model.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import * as Events from "./anthropicEvents.ts"
 import * as Fake from "./fakeProvider.ts"
+import * as Gemini from "./googleEvents.ts"
 import * as Responses from "./responsesEvents.ts"
 
 interface Wire {
@@ -25,7 +26,7 @@ const called = {
   choices: [{ index: 0, delta: { tool_calls: [{ index: 0, id: "c", function: { name: "look" } }] } }]
 }
 
-const wires: Readonly<Record<"openai-chat" | "openai-responses" | "anthropic", Wire>> = {
+const wires: Readonly<Record<"openai-chat" | "openai-responses" | "anthropic" | "google", Wire>> = {
   "openai-chat": {
     begin: Fake.delta("Let me"),
     asking: Fake.event(called) + Fake.finish("tool_calls") + Fake.done,
@@ -42,6 +43,11 @@ const wires: Readonly<Record<"openai-chat" | "openai-responses" | "anthropic", W
     begin: Events.begin() + Events.text(0, "Let me"),
     asking: Events.call(1, "c", "look", "{}") + Events.stop("tool_use") + Events.done,
     answer: Events.begin() + Events.text(0, "done") + Events.stop() + Events.done
+  },
+  google: {
+    begin: Gemini.text("Let me"),
+    asking: Gemini.call("look", {}) + Gemini.stop(),
+    answer: Gemini.text("done") + Gemini.stop()
   }
 }
 
@@ -87,7 +93,7 @@ const layerOf = (url: string, kind: keyof typeof wires) =>
     Layer.provide(Layer.merge(Fake.layerModel(url, { kind }), Tools.layer))
   )
 
-for (const kind of ["openai-chat", "openai-responses", "anthropic"] as const) {
+for (const kind of ["openai-chat", "openai-responses", "anthropic", "google"] as const) {
   const wire = wires[kind]
   describe(`a run over ${kind}`, () => {
     it.effect("that is steered while it streams opens no second stream for the step", () =>

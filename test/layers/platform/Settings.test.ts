@@ -273,6 +273,26 @@ describe("Settings", () => {
     })
   )
 
+  it.effect(
+    "takes Google's key from either of its two usual variables, the own one first, for its own address",
+    () =>
+      Effect.gen(function* () {
+        const keyIn = (env: Record<string, string>, text: object = {}) =>
+          Effect.flatMap(Providers, (providers) => {
+            const { google } = providers.get()
+            return Effect.succeed(google?.api_key === undefined ? undefined : Redacted.value(google.api_key))
+          }).pipe(Effect.provide(Settings.layerFrom({ general: { model: "google/x" }, ...text }, env)))
+        const elsewhere = { providers: { google: { base_url: "http://127.0.0.1:1" } } }
+
+        assert.strictEqual(yield* keyIn({ GEMINI_API_KEY: "a", GOOGLE_API_KEY: "b" }), "a")
+        assert.strictEqual(yield* keyIn({ GEMINI_API_KEY: "", GOOGLE_API_KEY: "b" }), "b")
+        assert.isUndefined(yield* keyIn({ GEMINI_API_KEY: "a", GOOGLE_API_KEY: "b" }, elsewhere))
+        assert.deepStrictEqual((yield* problemsOf("", { OPENCRAW_MODEL: "google/x" })).lines, [
+          "providers.google.api_key: is missing (or set GEMINI_API_KEY)"
+        ])
+      })
+  )
+
   it.effect("answers with the demo when only a key is set, and says so", () =>
     Effect.gen(function* () {
       const home = yield* folder
