@@ -39,7 +39,7 @@ const patienceMillis = 10_000
 const busyAtOnce = 8
 /** What is told waits so long for more. */
 const tellAfter = "5 millis"
-/** A beat that takes longer is given up, and the next one begins. */
+/** A beat, or telling, that takes longer is given up. */
 const beatMillis = 2000
 /** NOTIFY takes 8000 bytes. */
 const largestNews = 7000
@@ -121,7 +121,12 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
     // Nobody else is there; whoever comes reads the log.
     if (seen.every(({ isThis }) => isThis)) return
     for (const payload of payloadsOf(me, moved, rest)) yield* telling.query(notify, [channel, payload])
-  }).pipe(Effect.catch((failure) => Effect.logDebug("other nodes were not told", failure.message)))
+  }).pipe(
+    Effect.timeout(beatMillis),
+    Effect.tapError(() => telling.close),
+    // They sweep.
+    Effect.catch((failure) => Effect.logDebug("other nodes were not told", failure.message))
+  )
 
   const soon = (): void => {
     if (isTelling) return
@@ -315,6 +320,7 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
   return {
     isShared: true,
     isHere: (name) => fences[bucketOf(name)] !== undefined,
+    owns: (bucket) => fences[bucket] !== undefined,
     fenceOf: (session) => fences[bucketOf(session)],
     tellPaused: (all) => {
       news.paused = all
@@ -330,7 +336,8 @@ export const make = Effect.fnUntraced(function* (options: PgLink.Options & { rea
     },
     begin,
     leave,
-    nodes: Effect.sync(() => seen)
+    // The others as the last beat saw them.
+    nodes: Effect.sync(() => seen.map((node) => (node.isThis ? { ...node, buckets: owned().size } : node)))
   } satisfies PgPlacement
 })
 

@@ -43,6 +43,7 @@ export interface PlacementService {
   readonly isShared: boolean
   /** True when the lane of this session, or what is to be done once under this name, is this node's. */
   readonly isHere: (name: string) => boolean
+  readonly owns: (bucket: number) => boolean
   /** What units of the session's lane are stored under. Undefined where it is not here, and where no other node could write. */
   readonly fenceOf: (session: SessionKey) => Fence | undefined
   /** Tell the other nodes that all lanes are paused or resumed. */
@@ -59,6 +60,7 @@ export interface PlacementService {
 const alone: PlacementService = {
   isShared: false,
   isHere: () => true,
+  owns: () => true,
   fenceOf: () => undefined,
   tellPaused: () => {},
   begin: (keeper) => keeper.taken,

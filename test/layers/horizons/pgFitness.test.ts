@@ -57,6 +57,22 @@ describe.skipIf(withoutPostgres)(named("a database that prod starts on"), () => 
     })
   )
 
+  it.effect("is refused to a gateway that means to be alone while nodes share it", () =>
+    Effect.gen(function* () {
+      const options = yield* fresh
+      yield* migrate(options)
+      yield* asOwner(
+        options,
+        "INSERT INTO nodes (id, seen_at) VALUES ('opencraw one', clock_timestamp()), ('opencraw old', now() - interval '1 hour')"
+      )
+      yield* mustBeFit(options, false)
+
+      assert.deepStrictEqual(yield* faultsOf(options), [
+        "nodes share it (opencraw one): set nodes.enabled = true here too, or stop them"
+      ])
+    })
+  )
+
   it.effect(
     "is refused when nobody answers, when it does not exist, and when it does not know the user",
     () =>
