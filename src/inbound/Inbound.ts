@@ -12,7 +12,6 @@ import * as Schema from "effect/Schema"
 import { Agents } from "#src/agent/AgentSettings.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Commands } from "#src/command/Commands.ts"
-import { maxEntries } from "#src/context/window.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { Ids, messageId, type MessageId, runOf } from "#src/domain/Ids.ts"
 import { noteOf } from "#src/domain/Image.ts"
@@ -205,7 +204,7 @@ export const make = Effect.gen(function* () {
           }),
           (accepted) => {
             seen.remember(key, true, at)
-            sessions.wrote(message.session, accepted.wrote, maxEntries)
+            sessions.wrote(message.session, accepted.wrote)
             if (!accepted.duplicate) {
               tellDropped(message.session, id, accepted)
               feed.publish(message.session, {

@@ -128,7 +128,7 @@ export const make = Effect.gen(function* () {
         return "finished" as const
       }
       const begun = started.attempt === 1 ? run.runId : undefined
-      const history = yield* sessions.history(place.session, window.maxEntries, begun)
+      const history = yield* sessions.history(place.session, begun)
       const earlier = {
         decided: started.decided,
         said: started.streamed?.text ?? "",
@@ -309,7 +309,7 @@ export const make = Effect.gen(function* () {
 
   /** The next run of the session need not read what this one wrote. */
   const keep = ({ place }: ActiveRun, { wrote }: Pick<MessageLog.Committed["Finish"], "wrote">) =>
-    sessions.wrote(place.session, wrote, window.maxEntries)
+    sessions.wrote(place.session, wrote)
 
   /** Committed deliveries may leave. */
   const wake = (

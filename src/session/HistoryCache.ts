@@ -24,13 +24,15 @@ const costOf = ({ entry }: EntryRow): number => {
 
 export class HistoryCache {
   readonly #maxCost: number
+  readonly #maxRows: number
   // In order of last use, longest unused first.
   #kept = new Map<SessionKey, Kept>()
   #cost = 0
 
-  /** `maxChars` bounds the characters of all texts kept, bookkeeping included. */
-  constructor(maxChars: number) {
+  /** `maxChars` bounds the characters of all texts kept, bookkeeping included; `maxRows` the rows of one session. */
+  constructor(maxChars: number, maxRows: number) {
     this.#maxCost = maxChars
+    this.#maxRows = maxRows
   }
 
   /** Order of the newest row kept; 0 when nothing is. */
@@ -45,19 +47,19 @@ export class HistoryCache {
   }
 
   /** Put what was written behind what is kept, when it is what comes next in the order; else the next read finds it. */
-  append(key: SessionKey, wrote: ReadonlyArray<EntryRow>, limit: number): void {
+  append(key: SessionKey, wrote: ReadonlyArray<EntryRow>): void {
     const order = wrote[0]?.order ?? Infinity
     // No order is given twice: a session of this name was removed, and began anew.
     if (order <= this.lastOrder(key)) this.forget(key)
-    if (order === this.lastOrder(key) + 1) this.extend(key, wrote, limit)
+    if (order === this.lastOrder(key) + 1) this.extend(key, wrote)
   }
 
-  /** Put `fresh` behind what is kept, keep the newest `limit` rows, and give them, oldest first. */
-  extend(key: SessionKey, fresh: ReadonlyArray<EntryRow>, limit: number): ReadonlyArray<EntryRow> {
+  /** Put `fresh` behind what is kept, keep the newest, and give them, oldest first. */
+  extend(key: SessionKey, fresh: ReadonlyArray<EntryRow>): ReadonlyArray<EntryRow> {
     const kept = this.#kept.get(key)
     this.forget(key)
     const all = kept === undefined ? fresh : [...kept.rows, ...fresh]
-    const gone = Math.max(0, all.length - limit)
+    const gone = Math.max(0, all.length - this.#maxRows)
     const rows = gone === 0 ? all : all.slice(gone)
     let cost = kept?.cost ?? 0
     for (const row of fresh) cost += costOf(row)

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Clock from "effect/Clock"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import { maxEntries } from "#src/context/window.ts"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import type { ImageNote } from "#src/domain/Image.ts"
 import type { ToolStatus } from "#src/domain/Tool.ts"
@@ -77,16 +78,12 @@ export class Sessions extends Context.Service<
     readonly open: (key: SessionKey) => Effect.Effect<ReadonlySet<string>, LogError>
     readonly trace: (id: MessageId) => Effect.Effect<MessageTrace | undefined, LogError>
     /** Take note of what a unit wrote, so that it need not be read. */
-    readonly wrote: (key: SessionKey, entries: ReadonlyArray<EntryRow>, limit: number) => void
+    readonly wrote: (key: SessionKey, entries: ReadonlyArray<EntryRow>) => void
     /**
-     * What a run of this session is given, oldest first, at most `limit` entries. Nothing is read for a run that has `begun`, and whose
+     * What a run of this session is given, oldest first, as much as the longest prompt looks at. Nothing is read for a run that has `begun`, and whose
      * beginning was the last thing written.
      */
-    readonly history: (
-      key: SessionKey,
-      limit: number,
-      begun?: RunId
-    ) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
+    readonly history: (key: SessionKey, begun?: RunId) => Effect.Effect<ReadonlyArray<EntryRow>, LogError>
     /** Call it `title`; `undefined` takes the title away. False when there is no such session. */
     readonly rename: (key: SessionKey, title: string | undefined) => Effect.Effect<boolean, LogError>
     /**
@@ -130,7 +127,7 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const retention = yield* Retention
   const placement = yield* Placement
-  const cache = new HistoryCache(cachedChars)
+  const cache = new HistoryCache(cachedChars, maxEntries)
   // A session's first line never changes; one that was deleted and began anew was created at another time.
   const openings = new Map<SessionKey, { readonly createdAt: number; readonly text: string | undefined }>()
 
@@ -228,23 +225,23 @@ export const make = Effect.gen(function* () {
     return (yield* log.commit({ _tag: "RenameSession", place, title, at })).existed
   })
 
-  const history = Effect.fnUntraced(function* (key: SessionKey, limit: number, begun?: RunId) {
+  const history = Effect.fnUntraced(function* (key: SessionKey, begun?: RunId) {
     const kept = begun === undefined ? undefined : cache.endingWith(key, begun)
     if (kept !== undefined) return kept
-    const rows = yield* readOn(key, limit)
+    const rows = yield* readOn(key)
     // A run that has begun is the last thing in its history. Where it is not, what was kept is of an earlier session of this name, which
     // was forgotten elsewhere.
     if (begun === undefined || rows.at(-1)?.runId === begun) return rows
     cache.forget(key)
-    return yield* readOn(key, limit)
+    return yield* readOn(key)
   })
 
-  const readOn = Effect.fnUntraced(function* (key: SessionKey, limit: number) {
+  const readOn = Effect.fnUntraced(function* (key: SessionKey) {
     const afterOrder = cache.lastOrder(key)
-    const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit })
+    const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit: maxEntries })
     // A full page may have a gap before it: then what was kept is of no use.
-    if (fresh.length === limit) cache.forget(key)
-    return cache.extend(key, fresh, limit)
+    if (fresh.length === maxEntries) cache.forget(key)
+    return cache.extend(key, fresh)
   })
 
   const fork = Effect.fn("Sessions.fork")(function* (from: SessionKey, to: SessionKey, atSeq?: number) {
@@ -275,7 +272,7 @@ export const make = Effect.gen(function* () {
     open,
     rename,
     trace: (id) => log.message({ tenant: local, id }),
-    wrote: (key, entries, limit) => cache.append(key, entries, limit),
+    wrote: (key, entries) => cache.append(key, entries),
     history,
     fork,
     forks: (key) => log.forks({ tenant: local, session: key, limit: maxForks }),
