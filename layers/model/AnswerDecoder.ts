@@ -13,7 +13,7 @@ import { type ModelEvent, ModelCutOff, ModelMalformed, type ModelRequest } from 
 import { type ToolNames, toolNames } from "#src/model/toolNames.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import { isRecord, type Json, parse } from "./json.ts"
-import { type Reason, safeDetail } from "./providerHttp.ts"
+import { type Endpoint, type Reason, safeDetail } from "./providerHttp.ts"
 import * as SseReader from "./SseReader.ts"
 
 export interface DecoderOptions {
@@ -38,18 +38,29 @@ const callsOf = ({ messages }: ModelRequest) =>
   messages.flatMap((message) => (message.role === "assistant" ? (message.calls ?? []) : []))
 
 /** How the answer to this request is read; `body` is the request as it is sent. */
-export const optionsOf = (
-  request: ModelRequest,
-  names: ToolNames,
-  body: string,
-  key: string
-): DecoderOptions => ({
+const optionsOf = (request: ModelRequest, names: ToolNames, body: string, key: string): DecoderOptions => ({
   toolName: names.fromWire,
   takenIds: new Set(callsOf(request).map((call) => call.id)),
   // From the request, so that the same call gets the same id, and another step's call another.
   madeUpId: (position) => `call_${createHash("sha256").update(body).digest("hex").slice(0, 16)}_${position}`,
   detail: (text) => safeDetail(text, key)
 })
+
+/** What one protocol says of one call. */
+export interface Wording {
+  readonly endpoint: Endpoint
+  readonly encode: (names: ToolNames) => string
+  readonly decoder: (options: DecoderOptions) => Decoder
+}
+
+/** A call as it is sent, with what reads its answer: the same in every protocol. */
+export const outgoing = (request: ModelRequest, { endpoint, encode, decoder }: Wording) => {
+  const names = namesOf(request)
+  const body = encode(names)
+  const options = optionsOf(request, names, body, endpoint.key)
+  const { origin, path, headers } = endpoint
+  return { origin, path, headers, body, decoder: decoder(options), detail: options.detail }
+}
 
 export interface Decoder {
   /** Take the next bytes; the events that they complete, in order. */

@@ -36,17 +36,11 @@ export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   if (request.params.responseFormat?.type === "json_object") {
     return new ModelRejected({ status: 400, detail: "this protocol has no response_format json_object" })
   }
-  const names = AnswerDecoder.namesOf(request)
-  const body = encodeRequest(model, request, names)
-  const options = AnswerDecoder.optionsOf(request, names, body, endpoint.key)
-  return {
-    origin: endpoint.origin,
-    path: endpoint.path,
-    headers: endpoint.headers,
-    body,
-    decoder: Decoder.make(model, options),
-    detail: options.detail
-  }
+  return AnswerDecoder.outgoing(request, {
+    endpoint,
+    encode: (names) => encodeRequest(model, request, names),
+    decoder: (options) => Decoder.make(model, options)
+  })
 }
 
 /** Registers `anthropic`. */

@@ -4,25 +4,11 @@
  * A model that thinks before it calls tools signs its thoughts, and goes on from them only when they come back unchanged, in
  * their place. They travel as the `continuation` of a step: never stored, never shown, and dropped by any other model.
  */
-import type { ToolCall } from "#src/domain/Tool.ts"
-import { type CommonPart, describes } from "./stepParts.ts"
+import { type CommonPart, WrittenStep } from "./stepParts.ts"
 
 export type StepPart =
   | { readonly type: "thinking"; readonly thinking: string; readonly signature: string }
   | { readonly type: "redacted_thinking"; readonly data: string }
   | CommonPart
 
-export class AnthropicStep {
-  readonly model: string
-  readonly parts: ReadonlyArray<StepPart>
-
-  constructor(model: string, parts: ReadonlyArray<StepPart>) {
-    this.model = model
-    this.parts = parts
-  }
-
-  /** Whether this is the step that the prompt shows to this model. */
-  describes(model: string, text: string, calls: ReadonlyArray<ToolCall>): boolean {
-    return this.model === model && describes(this.parts, text, calls)
-  }
-}
+export class AnthropicStep extends WrittenStep<StepPart> {}

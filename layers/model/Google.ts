@@ -41,17 +41,11 @@ export const endpointOf = (settings: ProviderSettings, model: string): Endpoint 
 export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   const endpoint = endpointOf(settings, model)
   if (endpoint === undefined) return undefined
-  const names = AnswerDecoder.namesOf(request)
-  const body = encodeRequest(model, request, names)
-  const options = AnswerDecoder.optionsOf(request, names, body, endpoint.key)
-  return {
-    origin: endpoint.origin,
-    path: endpoint.path,
-    headers: endpoint.headers,
-    body,
-    decoder: Decoder.make(model, options),
-    detail: options.detail
-  }
+  return AnswerDecoder.outgoing(request, {
+    endpoint,
+    encode: (names) => encodeRequest(model, request, names),
+    decoder: (options) => Decoder.make(model, options)
+  })
 }
 
 /** Registers `google`. */

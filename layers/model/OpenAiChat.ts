@@ -29,17 +29,11 @@ export const endpointOf = endpointsBy((address, settings): ChatEndpoint => {
 export const prepare: Exchange.Prepare = ({ model, request, settings }) => {
   const endpoint = endpointOf(settings)
   if (endpoint === undefined) return undefined
-  const names = AnswerDecoder.namesOf(request)
-  const body = encodeRequest(model, request, names, endpoint.words)
-  const options = AnswerDecoder.optionsOf(request, names, body, endpoint.key)
-  return {
-    origin: endpoint.origin,
-    path: endpoint.path,
-    headers: endpoint.headers,
-    body,
-    decoder: Decoder.make(options, { mayThinkAloud: endpoint.words.mayThinkAloud, model }),
-    detail: options.detail
-  }
+  return AnswerDecoder.outgoing(request, {
+    endpoint,
+    encode: (names) => encodeRequest(model, request, names, endpoint.words),
+    decoder: (options) => Decoder.make(options, { mayThinkAloud: endpoint.words.mayThinkAloud, model })
+  })
 }
 
 /** Registers `openai-chat`. */

@@ -7,8 +7,24 @@ export type CommonPart =
   /** A call, by the id under which it was given out. */
   | { readonly type: "call"; readonly id: string }
 
+/** A step as one model wrote it, part by part; what a protocol's own parts are is the protocol's. */
+export class WrittenStep<Part extends { readonly type: string }> {
+  readonly model: string
+  readonly parts: ReadonlyArray<Part>
+
+  constructor(model: string, parts: ReadonlyArray<Part>) {
+    this.model = model
+    this.parts = parts
+  }
+
+  /** Whether this is the step that the prompt shows to this model. */
+  describes(model: string, text: string, calls: ReadonlyArray<ToolCall>): boolean {
+    return this.model === model && describes(this.parts, text, calls)
+  }
+}
+
 /** The same text, and the same calls in the same order. */
-export const describes = (
+const describes = (
   parts: ReadonlyArray<CommonPart | { readonly type: string }>,
   text: string,
   calls: ReadonlyArray<ToolCall>
