@@ -41,6 +41,7 @@ import type { PartsWindow } from "#src/domain/Inbound.ts"
 import * as Journal from "./Journal.ts"
 import { LaneTable, type Lane } from "./LaneTable.ts"
 import { Permits } from "./Permits.ts"
+import { eachSession } from "#src/session/eachSession.ts"
 import { tellEnd, tellUser } from "./retold.ts"
 import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
 import * as Active from "./ActiveRun.ts"
@@ -893,18 +894,11 @@ export const make = Effect.gen(function* () {
 })
 
 /** Sessions that were paused before. */
-const pausedSessions = Effect.fnUntraced(function* (log: MessageLog.MessageLog["Service"]) {
-  const keys = new Set<SessionKey>()
-  const limit = 1000
-  let after: SessionKey | undefined
-  while (true) {
-    const from = after === undefined ? {} : { after }
-    const page = yield* log.settings({ tenant: local, name: pausedSetting, ...from, limit })
-    for (const { session } of page) keys.add(session)
-    if (page.length < limit) return keys
-    after = page.at(-1)!.session
-  }
-})
+const pausedSessions = (log: MessageLog.MessageLog["Service"]) =>
+  Effect.map(
+    eachSession((page) => log.settings({ tenant: local, name: pausedSetting, ...page })),
+    (rows) => new Set(rows.map(({ session }) => session))
+  )
 
 const lateEnd = { _tag: "RunEnded", end: "finished", late: true } as const
 

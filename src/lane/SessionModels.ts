@@ -16,6 +16,7 @@ import * as MessageLog from "#src/horizons/MessageLog.ts"
 import { chainOf, isAllowed } from "#src/model/modelRef.ts"
 import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
+import { eachSession } from "#src/session/eachSession.ts"
 import { chooseModel, inlineModel, modelCommand, modelUsage } from "./modelCommand.ts"
 
 /** What a run asks, in order. */
@@ -48,7 +49,6 @@ export class SessionModels extends Context.Service<
   }
 >()("opencraw/lane/SessionModels") {}
 
-const pageSize = 1000
 const name = "model"
 const none: ReadonlyArray<string> = []
 
@@ -60,22 +60,12 @@ export const make = Effect.gen(function* () {
   const providers = yield* Providers
   let kept = new Map<SessionKey, string>()
 
-  const reload = Effect.gen(function* () {
-    const found = new Map<SessionKey, string>()
-    let after: SessionKey | undefined
-    while (true) {
-      const page = yield* log.settings({
-        tenant: local,
-        name,
-        ...(after === undefined ? {} : { after }),
-        limit: pageSize
-      })
-      for (const { session, value } of page) found.set(session, value)
-      after = page.at(-1)?.session
-      if (page.length < pageSize) break
+  const reload = Effect.map(
+    eachSession((page) => log.settings({ tenant: local, name, ...page })),
+    (rows) => {
+      kept = new Map(rows.map(({ session, value }) => [session, value]))
     }
-    kept = found
-  })
+  )
   yield* reload
 
   const presentOf = (agent: string, chosen?: string) => {

@@ -13,6 +13,7 @@ import { parseDirective, type QueueOverrides } from "#src/domain/Queue.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { eachSession } from "#src/session/eachSession.ts"
 import { inlineQueue, queueCommand, queueUsage } from "./queueCommand.ts"
 import { Queue, queueConfig } from "./QueueSettings.ts"
 
@@ -30,7 +31,6 @@ export class SessionQueues extends Context.Service<
   }
 >()("opencraw/lane/SessionQueues") {}
 
-const pageSize = 1000
 const nothing: QueueOverrides = {}
 
 export const make = Effect.gen(function* () {
@@ -39,21 +39,12 @@ export const make = Effect.gen(function* () {
   const queue = yield* Queue
   let kept = new Map<SessionKey, QueueOverrides>()
 
-  const reload = Effect.gen(function* () {
-    const found = new Map<SessionKey, QueueOverrides>()
-    let after: SessionKey | undefined
-    while (true) {
-      const page = yield* log.queues({
-        tenant: local,
-        ...(after === undefined ? {} : { after }),
-        limit: pageSize
-      })
-      for (const { session, overrides } of page) found.set(session, overrides)
-      after = page.at(-1)?.session
-      if (page.length < pageSize) break
+  const reload = Effect.map(
+    eachSession((page) => log.queues({ tenant: local, ...page })),
+    (rows) => {
+      kept = new Map(rows.map(({ session, overrides }) => [session, overrides]))
     }
-    kept = found
-  })
+  )
   yield* reload
 
   const get = (session: SessionKey): QueueOverrides => kept.get(session) ?? nothing

@@ -14,6 +14,7 @@ import { local } from "#src/domain/Tenant.ts"
 import { dayOf, type UsageMode } from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import { UsageRules } from "#src/model/UsageSettings.ts"
+import { eachSession } from "./eachSession.ts"
 import { sumLine } from "./usageText.ts"
 
 export class SessionUsage extends Context.Service<
@@ -30,7 +31,6 @@ export class SessionUsage extends Context.Service<
   }
 >()("opencraw/session/SessionUsage") {}
 
-const pageSize = 1000
 const name = "usage"
 const usage = "/usage [off|tokens|full|reset|cost]"
 const modes: ReadonlyArray<string> = ["off", "tokens", "full"] satisfies ReadonlyArray<UsageMode>
@@ -48,22 +48,12 @@ export const make = Effect.gen(function* () {
   const rules = yield* UsageRules
   let kept = new Map<SessionKey, UsageMode>()
 
-  const reload = Effect.gen(function* () {
-    const found = new Map<SessionKey, UsageMode>()
-    let after: SessionKey | undefined
-    while (true) {
-      const page = yield* log.settings({
-        tenant: local,
-        name,
-        ...(after === undefined ? {} : { after }),
-        limit: pageSize
-      })
-      for (const { session, value } of page) if (isMode(value)) found.set(session, value)
-      after = page.at(-1)?.session
-      if (page.length < pageSize) break
+  const reload = Effect.map(
+    eachSession((page) => log.settings({ tenant: local, name, ...page })),
+    (rows) => {
+      kept = new Map(rows.flatMap(({ session, value }) => (isMode(value) ? [[session, value] as const] : [])))
     }
-    kept = found
-  })
+  )
   yield* reload
 
   const modeOf = (session: SessionKey, channel: string): UsageMode => {
