@@ -29,7 +29,8 @@ export const deliveryId = (value: string): DeliveryId => value as DeliveryId
 export const approvalId = (value: string): ApprovalId => value as ApprovalId
 
 /** The run that a message starts. The same message always names the same run. */
-export const runOf = (message: MessageId): RunId => runId(`run_${message.replace(/^msg_/, "")}`)
+export const runOf = (message: MessageId): RunId =>
+  runId(`run_${message.startsWith("msg_") ? message.slice(4) : message}`)
 
 export class Ids extends Context.Service<
   Ids,

@@ -231,9 +231,9 @@ export const make = Effect.gen(function* () {
   const post = (key: SessionKey, event: LaneEvent): void => {
     // What was still to come for a lane that another node has now.
     if (!placement.isHere(key)) return
-    const isAwake = lanes.get(key) !== undefined
-    const lane = lanes.wake(key)
-    if (!isAwake && isPaused(key)) decideFor(lane, { _tag: "Paused" })
+    const awake = lanes.get(key)
+    const lane = awake ?? lanes.wake(key)
+    if (awake === undefined && isPaused(key)) decideFor(lane, { _tag: "Paused" })
     for (const command of decideFor(lane, event)) perform(lane, command)
     const isOver = isIdle(lane.state)
     const { recovery } = lane

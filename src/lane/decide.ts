@@ -323,7 +323,11 @@ const arrived = (
   const seenSeq = Math.max(state.seenSeq, message.seq)
   if (begun && isFree(state)) {
     const run = { runId: runOf(message.id), messages: [message], begun }
-    return begin({ ...state, seenSeq, lastSeq: message.seq }, run, 0)
+    // What `begin` would give, in one copy: it is the way of most messages, and nothing waits that could be steered into the run.
+    return {
+      state: { ...state, seenSeq, lastSeq: message.seq, phase: running(run, 0) },
+      commands: [{ _tag: "Start", run }]
+    }
   }
   const seen = { ...state, seenSeq }
   // Behind messages that are in the log only, it waits there with them.
@@ -505,9 +509,16 @@ const idle = (state: LaneState): LaneState => {
   }
 }
 
+const running = (run: Run, failures: number): Phase => ({
+  _tag: "Running",
+  run,
+  ending: undefined,
+  failures,
+  steering: []
+})
+
 const begin = (state: LaneState, run: Run, failures: number): Decision => {
-  const phase: Phase = { _tag: "Running", run, ending: undefined, failures, steering: [] }
-  const { now, commands } = injectWaiting({ ...state, phase })
+  const { now, commands } = injectWaiting({ ...state, phase: running(run, failures) })
   return before([{ _tag: "Start", run }], { state: now, commands })
 }
 

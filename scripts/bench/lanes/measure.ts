@@ -177,7 +177,7 @@ ${table(result)}
 
 **The job**: one run at a time per lane, in order; at most 64 open messages of a lane, beyond which the sender waits; at most 256 runs in all
 lanes together; a lane's run can be cancelled (an AbortController for each run, with us the interruption of its fiber). A run waits for
-one microtask. The program checks the order and the limit, and fails when either was broken. The cap is one counter for all of them:
+one turn of the event loop, as it waits for a socket. The program checks the order and the limit, and fails when either was broken. The cap is one counter for all of them:
 ours stands in the log.
 
 **In ours**: the real \`Lanes\` and \`decide\` with a fiber and a permit for each run. **Not in it**: the log and the agent, so nothing here is
