@@ -162,7 +162,10 @@ const main = async (): Promise<number> => {
       return await benchStart(lab, args.isQuick, aboutRun("start", args.isQuick))
     }
     if (args.name === "stream") return await benchStream(lab, args.isQuick, aboutRun("stream", args.isQuick))
-    if (args.name === "prod") return await benchProd(lab, args.isQuick, aboutRun("prod", args.isQuick))
+    if (args.name === "prod") {
+      buildBundle()
+      return await benchProd(lab, args.isQuick, aboutRun("prod", args.isQuick))
+    }
     if (args.name === "nodes") return await benchNodes(lab, args.isQuick, aboutRun("nodes", args.isQuick))
     return await (args.name === "gateway"
       ? benchGateway(lab, args)

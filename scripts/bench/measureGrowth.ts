@@ -1,6 +1,6 @@
 /** What grows: memory with messages and sessions, and a turn's time with the length of its session. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { type Lab, type Provider } from "./Lab.ts"
+import type { Lab, LoadResult, Provider, Running } from "./Lab.ts"
 import { foreignMeter, tree } from "./Machine.ts"
 import { idle } from "./measureMessages.ts"
 import { median } from "./numbers.ts"
@@ -9,6 +9,14 @@ import type { Sizes } from "./sizes.ts"
 import { ask } from "./requests.ts"
 
 const perSession = 10
+
+/** Ten messages in each of many sessions. */
+export const loadMany = (
+  lab: Lab,
+  provider: Provider,
+  gateway: Running,
+  { loadedSessions: sessions }: Pick<Sizes, "loadedSessions">
+): Promise<LoadResult> => lab.load(gateway, [provider], { sessions, messages: perSession, concurrency: 64 })
 
 export const measureMemory = async (
   lab: Lab,
@@ -19,7 +27,7 @@ export const measureMemory = async (
   const gateway = await lab.startGateway({ main: "bundle", provider })
   await idle(report, gateway, sizes, "rss_idle_bundle")
   const sessions = sizes.loadedSessions
-  const result = await lab.load(gateway, [provider], { sessions, messages: perSession, concurrency: 64 })
+  const result = await loadMany(lab, provider, gateway, sizes)
   const after = result.rss_after_mb ?? NaN
   await sleep(sizes.settleMs)
   report.add("rss_loaded", {

@@ -1,7 +1,7 @@
 /** How long the event loop is late while the gateway serves half of what it can, at a steady rate. */
 import { readFileSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
-import { type Lab, type Provider, type Running } from "./Lab.ts"
+import type { GatewayOptions, Lab, Provider, Running } from "./Lab.ts"
 import { foreignMeter } from "./Machine.ts"
 import { percentile } from "./numbers.ts"
 import type { Report } from "./Report.ts"
@@ -60,20 +60,25 @@ const readDelay = async (file: string): Promise<Delay> => {
   throw new Error("the gateway's process did not write its loop delay")
 }
 
-/** At half load nothing should queue; a median above this says that it did. */
-const behindMs = 200
+export interface Loop extends Delay {
+  readonly latencies: ReadonlyArray<number>
+  readonly foreignCores: number
+}
 
-export const measureLoop = async (
+/** What the event loop of a gateway of its own does at `rate` messages a second. */
+export const loopAt = async (
   lab: Lab,
   provider: Provider,
-  report: Report,
-  sizes: Sizes
-): Promise<void> => {
-  const maximum = report.rate64
-  if (maximum === undefined) throw new Error("the maximum rate was not measured")
-  const { gateway, file } = await lab.startObserved({ main: "source", provider })
+  sizes: Pick<Sizes, "messages64" | "paceSeconds">,
+  rate: number,
+  postgres?: GatewayOptions["postgres"]
+): Promise<Loop> => {
+  const { gateway, file } = await lab.startObserved({
+    main: "source",
+    provider,
+    ...(postgres === undefined ? {} : { postgres })
+  })
   await lab.load(gateway, [provider], { sessions: 64, messages: sizes.messages64 })
-  const rate = maximum / 2
   const foreign = foreignMeter()
   process.kill(gateway.pid, "SIGUSR2")
   const latencies = await sendSteadily(gateway, {
@@ -83,11 +88,29 @@ export const measureLoop = async (
   })
   process.kill(gateway.pid, "SIGUSR2")
   const foreignCores = foreign()
-  const { ms, samples } = await readDelay(file)
+  const delay = await readDelay(file)
+  await gateway.stop()
+  return { ...delay, latencies, foreignCores }
+}
+
+/** At half load nothing should queue; a median above this says that it did. */
+export const isBehind = ({ latencies }: Loop): boolean => percentile(latencies, 0.5) > 200
+
+export const measureLoop = async (
+  lab: Lab,
+  provider: Provider,
+  report: Report,
+  sizes: Sizes
+): Promise<void> => {
+  const maximum = report.rate64
+  if (maximum === undefined) throw new Error("the maximum rate was not measured")
+  const rate = maximum / 2
+  const found = await loopAt(lab, provider, sizes, rate)
+  const { ms, samples, latencies, foreignCores } = found
   report.add("loop_delay", {
     value: ms.p99,
     foreignCores,
-    note: `at ${rate.toFixed(0)} messages per second${percentile(latencies, 0.5) > behindMs ? ", and it fell behind" : ""}`,
+    note: `at ${rate.toFixed(0)} messages per second${isBehind(found) ? ", and it fell behind" : ""}`,
     details: {
       p50_ms: ms.p50,
       max_ms: ms.max,
@@ -97,5 +120,4 @@ export const measureLoop = async (
       latency_p99_ms: percentile(latencies, 0.99)
     }
   })
-  await gateway.stop()
 }

@@ -1,6 +1,6 @@
 /** A gateway is killed with thousands of open messages and started again. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { type Lab, type Provider, type Running } from "./Lab.ts"
+import type { GatewayOptions, Lab, Provider, Running } from "./Lab.ts"
 import { foreignMeter } from "./Machine.ts"
 import type { Report } from "./Report.ts"
 import type { Sizes } from "./sizes.ts"
@@ -53,41 +53,66 @@ const untilAsked = async (provider: Provider, wanted: number): Promise<number> =
   throw new Error("not all open messages were answered within 300 s")
 }
 
-export const measureRestart = async (
+export interface Restart {
+  readonly readySeconds: number
+  /** To the first answer of what was open, to the answer of a new message, to the last of all. Counted from the spawn. */
+  readonly openSeconds: number
+  readonly newSeconds: number
+  readonly allSeconds: number
+  readonly foreignCores: number
+}
+
+/** Kill a gateway with `sizes.openRows` open messages, and start it again on what it left. Fails when one was answered twice. */
+export const restartOnce = async (
   lab: Lab,
   provider: Provider,
-  report: Report,
-  sizes: Sizes
-): Promise<void> => {
-  const dataDir = lab.makeFolder("data")
+  { openRows }: Pick<Sizes, "openRows">,
+  postgres?: GatewayOptions["postgres"]
+): Promise<Restart> => {
+  const options: GatewayOptions = {
+    main: "source",
+    provider,
+    dataDir: lab.makeFolder("data"),
+    ...(postgres === undefined ? {} : { postgres })
+  }
   await provider.configure({ ttftMs: tooLong })
-  const before = await lab.startGateway({ main: "source", provider, dataDir })
-  report.step(`${sizes.openRows} messages to a gateway whose provider hangs`)
-  await fill(before, sizes.openRows / perSession)
+  const before = await lab.startGateway(options)
+  await fill(before, openRows / perSession)
   await before.stop("SIGKILL")
   await provider.configure({ ttftMs: 0 })
 
   const foreign = foreignMeter()
   const began = performance.now()
   const since = () => (performance.now() - began) / 1000
-  const gateway = await lab.startGateway({ main: "source", provider, dataDir })
+  const gateway = await lab.startGateway(options)
   const [openSeconds, newSeconds] = await Promise.all([
     firstAnswer(gateway).then(since),
     ask(gateway, "newcomer", "hello").then(since)
   ])
   const foreignCores = foreign()
-  const asked = await untilAsked(provider, sizes.openRows + 1)
+  const asked = await untilAsked(provider, openRows + 1)
   const allSeconds = since()
-  if (asked !== sizes.openRows + 1) {
-    throw new Error(`${asked} model calls for ${sizes.openRows + 1} messages: something was answered twice`)
+  if (asked !== openRows + 1) {
+    throw new Error(`${asked} model calls for ${openRows + 1} messages: something was answered twice`)
   }
+  await gateway.stop()
+  return { readySeconds: gateway.readyMs / 1000, openSeconds, newSeconds, allSeconds, foreignCores }
+}
+
+export const measureRestart = async (
+  lab: Lab,
+  provider: Provider,
+  report: Report,
+  sizes: Sizes
+): Promise<void> => {
+  report.step(`${sizes.openRows} messages to a gateway whose provider hangs`)
+  const { foreignCores, ...found } = await restartOnce(lab, provider, sizes)
   const note = sizes.openRows === 10_000 ? {} : { note: `${sizes.openRows} open rows instead of 10,000` }
   report.add("restart_open", {
-    value: openSeconds,
+    value: found.openSeconds,
     foreignCores,
     ...note,
-    details: { ready_s: gateway.readyMs / 1000, all_answered_s: allSeconds }
+    details: { ready_s: found.readySeconds, all_answered_s: found.allSeconds }
   })
-  report.add("restart_new", { value: newSeconds, foreignCores, ...note })
-  await gateway.stop()
+  report.add("restart_new", { value: found.newSeconds, foreignCores, ...note })
 }

@@ -7,11 +7,14 @@
  */
 import process from "node:process"
 import { newSchema, startServer } from "../../test/postgres/server.ts"
-import { type GatewayOptions, type Lab, type LoadOptions, type LoadResult, type Running } from "./Lab.ts"
+import type { GatewayOptions, Lab, LoadOptions, LoadResult, Provider, Running } from "./Lab.ts"
 import { foreignMeter, tree } from "./Machine.ts"
+import { loadMany } from "./measureGrowth.ts"
+import { isBehind, loopAt } from "./measureLoop.ts"
+import { restartOnce } from "./measureRestart.ts"
 import { median, round } from "./numbers.ts"
 import { ask } from "./requests.ts"
-import { full, quick } from "./sizes.ts"
+import { full, quick, type Sizes } from "./sizes.ts"
 import { targets, type Target } from "./targets.ts"
 
 interface Row {
@@ -73,7 +76,7 @@ interface Figure extends Target {
   readonly value: number
   readonly dev: number
   readonly ratio_to_dev: number
-  readonly foreign_cores: number
+  readonly foreign_cores?: number
   readonly floor?: number
   /** Of the database's processes, for each message. */
   readonly database_cpu_ms?: number
@@ -90,6 +93,53 @@ const figureOfStarts = (
   ratio_to_dev: round(median(starts.map(({ prod, dev }) => pick(prod) / pick(dev)))),
   foreign_cores: round(median(starts.map(({ prod }) => prod.foreign)))
 })
+
+/** The same on both stores, once. */
+interface Both<A> {
+  readonly prod: A
+  readonly dev: A
+}
+
+const onBoth = async <A>(
+  newPostgres: () => NonNullable<GatewayOptions["postgres"]>,
+  measure: (postgres: GatewayOptions["postgres"]) => Promise<A>
+): Promise<Both<A>> => {
+  const dev = await measure(undefined)
+  return { dev, prod: await measure(newPostgres()) }
+}
+
+const figureOf = <A>(target: Target, { prod, dev }: Both<A>, pick: (one: A) => number): Figure => ({
+  ...target,
+  value: round(pick(prod)),
+  dev: round(pick(dev)),
+  ratio_to_dev: round(pick(prod) / pick(dev))
+})
+
+/** What is measured once on each, on tables of its own: it takes long, and does not hang on a minute. */
+const grown = async (
+  lab: Lab,
+  provider: Provider,
+  sizes: Sizes,
+  halfRate: Both<number>,
+  newPostgres: () => NonNullable<GatewayOptions["postgres"]>
+) => {
+  await provider.configure({ ttftMs: 0 })
+  show("event loop at half load")
+  const loop = await onBoth(newPostgres, (postgres) =>
+    loopAt(lab, provider, sizes, postgres === undefined ? halfRate.dev : halfRate.prod, postgres)
+  )
+  show(`${sizes.loadedSessions * 10} messages`)
+  const memory = await onBoth(newPostgres, async (postgres) => {
+    const on = postgres === undefined ? {} : { postgres }
+    const gateway = await lab.startGateway({ main: "bundle", provider, ...on })
+    const result = await loadMany(lab, provider, gateway, sizes)
+    await gateway.stop()
+    return result
+  })
+  show(`restart with ${sizes.openRows} open rows`)
+  const restart = await onBoth(newPostgres, (postgres) => restartOnce(lab, provider, sizes, postgres))
+  return { loop, memory, restart }
+}
 
 const show = (text: string) => process.stderr.write(`${text}\n`)
 const medianOf = (rounds: ReadonlyArray<Round>, of: keyof Round, pick: Row["pick"]) =>
@@ -143,6 +193,16 @@ export const benchProd = async (
         ;(taken[name] ??= []).push({ prod: onProd, dev: onDev, floor, databaseMs })
       }
     }
+    const { memory, loop, restart } = await grown(
+      lab,
+      provider,
+      sizes,
+      {
+        dev: medianOf(taken["many"] ?? [], "dev", ({ rps }) => rps) / 2,
+        prod: medianOf(taken["many"] ?? [], "prod", ({ rps }) => rps) / 2
+      },
+      () => ({ url: server.url, schema: newSchema() })
+    )
     const figures: Readonly<Record<string, Figure>> = {
       cold_source: figureOfStarts(targets.cold_source, starts, ({ seconds }) => seconds),
       rss_started: figureOfStarts(
@@ -167,8 +227,15 @@ export const benchProd = async (
             }
           ]
         })
-      )
+      ),
+      loop_delay: figureOf(targets.loop_delay, loop, ({ ms }) => ms.p99),
+      rss_loaded: figureOf(targets.rss_loaded, memory, ({ rss_after_mb }) => rss_after_mb ?? NaN),
+      restart_open: figureOf(targets.restart_open, restart, ({ openSeconds }) => openSeconds),
+      restart_new: figureOf(targets.restart_new, restart, ({ newSeconds }) => newSeconds)
     }
+    if (sizes !== full) show("restart and memory with fewer rows and sessions than the names say")
+    for (const [name, one] of Object.entries(loop))
+      if (isBehind(one)) show(`${name} fell behind at half its rate`)
     show(
       `\n${"what".padEnd(46)} unit    Postgres   SQLite    ratio    floor   must    aim  database CPU  foreign cores`
     )
