@@ -1,6 +1,7 @@
 /**
- * The gateway's secrets from one key file in the data directory (0600): cookies are signed with it, and where no token is
- * configured the token is derived from it, so both survive a restart and fall together when the file is deleted.
+ * The gateway's secrets: what is signed (cookies and one-time codes) is signed with a key that is derived from the operator's token, so
+ * that every gateway with this token knows it. Where no token is configured, both come from one key file in the data directory (0600):
+ * they survive a restart and fall together when the file is deleted.
  */
 import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto"
 import path from "node:path"
@@ -27,7 +28,7 @@ export const keyFileName = "gateway.key"
 export const loadKey = (directory: string): Effect.Effect<Buffer, KeyFileError> =>
   keyFile.loadKey(path.join(directory, keyFileName))
 
-const derive = (key: Buffer, purpose: string): Buffer =>
+const derive = (key: Buffer | string, purpose: string): Buffer =>
   Buffer.from(hkdfSync("sha256", key, "", purpose, keyBytes))
 
 /** The token that stands in for a configured one: the same for the same data directory. */
@@ -41,22 +42,27 @@ export const make = Effect.gen(function* () {
   const { path: directory } = yield* DataDir
   const settings = yield* Gateway
   const key = yield* loadKey(directory)
-  const cookieKey = derive(key, "opencraw gateway cookie")
+  const ownKey = derive(key, "opencraw gateway cookie")
   const ownToken = derivedToken(key)
   const token = () => {
     const configured = settings.get().token
     return configured === undefined ? ownToken : Redacted.value(configured)
   }
-  let known = { token: "", digest: digest("") }
-  const tokenDigest = () => {
+  const knownOf = (now: string) => ({
+    token: now,
+    digest: digest(now),
+    signing: now === ownToken ? ownKey : derive(now, "opencraw gateway signatures")
+  })
+  let known = knownOf(token())
+  const current = () => {
     const now = token()
-    if (known.token !== now) known = { token: now, digest: digest(now) }
-    return known.digest
+    if (known.token !== now) known = knownOf(now)
+    return known
   }
-  const mac = (text: string) => createHmac("sha256", cookieKey).update(text).digest()
+  const mac = (text: string) => createHmac("sha256", current().signing).update(text).digest()
 
   const secrets = GatewaySecrets.of({
-    isToken: (candidate) => timingSafeEqual(digest(candidate), tokenDigest()),
+    isToken: (candidate) => timingSafeEqual(digest(candidate), current().digest),
     sign: (text) => `${text}.${mac(text).toString("base64url")}`,
     verify: (signed) => {
       const at = signed.lastIndexOf(".")

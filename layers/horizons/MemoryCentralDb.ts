@@ -27,6 +27,7 @@ export const make = Effect.gen(function* () {
   const audit = yield* AuditLog
   const keys = new Map<string, ApiKeyRow>()
   const credentials = new Map<string, CredentialRow>()
+  const usedCodes = new Map<string, number>()
   const placeOf = ({ org, project }: Tenant, name: string) => JSON.stringify([org, project, storable(name)])
   const told = <A>(event: AuditEvent, value: A): Effect.Effect<A, CentralError> =>
     audit.append([event]).pipe(
@@ -109,7 +110,14 @@ export const make = Effect.gen(function* () {
         credentials.delete(placeOf(tenant, name))
           ? told(event, undefined)
           : refuse(new NoSuchCredential({ name }))
-      )
+      ),
+    useCode: ({ id, endsAt, now }) =>
+      Effect.sync(() => {
+        for (const [used, end] of usedCodes) if (end <= now) usedCodes.delete(used)
+        if (usedCodes.has(id)) return false
+        usedCodes.set(id, endsAt)
+        return true
+      })
   })
 })
 

@@ -29,7 +29,8 @@ export const make = Effect.gen(function* () {
     putCredential: (credential, event) =>
       failing(unit(nameOf(credential.tenant), () => statements.putCredential(credential, event))),
     deleteCredential: (credential, event) =>
-      failing(unit(nameOf(credential.tenant), () => statements.deleteCredential(credential, event)))
+      failing(unit(nameOf(credential.tenant), () => statements.deleteCredential(credential, event))),
+    useCode: (code) => failing(unit("codes", () => statements.useCode(code)))
   })
 })
 

@@ -191,3 +191,11 @@ export function* deleteCredential(
   yield* insertEvent(event)
   return Result.succeed(undefined)
 }
+
+export function* useCode({ id, endsAt, now }: Parameters<Port["useCode"]>[0]): Body<Result.Result<boolean>> {
+  yield* run("DELETE FROM used_codes WHERE ends_at <= ?", [now])
+  const found = yield* get("SELECT id FROM used_codes WHERE id = ?", [id])
+  if (found !== undefined) return Result.succeed(false)
+  yield* run("INSERT INTO used_codes (id, ends_at) VALUES (?, ?)", [id, endsAt])
+  return Result.succeed(true)
+}

@@ -206,6 +206,12 @@ const identity = [
   `CREATE INDEX audit_actor ON audit (org, project, actor, at, id)`
 ]
 
+/** One-time codes that were used, until they would have ended anyway. No tenant has them: they are the installation's. */
+const codes = [
+  `CREATE TABLE used_codes (id TEXT NOT NULL, ends_at INTEGER NOT NULL, PRIMARY KEY (id)) WITHOUT ROWID`,
+  `CREATE INDEX used_codes_end ON used_codes (ends_at)`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -219,7 +225,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0009_forks": forks,
   "0010_journal": journal,
   "0011_sent": sent,
-  "0012_identity": identity
+  "0012_identity": identity,
+  "0013_codes": codes
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

@@ -14,7 +14,7 @@ import { Audit, type Shown } from "#src/access/Audit.ts"
 import { Ids } from "#src/domain/Ids.ts"
 import type { Scope } from "#src/domain/Scope.ts"
 import { local } from "#src/domain/Tenant.ts"
-import type { ApiKeyRow } from "#src/horizons/CentralDb.ts"
+import { type ApiKeyRow, CentralDb } from "#src/horizons/CentralDb.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import { ApiError, storeUnavailable } from "./ApiError.ts"
 import { GatewaySecrets } from "./GatewaySecrets.ts"
@@ -99,7 +99,6 @@ export const cookieName = "opencraw_session"
 const cookieLifeMillis = 30 * 24 * 3_600_000
 const codeLifeMillis = 10 * 60_000
 const maxFailures = 10
-const maxCodes = 100
 const maxRemotes = 1000
 
 export class Auth extends Context.Service<
@@ -110,9 +109,12 @@ export class Auth extends Context.Service<
      * unknown, a wrong, an expired and a revoked key are told the same.
      */
     readonly authenticate: (credentials: Credentials) => Effect.Effect<Principal, ApiError>
-    /** A fresh one-time code, valid for 10 minutes. */
+    /** A fresh one-time code, valid for 10 minutes, in every gateway with this token on this database. */
     readonly newCode: Effect.Effect<string>
-    /** Exchange a code for the value of the browser's cookie. Single use; ten failures of one address within 10 minutes give 429. */
+    /**
+     * Exchange a code for the value of the browser's cookie. Single use; ten failures of one address within 10 minutes give 429. Fails with
+     * 503 while the store is away, and the code is still good.
+     */
     readonly redeem: (code: string, remote: string) => Effect.Effect<string, ApiError>
   }
 >()("opencraw/gateway/Auth") {}
@@ -142,7 +144,7 @@ export const make = Effect.gen(function* () {
   const ids = yield* Ids
   const apiKeys = yield* ApiKeys
   const audit = yield* Audit
-  const codes = new Map<string, number>()
+  const central = yield* CentralDb
   const failures = new Map<string, { count: number; until: number }>()
 
   const refuse = (shown: Shown, message: string) =>
@@ -200,13 +202,20 @@ export const make = Effect.gen(function* () {
     return owner
   })
 
-  const newCode = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
-    for (const [code, until] of codes) if (until <= now || codes.size >= maxCodes) codes.delete(code)
-    const code = ids.secret()
-    codes.set(code, now + codeLifeMillis)
-    return code
-  })
+  // It says itself until when it is good, so that any gateway with this token can tell; only its use is stored.
+  const newCode = Effect.map(Clock.currentTimeMillis, (now) =>
+    secrets.sign(`v1.code.${now + codeLifeMillis}.${ids.secret()}`)
+  )
+
+  /** True once for each code that is ours and has not ended. */
+  const useCode = (code: string, now: number): Effect.Effect<boolean, ApiError> => {
+    const signed = /^v1\.code\.([0-9]{1,15})\.([\w-]+)$/.exec(secrets.verify(code) ?? "")
+    const endsAt = Number(signed?.[1])
+    if (signed === null || endsAt <= now) return Effect.succeed(false)
+    return Effect.mapError(central.useCode({ id: signed[2] ?? "", endsAt, now }), () =>
+      storeUnavailable(false)
+    )
+  }
 
   const redeem = Effect.fn("Auth.redeem")(function* (code: string, remote: string) {
     const now = yield* Clock.currentTimeMillis
@@ -220,10 +229,7 @@ export const make = Effect.gen(function* () {
         retryAfterMillis: failed.until - now
       })
     }
-    // A map finds by hash, so the time taken tells nothing useful about a random 128-bit code.
-    const until = codes.get(code)
-    codes.delete(code)
-    if (until === undefined || until <= now) {
+    if (!(yield* useCode(code, now))) {
       if (failures.size >= maxRemotes) failures.clear()
       failures.set(remote, { count: failed.count + 1, until: failed.until })
       return yield* refuse("code", "the code is not valid any more: open a new link")

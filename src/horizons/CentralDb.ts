@@ -150,5 +150,14 @@ export class CentralDb extends Context.Service<
       credential: { readonly tenant: Tenant; readonly name: string },
       event: AuditEvent
     ) => Effect.Effect<void, CentralError>
+    /**
+     * Use a one-time code, which would end at `endsAt` anyway: true for the first who does, of all gateways on this database. Codes that
+     * had ended at `now` are forgotten.
+     */
+    readonly useCode: (code: {
+      readonly id: string
+      readonly endsAt: number
+      readonly now: number
+    }) => Effect.Effect<boolean, CentralError>
   }
 >()("opencraw/horizons/CentralDb") {}

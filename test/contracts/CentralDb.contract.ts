@@ -116,6 +116,26 @@ export const centralDbContract = <E>(name: string, layer: Layer.Layer<CentralDb 
       }).pipe(Effect.provide(layer))
     )
 
+    it.effect("a one-time code is used once, by one of many, and forgotten when it has ended", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const use = (id: string, now: number) => db.useCode({ id, endsAt: 5000, now })
+        const many = yield* Effect.forEach(Array.from({ length: 10 }), () => use("one", 1000), {
+          concurrency: "unbounded"
+        })
+        const other = yield* use("ONE", 1000)
+        const again = yield* use("one", 4999)
+        // Whoever asks has seen that it had ended.
+        const forgotten = yield* use("one", 5000)
+
+        assert.lengthOf(
+          many.filter((isFirst) => isFirst),
+          1
+        )
+        assert.deepStrictEqual([other, again, forgotten], [true, false, true])
+      }).pipe(Effect.provide(layer))
+    )
+
     it.effect("a key is revoked once, and stays so", () =>
       Effect.gen(function* () {
         yield* create("key_1")

@@ -70,6 +70,33 @@ describe.skipIf(withoutPostgres)(named("a session on another node"), { timeout: 
     return { made, close: () => made.forEach(({ here, there }) => (here.close(), there.close())) }
   }
 
+  it("signs a browser in with a link of the other node, once, for both", async () => {
+    const made = await api(first, "/api/v1/os/codes", { method: "POST", body: "{}" })
+    const { code } = (await made.json()) as { readonly code: string }
+    const redeem = (gateway: Gateway) =>
+      fetch(`${gateway.url}/auth/code`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ code })
+      })
+    const signedIn = await redeem(second)
+    const again = await Promise.all([redeem(first), redeem(second)])
+    const cookie = String(signedIn.headers.get("set-cookie")).split(";")[0] ?? ""
+    const who = await Promise.all(
+      [first, second].map(({ url }) => fetch(`${url}/auth/me`, { headers: { cookie } }))
+    )
+
+    assert.strictEqual(signedIn.status, 204)
+    assert.deepStrictEqual(
+      again.map(({ status }) => status),
+      [401, 401]
+    )
+    assert.deepStrictEqual(
+      who.map(({ status }) => status),
+      [200, 200]
+    )
+  })
+
   it("tells an answer to who looks on at either node, once", async () => {
     const { made, close } = pairs("tell")
     for (const { here, id } of made) here.send(id, id)

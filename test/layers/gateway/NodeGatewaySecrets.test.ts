@@ -66,6 +66,20 @@ describe("NodeGatewaySecrets", () => {
     })
   )
 
+  it.effect("signs alike wherever the configured token is the same, and with another token otherwise", () =>
+    Effect.gen(function* () {
+      const withToken = (token: string) =>
+        Effect.flatMap(folder, (made) => open(made, { gateway: { token } }))
+      const one = yield* withToken("a shared token")
+      const two = yield* withToken("a shared token")
+      const other = yield* withToken("another token")
+      const signed = one.secrets.sign("v1.owner.1.x")
+
+      assert.strictEqual(two.secrets.verify(signed), "v1.owner.1.x")
+      assert.isUndefined(other.secrets.verify(signed))
+    })
+  )
+
   it.effect("says that a broken key file must be deleted", () =>
     Effect.gen(function* () {
       const directory = yield* folder
