@@ -13,6 +13,8 @@ import { preparePage } from "./page.mjs"
 const main = path.join("layers", "main.ts")
 // A small young generation: the gateway's garbage is short-lived, and 16 MB of it would stay resident.
 const source = ["--max-semi-space-size=8", main]
+// With glibc, V8's helper threads would each keep memory of their own, some 45 MB together.
+const oneArena = { MALLOC_ARENA_MAX: process.env["MALLOC_ARENA_MAX"] ?? "1" }
 
 const runScript = (file) => (node, args) => {
   if (!fs.existsSync(path.join(root, "scripts", file)))
@@ -29,7 +31,9 @@ const runVitest = (extra) => (node, args) => {
 const commands = {
   start: (node, args) => {
     preparePage(node)
-    rememberGateway(become(node, [...source, "serve", ...args], { env: environment(node) }))
+    rememberGateway(
+      become(node, [...source, "serve", ...args], { env: { ...environment(node), ...oneArena } })
+    )
   },
   opencraw: (node, args) => become(node, [...source, ...args], { env: environment(node) }),
   test: runVitest({}),

@@ -174,6 +174,7 @@ const bundle = join(root, "dist", "opencraw.mjs")
 
 /** What `npm start` gives to Node as well. */
 const semiSpace = "--max-semi-space-size=8"
+const oneArena = { MALLOC_ARENA_MAX: "1" }
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "opencraw-bench-"))
@@ -229,6 +230,7 @@ export class Lab {
     const main = options.main === "source" ? join("layers", "main.ts") : bundle
     const env = {
       ...cleanEnvironment(),
+      ...oneArena,
       ...(options.compileCache === undefined ? {} : { NODE_COMPILE_CACHE: options.compileCache }),
       ...options.env
     }

@@ -51,13 +51,15 @@ const startProvider = async (): Promise<{ readonly url: string; readonly child: 
 const rssOf = (gateway: Gateway): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, "utf8"))?.[1]) / 1024
 
-/** MB per hour of a line through the samples, least squares. */
+/**
+ * MB per hour: the median of the slopes between any two samples (Theil and Sen). Resident memory moves in steps of an allocator, of which
+ * a single one near an end would turn a line of least squares.
+ */
 const slopeOf = (samples: ReadonlyArray<{ readonly hours: number; readonly mb: number }>): number => {
-  const mean = (pick: (sample: (typeof samples)[number]) => number) =>
-    samples.reduce((sum, sample) => sum + pick(sample), 0) / samples.length
-  const [hours, mb] = [mean((one) => one.hours), mean((one) => one.mb)]
-  const over = samples.reduce((sum, one) => sum + (one.hours - hours) * (one.mb - mb), 0)
-  return over / samples.reduce((sum, one) => sum + (one.hours - hours) ** 2, 0)
+  const slopes = samples.flatMap((one, at) =>
+    samples.slice(at + 1).map((other) => (other.mb - one.mb) / (other.hours - one.hours))
+  )
+  return slopes.toSorted((a, b) => a - b)[Math.floor(slopes.length / 2)] ?? NaN
 }
 
 class Soak {
@@ -134,6 +136,8 @@ const run = async (database: Database | undefined) => {
   const delayFile = join(folder, "delay.json")
   const start = () =>
     startGateway(config, {
+      // As `npm start` does.
+      MALLOC_ARENA_MAX: "1",
       NODE_OPTIONS: `--max-semi-space-size=8 --import ${pathToFileURL(join(scripts, "loopDelay.mjs")).href}`,
       OPENCRAW_BENCH_LOOP_DELAY: delayFile
     })
@@ -146,12 +150,12 @@ const run = async (database: Database | undefined) => {
     await soak.maximum("warm", 5000)
     const maximum = await soak.maximum("max", 10_000)
     const rate = maximum / 2
-    await soak.load(rate, millis / 4)
+    await soak.load(rate, millis / 10)
     gateway.child.kill("SIGKILL")
     await gateway.exited
     gateway = await start()
     soak.connect(gateway)
-    await soak.load(rate, millis / 4)
+    await soak.load(rate, millis / 10)
     gateway.child.kill("SIGTERM")
     const stopped = await gateway.exited
     gateway = await start()
@@ -159,13 +163,15 @@ const run = async (database: Database | undefined) => {
 
     const samples: Array<{ readonly hours: number; readonly mb: number }> = []
     const began = performance.now()
-    const warm = millis / 6
-    const meter = setInterval(() => {
-      const passed = performance.now() - began
-      if (passed > warm) samples.push({ hours: passed / 3_600_000, mb: rssOf(gateway) })
-    }, 1000)
-    const loaded = soak.load(rate, millis / 2)
+    const left = millis * 0.8
+    // V8 compiles what is used often again and again for some minutes.
+    const warm = left / 2
+    const loaded = soak.load(rate, left)
     await pause(warm)
+    const meter = setInterval(
+      () => samples.push({ hours: (performance.now() - began) / 3_600_000, mb: rssOf(gateway) }),
+      2000
+    )
     process.kill(gateway.child.pid ?? 0, "SIGUSR2")
     await loaded
     process.kill(gateway.child.pid ?? 0, "SIGUSR2")
@@ -178,8 +184,10 @@ const run = async (database: Database | undefined) => {
     const settleSeconds = (performance.now() - settled) / 1000
     for (const client of soak.clients) client.send("last", "are you there")
     await until("every session answers", () => soak.clients.every((one) => one.answers.has("last")), 60_000)
-    const delay: { readonly ms: { readonly p50: number; readonly p99: number; readonly max: number } } =
-      JSON.parse(readFileSync(delayFile, "utf8"))
+    const delay: {
+      readonly ms: { readonly p50: number; readonly p99: number; readonly max: number }
+      readonly live_heap_mb: { readonly start: number; readonly end: number }
+    } = JSON.parse(readFileSync(delayFile, "utf8"))
     return {
       minutes,
       is_judged: minutes >= fullMinutes,
@@ -190,6 +198,7 @@ const run = async (database: Database | undefined) => {
       stopped_with: stopped.code,
       rss_mb: Math.round(samples.at(-1)?.mb ?? NaN),
       rss_slope_mb_per_hour: Number(slopeOf(samples).toFixed(1)),
+      live_heap_mb: [delay.live_heap_mb.start, delay.live_heap_mb.end].map((mb) => Number(mb.toFixed(1))),
       loop_delay_ms: delay.ms,
       settle_s: Number(settleSeconds.toFixed(1)),
       open_rows: await openRows()
