@@ -89,6 +89,16 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
           ? commands.cancel(given)
           : commands.control(given)
     }
+    case "orgs create":
+    case "orgs list":
+    case "projects create":
+    case "projects list":
+    case "users create":
+    case "users list":
+    case "users role":
+    case "users disable":
+    case "users enable":
+      return (await import("#layers/gateway/cli/directory.ts")).programs[name](given)
     case "keys create":
     case "keys list":
     case "keys revoke":

@@ -4,6 +4,7 @@
 import * as Layer from "effect/Layer"
 import * as ApiKeys from "#src/access/ApiKeys.ts"
 import * as Audit from "#src/access/Audit.ts"
+import * as Directory from "#src/access/Directory.ts"
 import * as Credentials from "#src/access/Credentials.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import * as Channels from "#src/channel/Channels.ts"
@@ -39,7 +40,10 @@ export const registries = Layer.mergeAll(
 )
 
 /** Who may use it, and what is told of that. Needs `CentralDb`, `AuditLog`, `Secrets`, ids and the registry of checks. */
-export const access = Layer.merge(ApiKeys.layer, Credentials.layer).pipe(Layer.provideMerge(Audit.layer))
+export const access = Layer.merge(Directory.layer, Directory.layerTenants).pipe(
+  Layer.provideMerge(Layer.merge(ApiKeys.layer, Credentials.layer)),
+  Layer.provideMerge(Audit.layer)
+)
 
 /** From the inbox to the outbox. Needs `access`, the log, a model and where its health is kept, ids, the settings and the registries. */
 export const layer = Layer.mergeAll(

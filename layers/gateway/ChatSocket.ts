@@ -13,6 +13,7 @@ export interface Options {
   readonly url: () => string | undefined
   readonly token: Redacted.Redacted
   readonly session: string
+  readonly project: string | undefined
   /** Replay from here; undefined: what was never confirmed. */
   readonly after: () => number | undefined
   readonly onFrame: (frame: Frame) => void
@@ -36,6 +37,7 @@ export const open = (options: Options): ChatSocket => {
       token: Redacted.value(options.token),
       session_key: options.session
     })
+    if (options.project !== undefined) query.set("project", options.project)
     const after = options.after()
     if (after !== undefined) query.set("after", String(after))
     return `${url.replace(/^http/, "ws")}/ws?${query.toString()}`

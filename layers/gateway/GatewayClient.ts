@@ -20,10 +20,12 @@ export const startHint = import.meta.url.endsWith(".ts") ? "npm start" : "opencr
 export interface GatewayClient {
   readonly url: string
   readonly token: Redacted.Redacted
+  /** `org/project` whose data is meant; that of the token without. */
+  readonly project: string | undefined
   /** The decoded body of a request that succeeded. A refusal is told in the gateway's own words. */
   readonly call: <A>(
     schema: Schema.ConstraintDecoder<A>,
-    method: "GET" | "POST" | "DELETE",
+    method: "GET" | "POST" | "PATCH" | "DELETE",
     path: string,
     body?: unknown
   ) => Effect.Effect<A, CommandFailed>
@@ -32,7 +34,7 @@ export interface GatewayClient {
 const failed = (code: number, message: string) => new CommandFailed({ code, message })
 
 const answerOf = Effect.fnUntraced(function* (
-  { url, token }: Pick<GatewayClient, "url" | "token">,
+  { url, token, project }: Pick<GatewayClient, "url" | "token" | "project">,
   method: string,
   path: string,
   body: unknown
@@ -43,6 +45,7 @@ const answerOf = Effect.fnUntraced(function* (
         method,
         headers: {
           authorization: `Bearer ${Redacted.value(token)}`,
+          ...(project === undefined ? {} : { "x-opencraw-project": project }),
           ...(body === undefined ? {} : { "content-type": "application/json" })
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -86,11 +89,12 @@ const refusal = (url: string, status: number, body: unknown): CommandFailed => {
 }
 
 /** The gateway at this address. */
-export const at = (url: string, token: Redacted.Redacted): GatewayClient => ({
+export const at = (url: string, token: Redacted.Redacted, project?: string): GatewayClient => ({
   url,
   token,
+  project,
   call: Effect.fnUntraced(function* (schema, method, path, body) {
-    const answer = yield* answerOf({ url, token }, method, path, body)
+    const answer = yield* answerOf({ url, token, project }, method, path, body)
     if (answer.status >= 400) return yield* refusal(url, answer.status, answer.body)
     return yield* Schema.decodeUnknownEffect(schema)(answer.body).pipe(
       Effect.mapError(() =>
@@ -104,7 +108,7 @@ export const at = (url: string, token: Redacted.Redacted): GatewayClient => ({
 })
 
 /** The gateway that was started with these settings; undefined when none has been. */
-export const find = Effect.fnUntraced(function* (loaded: Settings.LoadedConfig) {
+export const find = Effect.fnUntraced(function* (loaded: Settings.LoadedConfig, project?: string) {
   const { config } = loaded
   const dataDir = config.runtime.data_dir ?? ""
   const running = RunningFile.read(dataDir)
@@ -115,15 +119,17 @@ export const find = Effect.fnUntraced(function* (loaded: Settings.LoadedConfig) 
       Effect.map((key) => Redacted.make(derivedToken(key), { label: "gateway.token" })),
       Effect.mapError((error) => failed(exitCodes.dataDir, error.message))
     ))
-  return at(running.url, token)
+  return at(running.url, token, project)
 })
 
 /** The running gateway of the configuration, or what to do about there being none. */
-export const connect = Effect.fnUntraced(function* (options: Settings.LoadOptions) {
+export const connect = Effect.fnUntraced(function* (
+  options: Settings.LoadOptions & { readonly project?: string | undefined }
+) {
   const loaded = yield* Settings.load(options).pipe(
     Effect.mapError((error) => failed(exitCodes.config, error.message))
   )
-  const client = yield* find(loaded)
+  const client = yield* find(loaded, options.project)
   if (client === undefined) {
     return yield* failed(
       exitCodes.unavailable,

@@ -1,4 +1,4 @@
-/** Keys and credentials in the database that holds the log. */
+/** Organisations, projects, users, keys and credentials in the database that holds the log. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Tenant } from "#src/domain/Tenant.ts"
@@ -9,12 +9,22 @@ import { SqlStore } from "./SqlStore.ts"
 /** One change of a tenant at a time, from whichever gateway. */
 const nameOf = ({ org, project }: Tenant) => `${org}\n${project}\ncentral`
 
+const usersOf = ({ org }: { readonly org: string }) => `${org}\nusers`
+
 const failing = <A>(effect: Effect.Effect<A, CentralError["reason"]>): Effect.Effect<A, CentralError> =>
   Effect.mapError(effect, (reason) => new CentralError({ reason }))
 
 export const make = Effect.gen(function* () {
   const { unit, read } = yield* SqlStore
   return CentralDb.of({
+    createOrg: (org, event) => failing(unit("orgs", () => statements.createOrg(org, event))),
+    orgs: (page) => failing(read(() => statements.listOrgs(page))),
+    createProject: (project, event) => failing(unit("orgs", () => statements.createProject(project, event))),
+    projects: (page) => failing(read(() => statements.listProjects(page))),
+    hasProject: (tenant) => failing(read(() => statements.hasProject(tenant))),
+    createUser: (user, event) => failing(unit(usersOf(user), () => statements.createUser(user, event))),
+    users: (page) => failing(read(() => statements.listUsers(page))),
+    changeUser: (user, event) => failing(unit(usersOf(user), () => statements.changeUser(user, event))),
     createKey: (key, event) => failing(unit(nameOf(key.tenant), () => statements.createKey(key, event))),
     findKey: (id) => failing(read(() => statements.findKey(id))),
     keys: (page) => failing(read(() => statements.listKeys(page))),

@@ -1,7 +1,8 @@
-/** Keys and credentials as statements, for SQLite and Postgres alike. Every change writes its audit event beside it. */
+/** Organisations, projects, users, keys and credentials as statements, for SQLite and Postgres alike. Every change writes its audit event beside it. */
 import * as Result from "effect/Result"
 import type { AuditEvent } from "#src/domain/AuditEvent.ts"
-import type { Scope } from "#src/domain/Scope.ts"
+import { type Role, roleFor, type Scope, scopesOf } from "#src/domain/Scope.ts"
+import { show, type Tenant } from "#src/domain/Tenant.ts"
 import {
   type ApiKeyRow,
   type CentralDb,
@@ -12,13 +13,164 @@ import {
   type NewApiKey,
   NoSuchCredential,
   NoSuchKey,
-  type Page
+  NoSuchOrg,
+  NoSuchProject,
+  NoSuchUser,
+  OrgExists,
+  type OrgRow,
+  type Page,
+  ProjectExists,
+  type ProjectRow,
+  RoleTooLow,
+  UserDisabled,
+  UserExists,
+  type UserRow
 } from "#src/horizons/CentralDb.ts"
 import { all, type Body, get, type Param, run } from "#layers/platform/statements.ts"
 import { insertEvent } from "./sqlAudit.ts"
 import { wholeLimit } from "./stored.ts"
 
 type Port = CentralDb["Service"]
+
+export function* createOrg(
+  { org, name, createdAt }: OrgRow,
+  event: AuditEvent
+): Body<Result.Result<void, OrgExists>> {
+  const found = yield* get("SELECT org FROM orgs WHERE org = ?", [org])
+  if (found !== undefined) return Result.fail(new OrgExists({ org }))
+  yield* run("INSERT INTO orgs (org, name, created_at) VALUES (?, ?, ?)", [org, name, createdAt])
+  yield* insertEvent(event)
+  return Result.succeed(undefined)
+}
+
+interface OrgColumns {
+  readonly org: string
+  readonly name: string
+  readonly created_at: number
+}
+const orgRow = ({ org, name, created_at }: OrgColumns): OrgRow => ({ org, name, createdAt: created_at })
+
+export function* listOrgs({ after, limit }: Parameters<Port["orgs"]>[0]): Body<ReadonlyArray<OrgRow>> {
+  const rows = yield* all<OrgColumns>(
+    "SELECT org, name, created_at FROM orgs WHERE org > ? ORDER BY org LIMIT ?",
+    [after ?? "", wholeLimit(limit)]
+  )
+  return rows.map(orgRow)
+}
+
+export function* createProject(
+  { tenant, name, createdAt }: ProjectRow,
+  event: AuditEvent
+): Body<Result.Result<void, NoSuchOrg | ProjectExists>> {
+  const { org, project } = tenant
+  const found = yield* get("SELECT org FROM orgs WHERE org = ?", [org])
+  if (found === undefined) return Result.fail(new NoSuchOrg({ org }))
+  if (yield* hasProject(tenant)) return Result.fail(new ProjectExists({ project: show(tenant) }))
+  yield* run("INSERT INTO projects (org, project, name, created_at) VALUES (?, ?, ?, ?)", [
+    org,
+    project,
+    name,
+    createdAt
+  ])
+  yield* insertEvent(event)
+  return Result.succeed(undefined)
+}
+
+export function* hasProject({ org, project }: Tenant): Body<boolean> {
+  const found = yield* get("SELECT org FROM projects WHERE org = ? AND project = ?", [org, project])
+  return found !== undefined
+}
+
+interface ProjectColumns extends OrgColumns {
+  readonly project: string
+}
+const projectRow = ({ org, project, name, created_at }: ProjectColumns): ProjectRow => ({
+  tenant: { org, project },
+  name,
+  createdAt: created_at
+})
+
+export function* listProjects({
+  after,
+  limit
+}: Parameters<Port["projects"]>[0]): Body<ReadonlyArray<ProjectRow>> {
+  const rows = yield* all<ProjectColumns>(
+    `SELECT org, project, name, created_at FROM projects WHERE (org, project) > (?, ?)
+      ORDER BY org, project LIMIT ?`,
+    [after?.org ?? "", after?.project ?? "", wholeLimit(limit)]
+  )
+  return rows.map(projectRow)
+}
+
+interface UserColumns {
+  readonly org: string
+  readonly id: string
+  readonly role: Role
+  readonly email: string | null
+  readonly created_at: number
+  readonly disabled_at: number | null
+}
+const userRow = (row: UserColumns): UserRow => ({
+  org: row.org,
+  id: row.id,
+  role: row.role,
+  email: row.email ?? undefined,
+  createdAt: row.created_at,
+  disabledAt: row.disabled_at ?? undefined
+})
+const userColumns = "org, id, role, email, created_at, disabled_at"
+
+export function* createUser(
+  { org, id, role, email, createdAt }: Parameters<Port["createUser"]>[0],
+  event: AuditEvent
+): Body<Result.Result<void, NoSuchOrg | UserExists>> {
+  if ((yield* get("SELECT org FROM orgs WHERE org = ?", [org])) === undefined) {
+    return Result.fail(new NoSuchOrg({ org }))
+  }
+  const found = yield* get("SELECT id FROM users WHERE org = ? AND id = ?", [org, id])
+  if (found !== undefined) return Result.fail(new UserExists({ user: id }))
+  yield* run("INSERT INTO users (org, id, role, email, created_at) VALUES (?, ?, ?, ?, ?)", [
+    org,
+    id,
+    role,
+    email,
+    createdAt
+  ])
+  yield* insertEvent(event)
+  return Result.succeed(undefined)
+}
+
+export function* listUsers({
+  org,
+  after,
+  limit
+}: Parameters<Port["users"]>[0]): Body<ReadonlyArray<UserRow>> {
+  const rows = yield* all<UserColumns>(
+    `SELECT ${userColumns} FROM users WHERE org = ?${after === undefined ? "" : " AND id > ?"} ORDER BY id LIMIT ?`,
+    [org, ...(after === undefined ? [] : [after]), wholeLimit(limit)]
+  )
+  return rows.map(userRow)
+}
+
+export function* changeUser(
+  { org, id, ...change }: Parameters<Port["changeUser"]>[0],
+  event: AuditEvent
+): Body<Result.Result<UserRow, NoSuchUser>> {
+  const found = yield* get<UserColumns>(`SELECT ${userColumns} FROM users WHERE org = ? AND id = ?`, [
+    org,
+    id
+  ])
+  if (found === undefined) return Result.fail(new NoSuchUser({ user: id }))
+  const changed: UserRow = { ...userRow(found), ...change }
+  yield* run("UPDATE users SET role = ?, disabled_at = ? WHERE org = ? AND id = ?", [
+    changed.role,
+    changed.disabledAt,
+    org,
+    id
+  ])
+  yield* insertEvent(event)
+  return Result.succeed(changed)
+}
 
 interface KeyColumns {
   readonly org: string
@@ -32,9 +184,11 @@ interface KeyColumns {
   readonly expires_at: number | null
   readonly revoked_at: number | null
   readonly used_at: number | null
+  readonly disabled_at: number | null
 }
-const keyColumns =
-  "org, project, id, name, acts_as, scopes, digest, created_at, expires_at, revoked_at, used_at"
+const keyColumns = `k.org, k.project, k.id, k.name, k.acts_as, k.scopes, k.digest, k.created_at, k.expires_at,
+  k.revoked_at, k.used_at, u.disabled_at`
+const keysWithUsers = "api_keys AS k LEFT JOIN users AS u ON u.org = k.org AND u.id = k.acts_as"
 const keyRow = (row: KeyColumns): ApiKeyRow => ({
   tenant: { org: row.org, project: row.project },
   id: row.id,
@@ -45,16 +199,48 @@ const keyRow = (row: KeyColumns): ApiKeyRow => ({
   createdAt: row.created_at,
   expiresAt: row.expires_at ?? undefined,
   revokedAt: row.revoked_at ?? undefined,
-  usedAt: row.used_at ?? undefined
+  usedAt: row.used_at ?? undefined,
+  userDisabledAt: row.disabled_at ?? undefined
 })
 
-export function* createKey(key: NewApiKey, event: AuditEvent): Body<Result.Result<void, KeyNameTaken>> {
+/** The user of a key that is to be made, who may be new. */
+function* keyUser({
+  tenant: { org },
+  user,
+  scopes,
+  createdAt
+}: NewApiKey): Body<Result.Result<void, UserDisabled | RoleTooLow>> {
+  const found = yield* get<Pick<UserColumns, "role" | "disabled_at">>(
+    "SELECT role, disabled_at FROM users WHERE org = ? AND id = ?",
+    [org, user]
+  )
+  if (found === undefined) {
+    yield* run(
+      "INSERT INTO users (org, id, role, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (org, id) DO NOTHING",
+      [org, user, roleFor(scopes), createdAt]
+    )
+    return Result.succeed(undefined)
+  }
+  if (found.disabled_at !== null) return Result.fail(new UserDisabled({ user }))
+  const { role } = found
+  return scopes.every((scope) => scopesOf[role].includes(scope))
+    ? Result.succeed(undefined)
+    : Result.fail(new RoleTooLow({ user, role }))
+}
+
+export function* createKey(
+  key: NewApiKey,
+  event: AuditEvent
+): Body<Result.Result<void, KeyNameTaken | NoSuchProject | UserDisabled | RoleTooLow>> {
   const { org, project } = key.tenant
+  if (!(yield* hasProject(key.tenant))) return Result.fail(new NoSuchProject({ project: show(key.tenant) }))
   const taken = yield* get(
     "SELECT id FROM api_keys WHERE org = ? AND project = ? AND name = ? AND revoked_at IS NULL",
     [org, project, key.name]
   )
   if (taken !== undefined) return Result.fail(new KeyNameTaken({ name: key.name }))
+  const user = yield* keyUser(key)
+  if (Result.isFailure(user)) return Result.fail(user.failure)
   yield* run(
     `INSERT INTO api_keys (org, project, id, name, acts_as, scopes, digest, created_at, expires_at)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -75,14 +261,14 @@ export function* createKey(key: NewApiKey, event: AuditEvent): Body<Result.Resul
 }
 
 export function* findKey(id: string): Body<ApiKeyRow | undefined> {
-  const row = yield* get<KeyColumns>(`SELECT ${keyColumns} FROM api_keys WHERE id = ?`, [id])
+  const row = yield* get<KeyColumns>(`SELECT ${keyColumns} FROM ${keysWithUsers} WHERE k.id = ?`, [id])
   return row === undefined ? undefined : keyRow(row)
 }
 
 export function* listKeys({ tenant, after, limit }: Page): Body<ReadonlyArray<ApiKeyRow>> {
   const rows = yield* all<KeyColumns>(
-    `SELECT ${keyColumns} FROM api_keys WHERE org = ? AND project = ?${after === undefined ? "" : " AND id > ?"}
-      ORDER BY id LIMIT ?`,
+    `SELECT ${keyColumns} FROM ${keysWithUsers} WHERE k.org = ? AND k.project = ?${after === undefined ? "" : " AND k.id > ?"}
+      ORDER BY k.id LIMIT ?`,
     [tenant.org, tenant.project, ...(after === undefined ? [] : [after]), wholeLimit(limit)]
   )
   return rows.map(keyRow)

@@ -212,6 +212,35 @@ const codes = [
   `CREATE INDEX used_codes_end ON used_codes (ends_at)`
 ]
 
+/**
+ * Whose data there is, and whose keys. What is older than these tables is there with them, made at 0. A user is the organisation's; one who
+ * has keys may do what these may.
+ */
+const tenants = [
+  `CREATE TABLE orgs (org TEXT NOT NULL, name TEXT NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (org)) WITHOUT ROWID`,
+  `CREATE TABLE projects (
+    org TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, created_at INTEGER NOT NULL,
+    PRIMARY KEY (org, project)
+  ) WITHOUT ROWID`,
+  `CREATE TABLE users (
+    org TEXT NOT NULL, id TEXT NOT NULL, role TEXT NOT NULL, email TEXT,
+    created_at INTEGER NOT NULL, disabled_at INTEGER,
+    PRIMARY KEY (org, id)
+  ) WITHOUT ROWID`,
+  `INSERT INTO projects (org, project, name, created_at)
+    SELECT org, project, project, 0 FROM (
+      SELECT 'local' AS org, 'default' AS project UNION SELECT org, project FROM sessions
+      UNION SELECT org, project FROM api_keys UNION SELECT org, project FROM credentials
+      UNION SELECT org, project FROM audit
+    ) AS known`,
+  `INSERT INTO orgs (org, name, created_at) SELECT DISTINCT org, org, 0 FROM projects`,
+  `INSERT INTO users (org, id, role, created_at)
+    SELECT org, acts_as, CASE MAX(may) WHEN 2 THEN 'admin' WHEN 1 THEN 'member' ELSE 'viewer' END, 0 FROM (
+      SELECT org, acts_as, CASE WHEN scopes LIKE '%admin%' THEN 2 WHEN scopes LIKE '%chat%' THEN 1 ELSE 0 END AS may
+      FROM api_keys
+    ) AS keyed GROUP BY org, acts_as`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -226,7 +255,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0010_journal": journal,
   "0011_sent": sent,
   "0012_identity": identity,
-  "0013_codes": codes
+  "0013_codes": codes,
+  "0014_tenants": tenants
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

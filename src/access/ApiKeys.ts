@@ -15,8 +15,8 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import { Ids } from "#src/domain/Ids.ts"
 import type { Scope } from "#src/domain/Scope.ts"
-import { local } from "#src/domain/Tenant.ts"
-import { type ApiKeyRow, CentralDb, type CentralError } from "#src/horizons/CentralDb.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import { type ApiKeyRow, CentralDb, type CentralError, type Page } from "#src/horizons/CentralDb.ts"
 import { Secrets } from "#src/horizons/Secrets.ts"
 import { idIn, textOf } from "./apiKey.ts"
 import { Audit } from "./Audit.ts"
@@ -34,19 +34,19 @@ export class ApiKeys extends Context.Service<
   {
     /** A new key, told this once. Refused with `KeyNameTaken`. */
     readonly create: (
+      tenant: Tenant,
       wishes: KeyWishes,
       actor: string
     ) => Effect.Effect<{ readonly key: Redacted.Redacted; readonly row: ApiKeyRow }, CentralError>
-    readonly list: (page: {
-      readonly after?: string
-      readonly limit: number
-    }) => Effect.Effect<ReadonlyArray<ApiKeyRow>, CentralError>
+    readonly list: (page: Page) => Effect.Effect<ReadonlyArray<ApiKeyRow>, CentralError>
     /** From now on it is refused. Refused with `NoSuchKey` or `KeyRevoked`. */
-    readonly revoke: (id: string, actor: string) => Effect.Effect<void, CentralError>
+    readonly revoke: (tenant: Tenant, id: string, actor: string) => Effect.Effect<void, CentralError>
     /** The key that this text is; undefined for an unknown, a wrong, an expired and a revoked one alike. */
     readonly verify: (text: string) => Effect.Effect<ApiKeyRow | undefined, CentralError>
     /** Is it still good? For what stays open longer than a request. */
     readonly isValid: (id: string) => Effect.Effect<boolean, CentralError>
+    /** A user was disabled or enabled: what is remembered of their keys is void, and their keys count as revoked here. */
+    readonly forgetUser: (org: string, user: string) => void
     /** Told of each key that is revoked here. Gives what ends it. */
     readonly onRevoked: (listener: (id: string) => void) => () => void
   }
@@ -62,7 +62,9 @@ const usedEvery = "1 minute"
 const atTheEnd = "2 seconds"
 
 const isGood = (row: ApiKeyRow, now: number): boolean =>
-  row.revokedAt === undefined && (row.expiresAt === undefined || now < row.expiresAt)
+  row.revokedAt === undefined &&
+  row.userDisabledAt === undefined &&
+  (row.expiresAt === undefined || now < row.expiresAt)
 
 export const make = Effect.gen(function* () {
   const db = yield* CentralDb
@@ -136,12 +138,13 @@ export const make = Effect.gen(function* () {
     return row
   })
 
-  const create = Effect.fn("ApiKeys.create")(function* (wishes: KeyWishes, actor: string) {
+  const create = Effect.fn("ApiKeys.create")(function* (tenant: Tenant, wishes: KeyWishes, actor: string) {
     const id = ids.next("key")
     const text = textOf(id, ids.secret())
     const createdAt = yield* Clock.currentTimeMillis
-    const row = { ...wishes, tenant: local, id, digest: secrets.digest(text), createdAt }
+    const row = { ...wishes, tenant, id, digest: secrets.digest(text), createdAt }
     const event = yield* audit.eventOf({
+      tenant,
       actor,
       action: "key.created",
       subject: id,
@@ -150,16 +153,16 @@ export const make = Effect.gen(function* () {
     yield* db.createKey(row, event)
     return {
       key: Redacted.make(text, { label: "API key" }),
-      row: { ...row, revokedAt: undefined, usedAt: undefined }
+      row: { ...row, revokedAt: undefined, usedAt: undefined, userDisabledAt: undefined }
     }
   })
 
-  const revoke = Effect.fn("ApiKeys.revoke")(function* (id: string, actor: string) {
+  const revoke = Effect.fn("ApiKeys.revoke")(function* (tenant: Tenant, id: string, actor: string) {
     const at = yield* Clock.currentTimeMillis
-    const event = yield* audit.eventOf({ actor, action: "key.revoked", subject: id })
+    const event = yield* audit.eventOf({ tenant, actor, action: "key.revoked", subject: id })
     yield* Effect.uninterruptible(
       Effect.andThen(
-        db.revokeKey({ tenant: local, id, at }, event),
+        db.revokeKey({ tenant, id, at }, event),
         Effect.sync(() => {
           revocations++
           remembered.delete(id)
@@ -171,7 +174,7 @@ export const make = Effect.gen(function* () {
 
   return ApiKeys.of({
     create,
-    list: (page) => db.keys({ tenant: local, ...page }),
+    list: db.keys,
     revoke,
     verify,
     isValid: Effect.fnUntraced(function* (id) {
@@ -180,6 +183,14 @@ export const make = Effect.gen(function* () {
       const row = yield* db.findKey(id)
       return row !== undefined && isGood(row, now)
     }),
+    forgetUser: (org, user) => {
+      revocations++
+      for (const { row } of remembered.values()) {
+        if (row.tenant.org !== org || row.user !== user) continue
+        remembered.delete(row.id)
+        for (const listener of listeners) listener(row.id)
+      }
+    },
     onRevoked: (listener) => {
       listeners.add(listener)
       return () => void listeners.delete(listener)

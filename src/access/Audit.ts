@@ -12,12 +12,14 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import type { AuditAction, AuditDetail, AuditEvent } from "#src/domain/AuditEvent.ts"
 import { Ids } from "#src/domain/Ids.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { local, type Tenant } from "#src/domain/Tenant.ts"
 import { AuditLog } from "#src/horizons/AuditLog.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 
 /** What was done: an event without its time and id. */
 export interface Act {
+  /** In whose data; without one it is about the installation, and stands with the first tenant's. */
+  readonly tenant?: Tenant
   readonly actor: string
   readonly action: AuditAction
   readonly subject?: string
@@ -59,10 +61,10 @@ export const make = Effect.gen(function* () {
   let counts: Partial<Record<Shown, number>> = {}
   let counting = false
 
-  const eventOf = ({ actor, action, subject = "", detail = {} }: Act) =>
+  const eventOf = ({ tenant = local, actor, action, subject = "", detail = {} }: Act) =>
     Effect.map(Clock.currentTimeMillis, (at): AuditEvent => ({
       id: ids.next("aud"),
-      tenant: local,
+      tenant,
       at,
       actor,
       action,

@@ -20,7 +20,13 @@ export const actions = [
   "lane.resumed",
   "lanes.paused",
   "lanes.resumed",
-  "config.written"
+  "config.written",
+  "org.created",
+  "project.created",
+  "user.created",
+  "user.role_set",
+  "user.disabled",
+  "user.enabled"
 ] as const
 export const AuditAction = Schema.Literals(actions)
 export type AuditAction = typeof AuditAction.Type

@@ -1,5 +1,6 @@
 /**
- * The name of a session, in the one canonical spelling: `agent:<agent>:<rest>`.
+ * The name of a session, in the one canonical spelling: `agent:<agent>:<rest>`, and of a tenant other than `local` with
+ * `<org>/<project>/` before it, so that a key names one session among those of all tenants.
  *
  * Owns: the grammar of keys, and how other spellings, peers, threads and users become one.
  * Does not own: who may use a key (`gateway`, `access`), nor what is stored under it.
@@ -9,6 +10,7 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { isLocal, local, type Tenant } from "./Tenant.ts"
 
 export const SessionKey = Schema.String.pipe(Schema.brand("SessionKey"))
 export type SessionKey = typeof SessionKey.Type
@@ -108,11 +110,44 @@ export const fromUser = (
   return key.length > maxLength ? invalid("too_long") : Result.succeed(key)
 }
 
+const head = "agent:"
+/** Where `agent:` begins: only a tenant stands before it, and no tenant's name holds a colon. */
+const startOf = (key: SessionKey): number => (key.startsWith(head) ? 0 : key.indexOf(`/${head}`) + 1)
+
+/** Whose session it is. */
+export const tenantOf = (key: SessionKey): Tenant => {
+  const start = startOf(key)
+  if (start === 0) return local
+  const [org = "", project = ""] = key.slice(0, start - 1).split("/")
+  return { org, project }
+}
+
+/** The session that this tenant's people call `key`. */
+export const within = (tenant: Tenant, key: SessionKey): SessionKey =>
+  isLocal(tenant) ? key : (`${tenant.org}/${tenant.project}/${key}` as SessionKey)
+
+/** What its tenant's own people call it. */
+export const nameOf = (key: SessionKey): SessionKey => key.slice(startOf(key)) as SessionKey
+
 /** The agent that answers in a session. */
-export const agentOf = (key: SessionKey): string => key.slice(6, key.indexOf(":", 6))
+export const agentOf = (key: SessionKey): string => {
+  const from = startOf(key) + head.length
+  return key.slice(from, key.indexOf(":", from))
+}
+
+/** Where what is stored of a session belongs. */
+export const placeOf = (
+  key: SessionKey
+): { readonly tenant: Tenant; readonly agent: string; readonly session: SessionKey } => ({
+  tenant: tenantOf(key),
+  agent: agentOf(key),
+  session: key
+})
+
+const restStart = (key: SessionKey): number => key.indexOf(":", startOf(key) + head.length) + 1
 
 /** What follows `agent:<agent>:`. */
-export const restOf = (key: SessionKey): string => key.slice(key.indexOf(":", 6) + 1)
+export const restOf = (key: SessionKey): string => key.slice(restStart(key))
 
 const reservedHeads = new Set(["cron", "hook", "subagent", "boot"])
 const peerKinds = new Set(["dm", "direct", "group", "channel", "room", "slash"])
@@ -123,26 +158,27 @@ const peerKinds = new Set(["dm", "direct", "group", "channel", "room", "slash"])
  */
 export const isReserved = (key: SessionKey, ownChannel?: string): boolean => {
   const parts = restOf(key).split(":")
-  const head = parts[0] ?? ""
+  const first = parts[0] ?? ""
   if (parts.some((part) => part.startsWith("incognito-"))) return true
   if (parts.length < 2) return false
-  if (reservedHeads.has(head)) return true
-  if (peerKinds.has(head)) return true
+  if (reservedHeads.has(first)) return true
+  if (peerKinds.has(first)) return true
   const isPeer = parts.length > 2 && (peerKinds.has(parts[1] ?? "") || peerKinds.has(parts[2] ?? ""))
-  return isPeer && head !== ownChannel
+  return isPeer && first !== ownChannel
 }
 
 /**
  * The key of a fork of this session that nobody named: behind its original's, so that it belongs to the same agent and is as reserved.
  * `id` is fresh, and begins with `fork_`.
  */
-export const forkKey = (key: SessionKey, id: string): string => `${key.replace(/:fork_[^:]*$/, "")}:${id}`
+export const forkKey = (key: SessionKey, id: string): SessionKey =>
+  `${key.replace(/:fork_[^:]*$/, "")}:${id}` as SessionKey
 
 /** Whose budget a session's runs count against: people's, helpers of an agent, or what runs without a person (schedules, hooks). */
 export type BudgetClass = "main" | "subagent" | "cron"
 
 export const budgetClassOf = (key: SessionKey): BudgetClass => {
-  const rest = key.indexOf(":", 6) + 1
+  const rest = restStart(key)
   if (key.startsWith("subagent:", rest)) return "subagent"
   return key.startsWith("cron:", rest) || key.startsWith("hook:", rest) ? "cron" : "main"
 }

@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 import { messageId, runOf, type MessageId, type RunId } from "#src/domain/Ids.ts"
 import type { Failure, Outcome } from "#src/domain/Outcome.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import type { LogError, MessageTrace } from "#src/horizons/MessageLog.ts"
 import type { Feed } from "#src/outbound/Feed.ts"
@@ -62,7 +63,7 @@ export const wait = (feed: Feed["Service"], sessions: Sessions["Service"], sessi
       const asked = state.consult
       if (asked !== undefined) {
         state.consult = undefined
-        const found = yield* fromLog(sessions, asked, state.isShared)
+        const found = yield* fromLog(sessions, tenantOf(session), asked, state.isShared)
         if (found !== undefined) return found
         continue
       }
@@ -156,11 +157,12 @@ class AnswerState {
 /** What the log says has become of a message; undefined while it is open. */
 export const fromLog = (
   sessions: Sessions["Service"],
+  tenant: Tenant,
   id: MessageId,
   isShared = false,
   hops = 0
 ): Effect.Effect<Answer | undefined, LogError> =>
-  Effect.flatMap(sessions.trace(id), (trace) => {
+  Effect.flatMap(sessions.trace(tenant, id), (trace) => {
     const outcome = trace?.message.outcome
     // A message that vanished was deleted with its session, which cancels what is open.
     if (trace === undefined) return Effect.succeed(vanished)
@@ -173,7 +175,7 @@ export const fromLog = (
       const by = trace.message.outcomeBy
       return by === undefined || hops >= maxHops
         ? Effect.succeed(answered("", undefined))
-        : fromLog(sessions, messageId(by), true, hops + 1)
+        : fromLog(sessions, tenant, messageId(by), true, hops + 1)
     }
     return Effect.succeed<Answer>({
       _tag: "Ended",

@@ -10,19 +10,24 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { ApiKeys } from "#src/access/ApiKeys.ts"
 import { idIn } from "#src/access/apiKey.ts"
+import { Directory } from "#src/access/Directory.ts"
 import { Audit, type Shown } from "#src/access/Audit.ts"
 import { Ids } from "#src/domain/Ids.ts"
 import type { Scope } from "#src/domain/Scope.ts"
-import { local } from "#src/domain/Tenant.ts"
+import * as Tenant from "#src/domain/Tenant.ts"
 import { type ApiKeyRow, CentralDb } from "#src/horizons/CentralDb.ts"
 import * as Telemetry from "#src/Telemetry.ts"
-import { ApiError, storeUnavailable } from "./ApiError.ts"
+import { ApiError, invalid, storeUnavailable } from "./ApiError.ts"
 import { GatewaySecrets } from "./GatewaySecrets.ts"
 import { isSameOrigin } from "./Guard.ts"
 
 export interface Principal {
   /** Of a key: its user. */
   readonly id: string
+  /** In whose data it acts. */
+  readonly tenant: Tenant.Tenant
+  /** It belongs to the first tenant, `local`, whose admins are those of the whole installation. */
+  readonly isHome: boolean
   /** May do everything, name any session included. */
   readonly admin: boolean
   readonly scopes: ReadonlyArray<Scope>
@@ -32,19 +37,34 @@ export interface Principal {
   readonly keyId?: string
 }
 
-export const operator: Principal = { id: "operator", admin: true, scopes: ["admin"], senders: "*" }
+export const operator: Principal = {
+  id: "operator",
+  tenant: Tenant.local,
+  isHome: true,
+  admin: true,
+  scopes: ["admin"],
+  senders: "*"
+}
 /** The person at the terminal where the gateway was started, in any of their browsers. */
-export const owner: Principal = { id: "owner", admin: true, scopes: ["admin"], senders: ["owner"] }
+export const owner: Principal = { ...operator, id: "owner", senders: ["owner"] }
 /** No key's user has the name of one of these. */
 export const isReservedUser = (user: string): boolean => user === operator.id || user === owner.id
 
-const ofKey = ({ id, user, scopes }: ApiKeyRow): Principal => {
+const ofKey = ({ id, tenant, user, scopes }: ApiKeyRow): Principal => {
   const admin = scopes.includes("admin")
-  return { id: user, admin, scopes, senders: admin ? "*" : scopes.includes("chat") ? [user] : [], keyId: id }
+  const senders = admin ? "*" : scopes.includes("chat") ? [user] : []
+  return { id: user, tenant, isHome: Tenant.isLocal(tenant), admin, scopes, senders, keyId: id }
 }
 
-/** Who it is in the audit log. */
-export const actorOf = ({ id, keyId }: Principal): string => keyId ?? id
+/** May act in every tenant, and sees what belongs to none. */
+export const runsAll = ({ admin, isHome }: Principal): boolean => admin && isHome
+
+/** Who it is in the audit log, and in whose. */
+export const actorOf = ({
+  id,
+  keyId,
+  tenant
+}: Principal): { readonly actor: string; readonly tenant: Tenant.Tenant } => ({ actor: keyId ?? id, tenant })
 
 /**
  * What a door asks for. `any`: somebody. `chat` and `read`: this scope. `see`: a session's content, which `chat` has of its own
@@ -75,10 +95,23 @@ export const shutFor = ({ scopes }: Principal, access: Access): ApiError | undef
 }
 
 const adminOnly = new ApiError({ status: 403, code: "admin_only", message: "this needs an admin" })
+/** For a door to what all tenants share. */
+export const homeOnly = new ApiError({
+  status: 403,
+  code: "installation_only",
+  message: `this is about the whole installation: it needs a key of ${Tenant.show(Tenant.local)}`
+})
 const foreignTenant = new ApiError({
   status: 403,
   code: "foreign_tenant",
-  message: "this key belongs to an organisation or project that this gateway does not serve"
+  message: "this key is of another project, and acts in that alone"
+})
+
+const noSuchProject = new ApiError({
+  status: 404,
+  code: "no_such_project",
+  message: "there is no such project",
+  param: "project"
 })
 
 export const mayWriteAs = (principal: Principal, sender: string): boolean =>
@@ -93,6 +126,8 @@ export interface Credentials {
   readonly cookie: string | undefined
   /** `?token=`, on `/ws` only. */
   readonly token?: string | undefined
+  /** `org/project`: in whose data it is to act. */
+  readonly project?: string | undefined
 }
 
 export const cookieName = "opencraw_session"
@@ -105,8 +140,8 @@ export class Auth extends Context.Service<
   Auth,
   {
     /**
-     * Who is asking. Fails with 401 for nobody, 403 for a browser's change from a foreign page and for a key of another tenant. An
-     * unknown, a wrong, an expired and a revoked key are told the same.
+     * Who is asking, in the project that they name. Fails with 401 for nobody, 403 for a browser's change from a foreign page and for
+     * who may not act in that project, 404 where there is none. An unknown, a wrong, an expired and a revoked key are told the same.
      */
     readonly authenticate: (credentials: Credentials) => Effect.Effect<Principal, ApiError>
     /** A fresh one-time code, valid for 10 minutes, in every gateway with this token on this database. */
@@ -143,6 +178,7 @@ export const make = Effect.gen(function* () {
   const secrets = yield* GatewaySecrets
   const ids = yield* Ids
   const apiKeys = yield* ApiKeys
+  const directory = yield* Directory
   const audit = yield* Audit
   const central = yield* CentralDb
   const failures = new Map<string, { count: number; until: number }>()
@@ -161,15 +197,33 @@ export const make = Effect.gen(function* () {
         if (row === undefined) {
           return refuse(idIn(token) === undefined ? "token" : "key", "the token is not valid")
         }
-        const { org, project } = row.tenant
-        return org === local.org && project === local.project
-          ? Effect.succeed(ofKey(row))
-          : Effect.fail(foreignTenant)
+        return Effect.succeed(ofKey(row))
       })
     )
   }
 
-  const authenticate = Effect.fnUntraced(function* (credentials: Credentials) {
+  /** The same principal in the project that it names. */
+  const actingIn = (principal: Principal, named: string): Effect.Effect<Principal, ApiError> => {
+    const tenant = Tenant.parse(named)
+    if (tenant === undefined) {
+      return Effect.fail(invalid("project", "a project is named org/project", "invalid_project"))
+    }
+    if (Tenant.isSame(tenant, principal.tenant)) return Effect.succeed(principal)
+    if (!runsAll(principal)) return Effect.fail(foreignTenant)
+    return directory.hasProject(tenant).pipe(
+      Effect.mapError(() => storeUnavailable(false)),
+      Effect.flatMap((isThere) =>
+        isThere ? Effect.succeed({ ...principal, tenant }) : Effect.fail(noSuchProject)
+      )
+    )
+  }
+
+  const authenticate = (credentials: Credentials): Effect.Effect<Principal, ApiError> =>
+    credentials.project === undefined
+      ? identify(credentials)
+      : Effect.flatMap(identify(credentials), (found) => actingIn(found, credentials.project ?? ""))
+
+  const identify = Effect.fnUntraced(function* (credentials: Credentials) {
     const { authorization, cookie, token } = credentials
     if (authorization !== undefined) {
       const bearer = /^Bearer +(\S+) *$/i.exec(authorization)?.[1]

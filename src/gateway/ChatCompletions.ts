@@ -31,7 +31,7 @@ import { unsupportedWish } from "./chatWishes.ts"
 import { EventStream, type EventSink } from "./EventStream.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import * as ModelNames from "./modelNames.ts"
-import { sessionOf, sessionOfUser } from "./ownSessions.ts"
+import { sessionOf, sessionOfUser, shown } from "./ownSessions.ts"
 import { isLarger, readJson, sizeWithImages, tooLarge } from "./readBody.ts"
 import { toApiError } from "./refusals.ts"
 import type { Call } from "./Routing.ts"
@@ -76,8 +76,9 @@ export const make = Effect.gen(function* () {
     }
     // Derived from the key, so that a repeated request finds the run it is to join.
     const name = `${SessionKey.escapeId(call.principal.id)}:${SessionKey.escapeId(idempotencyKey)}`
-    return Result.mapError(SessionKey.canonical(`agent:${agent}:ephemeral:${name}`, agent), (error) =>
-      invalid("idempotency-key", error.message)
+    return SessionKey.canonical(`agent:${agent}:ephemeral:${name}`, agent).pipe(
+      Result.map((key) => SessionKey.within(call.principal.tenant, key)),
+      Result.mapError((error) => invalid("idempotency-key", error.message))
     )
   }
 
@@ -192,7 +193,7 @@ export const make = Effect.gen(function* () {
         const { messageId } = accepted
         const head: ChatChunks.Head = {
           messageId,
-          session: message.session,
+          session: shown(message.session, call.principal),
           created,
           model: body.model === "" ? "opencraw" : body.model,
           requestId: call.requestId

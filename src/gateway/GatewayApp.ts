@@ -12,11 +12,12 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Ids } from "#src/domain/Ids.ts"
 import * as Telemetry from "#src/Telemetry.ts"
 import { ApiError, invalid, notFound, toResponse } from "./ApiError.ts"
-import { Auth, shutFor } from "./Auth.ts"
+import { Auth, homeOnly, shutFor } from "./Auth.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { allowsHost, allowsOrigin, securityHeaders } from "./Guard.ts"
 import * as auditRoutes from "./auditRoutes.ts"
 import * as credentialRoutes from "./credentialRoutes.ts"
+import * as directoryRoutes from "./directoryRoutes.ts"
 import * as docsRoutes from "./docsRoutes.ts"
 import * as keyRoutes from "./keyRoutes.ts"
 import * as laneRoutes from "./laneRoutes.ts"
@@ -36,7 +37,7 @@ export class GatewayApp extends Context.Service<
     /** Answer the request in context. Never fails; interrupted when its client goes. */
     readonly http: Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest>
     /** Method and path pattern of every route, as documented. */
-    readonly routes: ReadonlyArray<Pick<Route, "method" | "path" | "access">>
+    readonly routes: ReadonlyArray<Pick<Route, "method" | "path" | "access" | "isShared">>
   }
 >()("opencraw/gateway/GatewayApp") {}
 
@@ -53,6 +54,7 @@ export const make = Effect.gen(function* () {
     ...(yield* setupRoutes.make),
     ...(yield* forkRoutes.make),
     ...(yield* usageRoutes.make),
+    ...(yield* directoryRoutes.make),
     ...(yield* keyRoutes.make),
     ...(yield* credentialRoutes.make),
     ...(yield* auditRoutes.make),
@@ -77,10 +79,12 @@ export const make = Effect.gen(function* () {
       host: headers["host"] ?? "",
       origin: headers["origin"],
       authorization: headers["authorization"],
-      cookie: headers["cookie"]
+      cookie: headers["cookie"],
+      project: headers["x-opencraw-project"]
     })
     const shut = shutFor(principal, route.access)
     if (shut !== undefined) return yield* shut
+    if (route.isShared === true && !principal.isHome) return yield* homeOnly
     return yield* route.handle({ ...call, principal })
   })
 

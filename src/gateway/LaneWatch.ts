@@ -8,10 +8,12 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Result from "effect/Result"
+import { show } from "#src/domain/Tenant.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import type * as Api from "./apiSchemas.ts"
+import { type Principal, runsAll } from "./Auth.ts"
 import type { Connection, ConnectionListener } from "./Connection.ts"
-import { toLane } from "./laneLines.ts"
+import { lanesOf } from "./laneLines.ts"
 import { Shutdown } from "./Shutdown.ts"
 import type { Protocol } from "./Sockets.ts"
 
@@ -23,6 +25,7 @@ export const maxLanes = 500
 
 /** An open socket. */
 interface Watcher {
+  readonly principal: Principal
   readonly connection: Connection
   /** The last frame it was sent. */
   told: string
@@ -35,14 +38,24 @@ export const make = Effect.gen(function* () {
   const watchers = new Set<Watcher>()
   let ticker: Fiber.Fiber<unknown> | undefined
 
+  /** What each sees of the lanes as they are now; whoever sees the same is told the same text. */
   const look = Effect.map(lanes.list, (all) => {
     const oldest = all.toSorted((a, b) => (a.oldestAt ?? Infinity) - (b.oldestAt ?? Infinity) || 0)
-    return JSON.stringify({
-      type: "lanes",
-      paused: lanes.isPaused(),
-      total: all.length,
-      lanes: oldest.slice(0, maxLanes).map(toLane)
-    } satisfies typeof Api.LanesFrame.Type)
+    const frames = new Map<string, string>()
+    return (principal: Principal): string => {
+      const view = `${runsAll(principal)} ${show(principal.tenant)}`
+      const known = frames.get(view)
+      if (known !== undefined) return known
+      const seen = lanesOf(oldest, principal)
+      const frame = JSON.stringify({
+        type: "lanes",
+        paused: lanes.isPaused(),
+        total: seen.length,
+        lanes: seen.slice(0, maxLanes)
+      } satisfies typeof Api.LanesFrame.Type)
+      frames.set(view, frame)
+      return frame
+    }
   })
 
   // A frame says everything, so whoever has not taken the last one yet waits for the one that is true by then.
@@ -51,13 +64,13 @@ export const make = Effect.gen(function* () {
     watcher.told = frame
     watcher.connection.send(frame)
   }
-  const tellAll = Effect.map(look, (frame) => {
-    for (const watcher of watchers) tell(watcher, frame)
+  const tellAll = Effect.map(look, (frameFor) => {
+    for (const watcher of watchers) tell(watcher, frameFor(watcher.principal))
   })
 
   const enter = (watcher: Watcher) => {
     watchers.add(watcher)
-    run(Effect.map(look, (frame) => tell(watcher, frame)))
+    run(Effect.map(look, (frameFor) => tell(watcher, frameFor(watcher.principal))))
     ticker ??= run(Effect.forever(Effect.delay(tellAll, every)))
   }
   const leave = (watcher: Watcher) => {
@@ -67,27 +80,29 @@ export const make = Effect.gen(function* () {
     ticker = undefined
   }
 
-  const attach = (connection: Connection): ConnectionListener => {
-    const watcher: Watcher = { connection, told: "" }
-    const offSteps = shutdown.onStep((step) => {
-      if (step === "finish") connection.close(1001, "the gateway is stopping")
-    })
-    enter(watcher)
-    const refuse = () => connection.close(1008, "this socket only tells")
-    return {
-      onText: refuse,
-      onBinary: refuse,
-      onDrain: () => undefined,
-      onClose: () => {
-        offSteps()
-        leave(watcher)
+  const attach =
+    (principal: Principal) =>
+    (connection: Connection): ConnectionListener => {
+      const watcher: Watcher = { principal, connection, told: "" }
+      const offSteps = shutdown.onStep((step) => {
+        if (step === "finish") connection.close(1001, "the gateway is stopping")
+      })
+      enter(watcher)
+      const refuse = () => connection.close(1008, "this socket only tells")
+      return {
+        onText: refuse,
+        onBinary: refuse,
+        onDrain: () => undefined,
+        onClose: () => {
+          offSteps()
+          leave(watcher)
+        }
       }
     }
-  }
 
   return {
     access: "read",
     parameters: new Set<string>(),
-    open: () => Result.succeed(attach)
+    open: (principal) => Result.succeed(attach(principal))
   } satisfies Protocol
 })

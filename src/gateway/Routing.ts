@@ -23,7 +23,12 @@ export interface Call extends OpenCall {
 export type Answered = Effect.Effect<HttpServerResponse, ApiError>
 
 /** `path` has `:name` for one segment and `:name*` for all that follow. An `open` route needs nobody. */
-export type Route = { readonly method: "GET" | "POST" | "PATCH" | "DELETE"; readonly path: string } & (
+export type Route = {
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE"
+  readonly path: string
+  /** It is about the whole installation: keys of other tenants than the first may not use it. */
+  readonly isShared?: true
+} & (
   | { readonly access: "open"; readonly handle: (call: OpenCall) => Answered }
   | { readonly access: Access; readonly handle: (call: Call) => Answered }
 )

@@ -24,7 +24,7 @@ import * as WebChat from "./WebChat.ts"
 /** What is spoken on the sockets of one path. */
 export interface Protocol {
   readonly access: Access
-  /** Its parameters beside `token`. */
+  /** Its parameters beside `token` and `project`. */
   readonly parameters: ReadonlySet<string>
   /** What this principal may open, or why not. */
   readonly open: (
@@ -96,7 +96,9 @@ export const make = Effect.gen(function* () {
     if (shutdown.isStopping()) return yield* stopping
     const protocol = protocols[path]
     const query = url.searchParams
-    const unknown = [...query.keys()].find((key) => key !== "token" && !protocol.parameters.has(key))
+    const unknown = [...query.keys()].find(
+      (key) => key !== "token" && key !== "project" && !protocol.parameters.has(key)
+    )
     if (unknown !== undefined) {
       return yield* invalid(unknown.slice(0, 100), "this parameter is not known here", "unknown_key")
     }
@@ -107,7 +109,8 @@ export const make = Effect.gen(function* () {
       origin,
       authorization: header("authorization"),
       cookie: header("cookie"),
-      token: query.get("token") ?? undefined
+      token: query.get("token") ?? undefined,
+      project: query.get("project") ?? undefined
     })
     const shut = shutFor(principal, protocol.access)
     if (shut !== undefined) return yield* shut

@@ -14,7 +14,6 @@ import type { Image } from "#src/domain/Image.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
 import * as SessionKey from "#src/domain/SessionKey.ts"
 import type { SessionEvent } from "#src/domain/SessionEvent.ts"
-import * as Tenant from "#src/domain/Tenant.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
@@ -29,7 +28,7 @@ import { mayWriteAs, type Principal } from "./Auth.ts"
 import type { Connection, ConnectionListener } from "./Connection.ts"
 import * as Frames from "./Frames.ts"
 import { Outbox } from "./Outbox.ts"
-import { ownedBy, sessionOf } from "./ownSessions.ts"
+import { ownedBy, sessionOf, shown } from "./ownSessions.ts"
 import { toFrame } from "./refusals.ts"
 import { Shutdown } from "./Shutdown.ts"
 import type { Protocol } from "./Sockets.ts"
@@ -76,7 +75,10 @@ export const toMessage = (
 const ownSession = (sender: string, principal: Principal): Result.Result<SessionKey.SessionKey, ApiError> => {
   const own = ownedBy(principal)
   const name = own ?? `${channel}:dm:${SessionKey.escapeId(sender)}`
-  return Result.mapError(SessionKey.canonical(name), (error) => invalid("sender_id", error.message))
+  return SessionKey.canonical(name).pipe(
+    Result.map((key) => SessionKey.within(principal.tenant, key)),
+    Result.mapError((error) => invalid("sender_id", error.message))
+  )
 }
 
 export const make = Effect.gen(function* () {
@@ -143,13 +145,17 @@ export const make = Effect.gen(function* () {
     socket.outbox.send({
       type: "hello",
       sender_id: seat.sender,
-      session_key: seat.session,
+      session_key: shown(seat.session, seat.principal),
       seq: row?.seq ?? 0
     })
     // What the log tells in place of a lane on another node begins a little earlier.
     if (placement.isShared) socket.toldUpTo = row?.seq ?? 0
     yield* seat.after === undefined ? redeliver(seat, socket) : replay(seat, socket)
-    const asked = yield* log.approvals({ tenant: Tenant.local, session: seat.session, limit: page })
+    const asked = yield* log.approvals({
+      tenant: SessionKey.tenantOf(seat.session),
+      session: seat.session,
+      limit: page
+    })
     for (const row of asked) socket.outbox.send(Frames.ofEvent(approvalEvent(row)))
     const progress = lanes.current(seat.session)
     if (progress !== undefined && progress.runId === socket.cameInto) tellProgress(socket, progress)
@@ -188,7 +194,7 @@ export const make = Effect.gen(function* () {
 
   const cancel = Effect.fnUntraced(function* (seat: Seat, socket: Socket, id: string) {
     const { identity } = toMessage(seat, id, "")
-    const row = yield* log.lookup({ tenant: Tenant.local, identity })
+    const row = yield* log.lookup({ tenant: SessionKey.tenantOf(seat.session), identity })
     const reached = row !== undefined && (yield* lanes.cancel(seat.session, row.id, seat.principal.id))
     if (!reached) socket.outbox.send(Frames.error("not_open", "no open message has this id"))
   })

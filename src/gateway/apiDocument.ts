@@ -245,13 +245,56 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "A one-time code for a browser, valid for 10 minutes. Not with an API key."
   ),
+  HttpApiEndpoint.post("createOrg", "/api/v1/os/orgs", {
+    payload: Api.NewOrg,
+    success: Api.Org.pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(OpenApi.Description, "Make an organisation. 409 when there is one of this name."),
+  HttpApiEndpoint.get("orgs", "/api/v1/os/orgs", { query: named, success: Api.Orgs, error }).annotate(
+    OpenApi.Description,
+    "Organisations, by name."
+  ),
+  HttpApiEndpoint.post("createProject", "/api/v1/os/projects", {
+    payload: Api.NewProject,
+    success: Api.Project.pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Make a project, whose sessions, keys, usage and audit log are its own. 404 without its organisation, 409 when there is one of this name."
+  ),
+  HttpApiEndpoint.get("projects", "/api/v1/os/projects", {
+    query: named,
+    success: Api.Projects,
+    error
+  }).annotate(OpenApi.Description, "Projects of all organisations, by name."),
+  HttpApiEndpoint.post("createUser", "/api/v1/os/users", {
+    payload: Api.NewUser,
+    success: Api.User.pipe(HttpApiSchema.status(201)),
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Make a user of the organisation. A key that is made for somebody new does so by itself. 409 when there is one of this name."
+  ),
+  HttpApiEndpoint.get("users", "/api/v1/os/users", { query: named, success: Api.Users, error }).annotate(
+    OpenApi.Description,
+    "Users of the organisation, by id."
+  ),
+  HttpApiEndpoint.patch("changeUser", "/api/v1/os/users/:id", {
+    params: { id: Schema.String },
+    payload: Api.UserChange,
+    success: Api.User,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Give a user another role, which counts for keys that are made from then on, or disable or enable them: keys of a disabled user are refused, at once here and within half a minute in other gateways on the same database."
+  ),
   HttpApiEndpoint.post("createKey", "/api/v1/os/keys", {
     payload: Api.NewApiKey,
     success: Api.MadeApiKey.pipe(HttpApiSchema.status(201)),
     error
   }).annotate(
     OpenApi.Description,
-    "Make an API key. It is told in this answer and never again; a digest of it is kept. A name that does not begin with agent: means a session of the key's user: agent:<agent>:user:<user>:<name>. 409 when a key that is not revoked has the name."
+    "Make an API key. It is told in this answer and never again; a digest of it is kept. A name that does not begin with agent: means a session of the key's user: agent:<agent>:user:<user>:<name>. 409 when a key that is not revoked has the name, when the user is disabled, and when their role does not allow a scope."
   ),
   HttpApiEndpoint.get("keys", "/api/v1/os/keys", { query: named, success: Api.ApiKeys, error }).annotate(
     OpenApi.Description,
@@ -342,7 +385,7 @@ export const OpenCrawApi = HttpApi.make("opencraw")
   .annotate(OpenApi.Title, "OpenCraw")
   .annotate(
     OpenApi.Description,
-    "All routes but /health, /ready, /auth/code and the page need a bearer token (the operator's or an API key) or the browser's cookie. A key has scopes: chat writes as its user and uses that user's own sessions, read reads everything, admin may do everything; each route says which it needs. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth. /ws needs the scope chat. /ws/lanes?token= needs the scope read and only tells: lanes {paused, total, lanes}, at once and when something changed, at most twice a second."
+    "All routes but /health, /ready, /auth/code and the page need a bearer token (the operator's or an API key) or the browser's cookie. A key has scopes: chat writes as its user and uses that user's own sessions, read reads everything, admin may do everything; each route says which it needs. A key acts in its own project; the operator, the owner and admins of local/default may name another one in the header x-opencraw-project (org/project), on a WebSocket in ?project=. Bodies: at most gateway.max_body_bytes, 64 levels and 10,000 keys; of equal keys the last one counts; whole numbers beyond 2^53 are refused. WebSocket: /ws?token=&sender_id=&session_key=&after=SEQ with JSON texts, each with a type. A client sends message {id, content}, received {id}, stop, cancel {id}; it is told hello, ack {id, message_id, seq}, refused, outcome, user, run, typing, delta, tool, approval {id, run_id, tool, arguments, state, expires_at}, message {id, seq, reply_to, answers, content} and error. Deltas are provisional, the message is the truth. /ws needs the scope chat. /ws/lanes?token= needs the scope read and only tells: lanes {paused, total, lanes}, at once and when something changed, at most twice a second."
   )
 
 const methods = ["get", "post", "patch", "delete"] as const

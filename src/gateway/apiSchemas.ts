@@ -5,7 +5,7 @@ import { AuditAction, AuditDetail } from "#src/domain/AuditEvent.ts"
 import { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MediaType } from "#src/domain/Image.ts"
 import { Outcome, Failure } from "#src/domain/Outcome.ts"
-import { Scope } from "#src/domain/Scope.ts"
+import { Role, Scope } from "#src/domain/Scope.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
@@ -269,6 +269,8 @@ export const Me = Schema.Struct({
     scopes: Schema.Array(Scope),
     /** The API key that was shown. */
     key_id: Schema.optionalKey(Schema.String),
+    /** `org/project` that it acts in; absent for `local/default`. */
+    project: Schema.optionalKey(Schema.String),
     senders: Schema.Union([Schema.Literal("*"), Schema.Array(Schema.String)])
   }),
   model: Schema.String,
@@ -299,6 +301,57 @@ export const SetUpDone = Schema.Struct({
   next: Schema.String
 }).annotate({ identifier: "SetUpDone" })
 
+/** The `after` of the next page. */
+const next = Schema.optionalKey(Schema.String)
+
+export const Org = Schema.Struct({
+  org: Schema.String,
+  name: Schema.String,
+  /** 0 for one that is older than the list of them. */
+  created_at: Count
+}).annotate({ identifier: "Org" })
+export const Orgs = Schema.Struct({ orgs: Schema.Array(Org), next }).annotate({ identifier: "Orgs" })
+export const NewOrg = Schema.Struct({
+  org: Schema.String,
+  /** For people; the short one without. */
+  name: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "NewOrg" })
+
+export const Project = Schema.Struct({
+  /** `org/project`. */
+  project: Schema.String,
+  name: Schema.String,
+  created_at: Count
+}).annotate({ identifier: "Project" })
+export const Projects = Schema.Struct({ projects: Schema.Array(Project), next }).annotate({
+  identifier: "Projects"
+})
+export const NewProject = Schema.Struct({
+  project: Schema.String,
+  name: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "NewProject" })
+
+export const User = Schema.Struct({
+  id: Schema.String,
+  /** The most that their keys may do: `viewer` read, `member` chat too, `admin` everything. */
+  role: Role,
+  email: Schema.optionalKey(Schema.String),
+  created_at: Count,
+  disabled_at: Schema.optionalKey(Count)
+}).annotate({ identifier: "User" })
+export const Users = Schema.Struct({ users: Schema.Array(User), next }).annotate({ identifier: "Users" })
+export const NewUser = Schema.Struct({
+  id: Schema.String,
+  /** `member` without. */
+  role: Schema.optionalKey(Role),
+  email: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "NewUser" })
+/** One of the two. */
+export const UserChange = Schema.Struct({
+  role: Schema.optionalKey(Role),
+  disabled: Schema.optionalKey(Schema.Boolean)
+}).annotate({ identifier: "UserChange" })
+
 export const NewApiKey = Schema.Struct({
   /** What people call it; unique among the keys that are not revoked. */
   name: Schema.String,
@@ -315,7 +368,7 @@ export const ApiKey = Schema.Struct({
   name: Schema.String,
   user: Schema.String,
   scopes: Schema.Array(Scope),
-  state: Schema.Literals(["active", "expired", "revoked"]),
+  state: Schema.Literals(["active", "expired", "revoked", "disabled"]),
   created_at: Schema.Finite,
   expires_at: Schema.optionalKey(Schema.Finite),
   revoked_at: Schema.optionalKey(Schema.Finite),

@@ -6,7 +6,6 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { type AuditAction, actions } from "#src/domain/AuditEvent.ts"
-import { local } from "#src/domain/Tenant.ts"
 import { type AuditCursor, AuditLog } from "#src/horizons/AuditLog.ts"
 import { type ApiError, invalid, storeUnavailable } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
@@ -33,7 +32,7 @@ const cursorOf = (given: string): AuditCursor | undefined => {
 export const make = Effect.gen(function* () {
   const log = yield* AuditLog
 
-  const list = Effect.fnUntraced(function* ({ query }: Call) {
+  const list = Effect.fnUntraced(function* ({ query, principal }: Call) {
     yield* Effect.fromResult(known(query, parameters))
     const limit = yield* Effect.fromResult(limitOf(query.get("limit")))
     const action = query.get("action")
@@ -48,7 +47,7 @@ export const make = Effect.gen(function* () {
     }
     const events = yield* log
       .list({
-        tenant: local,
+        tenant: principal.tenant,
         limit,
         ...(action === null ? {} : { action }),
         ...(actor === null ? {} : { actor }),

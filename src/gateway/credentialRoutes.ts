@@ -43,7 +43,7 @@ export const make = Effect.gen(function* () {
     if (typeof value !== "string" || value.length > maxValue || !/^[\x21-\x7e]+$/.test(value)) {
       return yield* invalid("value", `value must be one word of plain characters, at most ${maxValue}`)
     }
-    yield* credentials.set(name, Redacted.make(value), actorOf(principal)).pipe(
+    yield* credentials.set(name, Redacted.make(value), actorOf(principal).actor).pipe(
       Effect.catchTags({
         CentralError: (error) => Effect.fail(centralRefusal(error)),
         SecretsError: (error) => Effect.fail(secretsRefusal(error))
@@ -64,14 +64,16 @@ export const make = Effect.gen(function* () {
 
   const remove = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
-    yield* credentials.remove(params["name"] ?? "", actorOf(principal)).pipe(Effect.mapError(centralRefusal))
+    yield* credentials
+      .remove(params["name"] ?? "", actorOf(principal).actor)
+      .pipe(Effect.mapError(centralRefusal))
     return HttpServerResponse.empty()
   })
 
   const rotate = Effect.fnUntraced(function* ({ request, query, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
     yield* readStrict(request, settings.get().max_body_bytes, noKeys)
-    const rotated = yield* credentials.rotate(actorOf(principal)).pipe(
+    const rotated = yield* credentials.rotate(actorOf(principal).actor).pipe(
       Effect.catchTags({
         CentralError: (error) => Effect.fail(centralRefusal(error)),
         SecretsError: (error) => Effect.fail(secretsRefusal(error))
@@ -82,10 +84,10 @@ export const make = Effect.gen(function* () {
 
   const path = "/api/v1/os/credentials"
   const routes: ReadonlyArray<Route> = [
-    { method: "POST", path, access: "admin", handle: set },
-    { method: "GET", path, access: "admin", handle: list },
-    { method: "POST", path: `${path}/rotate`, access: "admin", handle: rotate },
-    { method: "DELETE", path: `${path}/:name`, access: "admin", handle: remove }
+    { method: "POST", path, access: "admin", isShared: true, handle: set },
+    { method: "GET", path, access: "admin", isShared: true, handle: list },
+    { method: "POST", path: `${path}/rotate`, access: "admin", isShared: true, handle: rotate },
+    { method: "DELETE", path: `${path}/:name`, access: "admin", isShared: true, handle: remove }
   ]
   return routes
 })

@@ -15,7 +15,7 @@ import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { invalid } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
 import { Gateway } from "./GatewaySettings.ts"
-import { sessionOf } from "./ownSessions.ts"
+import { sessionOf, shown } from "./ownSessions.ts"
 import { readStrict } from "./readBody.ts"
 import { logRefusal } from "./refusals.ts"
 import type { Call, Route } from "./Routing.ts"
@@ -49,8 +49,10 @@ export const make = Effect.gen(function* () {
     if (named !== undefined && typeof named !== "string") {
       return yield* invalid("session_key", "session_key must be a string")
     }
-    const key = named ?? forkKey(from, ids.next("fork"))
-    const to = yield* Effect.fromResult(sessionOf(key, principal))
+    const to =
+      named === undefined
+        ? forkKey(from, ids.next("fork"))
+        : yield* Effect.fromResult(sessionOf(named, principal))
     const made = yield* sessions
       .fork(from, to, at)
       .pipe(Effect.catchTags({ LogError: ({ reason }) => Effect.fail(logRefusal(reason)) }))
@@ -58,7 +60,7 @@ export const make = Effect.gen(function* () {
     usage.adopt(to, made.settings)
     queues.adopt(to, made.queue)
     lanes.adopt(to, made.settings)
-    const answer = { session_key: to, seq: made.seq } satisfies typeof Api.Forked.Type
+    const answer = { session_key: shown(to, principal), seq: made.seq } satisfies typeof Api.Forked.Type
     return HttpServerResponse.jsonUnsafe(answer, { status: 201 })
   })
 

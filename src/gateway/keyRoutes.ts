@@ -35,16 +35,16 @@ const scopesOf = (body: JsonObject) => {
     : Effect.fail(invalid("scopes", `scopes must be a list of ${scopes.join(", ")}, at least one`))
 }
 
-const userOf = (body: JsonObject, name: string) => {
-  const given = Object.hasOwn(body, "user") ? body["user"] : name
+/** The user that the body names; `instead` where it names none. */
+export const userOf = (body: JsonObject, key: string, instead?: string) => {
+  const given = Object.hasOwn(body, key) ? body[key] : instead
   if (typeof given !== "string" || !userPattern.test(given)) {
-    const what = "user must have 1 to 64 of a to z, 0 to 9 and . _ @ + -, and begin with a letter or a digit"
-    return Effect.fail(
-      invalid("user", Object.hasOwn(body, "user") ? what : `${what}; without one it is the name`)
-    )
+    const what = `${key} must have 1 to 64 of a to z, 0 to 9 and . _ @ + -, and begin with a letter or a digit`
+    const isLeft = instead !== undefined && !Object.hasOwn(body, key)
+    return Effect.fail(invalid(key, isLeft ? `${what}; without one it is the name` : what))
   }
   return isReservedUser(given)
-    ? Effect.fail(invalid("user", "this user is the gateway's own"))
+    ? Effect.fail(invalid(key, "this user is the gateway's own"))
     : Effect.succeed(given)
 }
 
@@ -56,9 +56,11 @@ const toKey = (row: ApiKeyRow, now: number): typeof Api.ApiKey.Type => ({
   state:
     row.revokedAt !== undefined
       ? "revoked"
-      : row.expiresAt !== undefined && row.expiresAt <= now
-        ? "expired"
-        : "active",
+      : row.userDisabledAt !== undefined
+        ? "disabled"
+        : row.expiresAt !== undefined && row.expiresAt <= now
+          ? "expired"
+          : "active",
   created_at: row.createdAt,
   ...(row.expiresAt === undefined ? {} : { expires_at: row.expiresAt }),
   ...(row.revokedAt === undefined ? {} : { revoked_at: row.revokedAt }),
@@ -73,7 +75,7 @@ export const make = Effect.gen(function* () {
     yield* Effect.fromResult(numbers(query, []))
     const body = yield* readStrict(request, settings.get().max_body_bytes, bodyKeys)
     const name = yield* Effect.fromResult(nameOf(body, "name"))
-    const user = yield* userOf(body, name)
+    const user = yield* userOf(body, "user", name)
     const now = yield* Clock.currentTimeMillis
     const expiresAt = Object.hasOwn(body, "expires_at") ? body["expires_at"] : undefined
     if (expiresAt !== undefined && !(Number.isSafeInteger(expiresAt) && Number(expiresAt) > now)) {
@@ -85,7 +87,9 @@ export const make = Effect.gen(function* () {
       scopes: yield* scopesOf(body),
       expiresAt: expiresAt === undefined ? undefined : Number(expiresAt)
     }
-    const made = yield* keys.create(wishes, actorOf(principal)).pipe(Effect.mapError(centralRefusal))
+    const made = yield* keys
+      .create(principal.tenant, wishes, actorOf(principal).actor)
+      .pipe(Effect.mapError(centralRefusal))
     const answer: typeof Api.MadeApiKey.Type = {
       key: Redacted.value(made.key),
       api_key: toKey(made.row, now)
@@ -93,9 +97,9 @@ export const make = Effect.gen(function* () {
     return HttpServerResponse.jsonUnsafe(answer, { status: 201, headers: { "cache-control": "no-store" } })
   })
 
-  const list = Effect.fnUntraced(function* ({ query }: Call) {
+  const list = Effect.fnUntraced(function* ({ query, principal }: Call) {
     const page = yield* Effect.fromResult(pageOf(query))
-    const rows = yield* keys.list(page).pipe(Effect.mapError(centralRefusal))
+    const rows = yield* keys.list({ tenant: principal.tenant, ...page }).pipe(Effect.mapError(centralRefusal))
     const now = yield* Clock.currentTimeMillis
     const next = rows.length < page.limit ? undefined : rows.at(-1)?.id
     return json({
@@ -106,7 +110,9 @@ export const make = Effect.gen(function* () {
 
   const revoke = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
-    yield* keys.revoke(params["id"] ?? "", actorOf(principal)).pipe(Effect.mapError(centralRefusal))
+    yield* keys
+      .revoke(principal.tenant, params["id"] ?? "", actorOf(principal).actor)
+      .pipe(Effect.mapError(centralRefusal))
     return HttpServerResponse.empty()
   })
 

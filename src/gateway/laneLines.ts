@@ -1,9 +1,24 @@
 /** A lane as it is told on the wire. */
+import { tenantOf } from "#src/domain/SessionKey.ts"
+import { isLocal, isSame } from "#src/domain/Tenant.ts"
 import type { LaneInfo } from "#src/lane/Lanes.ts"
 import type * as Api from "./apiSchemas.ts"
+import { type Principal, runsAll } from "./Auth.ts"
+import { shown } from "./ownSessions.ts"
 
-export const toLane = (lane: LaneInfo): typeof Api.Lane.Type => ({
-  session_key: lane.session,
+/** The lanes that this principal may see: those of the tenant it acts in; all for who runs all and names none. */
+export const lanesOf = (
+  lanes: ReadonlyArray<LaneInfo>,
+  principal: Principal
+): ReadonlyArray<typeof Api.Lane.Type> => {
+  const seesAll = runsAll(principal) && isLocal(principal.tenant)
+  return lanes.flatMap((lane) =>
+    seesAll || isSame(tenantOf(lane.session), principal.tenant) ? [toLane(lane, principal)] : []
+  )
+}
+
+const toLane = (lane: LaneInfo, principal: Principal): typeof Api.Lane.Type => ({
+  session_key: shown(lane.session, principal),
   budget: lane.budget,
   phase: lane.phase,
   paused: lane.paused,

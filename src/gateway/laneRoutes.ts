@@ -15,7 +15,7 @@ import { ApiError, invalid, notFound } from "./ApiError.ts"
 import { actorOf } from "./Auth.ts"
 import type * as Api from "./apiSchemas.ts"
 import { Gateway } from "./GatewaySettings.ts"
-import { toLane } from "./laneLines.ts"
+import { lanesOf } from "./laneLines.ts"
 import { json, numbers, read } from "./osRoutes.ts"
 import { sessionOf } from "./ownSessions.ts"
 import { readStrict } from "./readBody.ts"
@@ -38,13 +38,13 @@ export const make = Effect.gen(function* () {
     yield* readStrict(request, settings.get().max_body_bytes, noKeys)
   })
 
-  const list = Effect.fnUntraced(function* ({ query }: Call) {
+  const list = Effect.fnUntraced(function* ({ query, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
     const found = yield* lanes.list
     const nodes = yield* placement.nodes
     return json({
       paused: lanes.isPaused(),
-      lanes: found.map(toLane),
+      lanes: lanesOf(found, principal),
       ...(nodes.length === 0
         ? {}
         : { nodes: nodes.map(({ id, isThis, buckets }) => ({ id, this: isThis, buckets })) })
@@ -77,13 +77,13 @@ export const make = Effect.gen(function* () {
         break
       case "pause":
         yield* audit.recorded(
-          { actor: actorOf(principal), action: "lane.paused", subject: key },
+          { ...actorOf(principal), action: "lane.paused", subject: key },
           read(lanes.pause(key))
         )
         break
       case "resume":
         yield* audit.recorded(
-          { actor: actorOf(principal), action: "lane.resumed", subject: key },
+          { ...actorOf(principal), action: "lane.resumed", subject: key },
           read(lanes.resume(key))
         )
         break
@@ -98,7 +98,7 @@ export const make = Effect.gen(function* () {
       const message = "action must be pause or resume; stop and abort need a session before them"
       return yield* invalid("action", message, "unknown_action")
     }
-    const actor = actorOf(call.principal)
+    const { actor } = actorOf(call.principal)
     yield* action === "pause"
       ? audit.recorded({ actor, action: "lanes.paused" }, read(lanes.pause(undefined)))
       : audit.recorded({ actor, action: "lanes.resumed" }, read(lanes.resume(undefined)))
@@ -108,11 +108,12 @@ export const make = Effect.gen(function* () {
   const cancel = Effect.fnUntraced(function* (call: Call) {
     yield* nothingElse(call)
     const id = messageId(call.params["id"] ?? "")
-    const trace = yield* read(sessions.trace(id))
+    const { tenant } = call.principal
+    const trace = yield* read(sessions.trace(tenant, id))
     if (trace === undefined) return yield* notFound("there is no such message")
     const { place } = trace.message
     if (!(yield* read(lanes.cancel(place.session, id, call.principal.id)))) {
-      const ended = yield* read(sessions.trace(id))
+      const ended = yield* read(sessions.trace(tenant, id))
       return yield* new ApiError({
         status: 409,
         code: "already_ended",
@@ -126,7 +127,7 @@ export const make = Effect.gen(function* () {
   const os = "/api/v1/os"
   const routes: ReadonlyArray<Route> = [
     { method: "GET", path: `${os}/lanes`, access: "read", handle: list },
-    { method: "POST", path: `${os}/lanes/:action`, access: "admin", handle: actOnAll },
+    { method: "POST", path: `${os}/lanes/:action`, access: "admin", isShared: true, handle: actOnAll },
     { method: "POST", path: `${os}/lanes/:key/:action`, access: "admin", handle: actOnOne },
     { method: "POST", path: `${os}/messages/:id/cancel`, access: "admin", handle: cancel }
   ]

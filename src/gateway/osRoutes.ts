@@ -12,9 +12,9 @@ import { Agents } from "#src/agent/AgentSettings.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Checks } from "#src/check/Checks.ts"
 import { approvalId, Ids, messageId } from "#src/domain/Ids.ts"
-import { agentOf } from "#src/domain/SessionKey.ts"
+import { agentOf, tenantOf } from "#src/domain/SessionKey.ts"
 import { type LogError, MessageLog, SessionShared } from "#src/horizons/MessageLog.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { isLocal, show } from "#src/domain/Tenant.ts"
 import { Inbound } from "#src/inbound/Inbound.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import { recordsOf } from "#src/lane/replay.ts"
@@ -30,7 +30,7 @@ import { Gateway } from "./GatewaySettings.ts"
 import { modelsNow } from "./modelsNow.ts"
 import { modelStatus } from "./probes.ts"
 import { imageLine } from "./Frames.ts"
-import { sessionOf } from "./ownSessions.ts"
+import { sessionOf, shown } from "./ownSessions.ts"
 import * as chatImages from "./chatImages.ts"
 import { isLarger, readStrict, sizeWithImages, tooLarge } from "./readBody.ts"
 import { logRefusal, toApiError } from "./refusals.ts"
@@ -85,17 +85,20 @@ export const make = Effect.gen(function* () {
   const sessionUsage = yield* SessionUsage
   const sessions = yield* Sessions
 
-  const listSessions = Effect.fnUntraced(function* ({ query }: Call) {
+  const listSessions = Effect.fnUntraced(function* ({ query, principal }: Call) {
     const given = yield* Effect.fromResult(numbers(query, ["limit"]))
-    const rows = yield* read(sessions.list(yield* Effect.fromResult(limitOf(given["limit"]))))
+    const limit = yield* Effect.fromResult(limitOf(given["limit"]))
+    const rows = yield* read(sessions.list(principal.tenant, limit))
     const found = rows.map((row): typeof Api.Session.Type => ({
-      session_key: row.place.session,
+      session_key: shown(row.place.session, principal),
       agent: agentOf(row.place.session),
       ...(row.title === undefined ? {} : { title: row.title }),
       ...(row.opening === undefined ? {} : { opening: row.opening }),
       ...(row.forkedFrom === undefined
         ? {}
-        : { forked_from: { session_key: row.forkedFrom.session, seq: row.forkedFrom.seq } }),
+        : {
+            forked_from: { session_key: shown(row.forkedFrom.session, principal), seq: row.forkedFrom.seq }
+          }),
       seq: row.seq,
       open: row.open,
       created_at: row.createdAt,
@@ -129,7 +132,7 @@ export const make = Effect.gen(function* () {
     const limit = yield* Effect.fromResult(limitOf(asked))
     const session = yield* Effect.fromResult(sessionOf(params["key"] ?? "", principal, { sees: true }))
     const afterSeq = after === undefined ? {} : { afterSeq: after }
-    const rows = yield* read(log.journal({ tenant: local, session, ...afterSeq, limit }))
+    const rows = yield* read(log.journal({ tenant: tenantOf(session), session, ...afterSeq, limit }))
     const next = rows.length < limit ? undefined : rows.at(-1)?.seq
     return json({
       records: rows.flatMap((row) => recordsOf(row.records)),
@@ -161,7 +164,7 @@ export const make = Effect.gen(function* () {
     yield* read(lanes.stop(key, principal.id))
     // A later session of this name begins anew.
     yield* read(lanes.resume(key))
-    const act = { actor: actorOf(principal), action: "session.deleted", subject: key } as const
+    const act = { ...actorOf(principal), action: "session.deleted", subject: key } as const
     const existed = Effect.filterOrFail(
       read(sessions.remove(key)),
       (found) => found,
@@ -176,7 +179,7 @@ export const make = Effect.gen(function* () {
 
   const showMessage = Effect.fnUntraced(function* ({ query, params, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
-    const trace = yield* read(sessions.trace(messageId(params["id"] ?? "")))
+    const trace = yield* read(sessions.trace(principal.tenant, messageId(params["id"] ?? "")))
     if (trace === undefined) return yield* notFound("there is no such message")
     yield* Effect.fromResult(sessionOf(trace.message.place.session, principal, { sees: true }))
     return json(statusOf(trace))
@@ -234,13 +237,13 @@ export const make = Effect.gen(function* () {
     return json({ channels: found })
   })
 
-  const listApprovals = Effect.fnUntraced(function* ({ query }: Call) {
+  const listApprovals = Effect.fnUntraced(function* ({ query, principal }: Call) {
     const given = yield* Effect.fromResult(numbers(query, ["limit"]))
     const limit = yield* Effect.fromResult(limitOf(given["limit"]))
-    const rows = yield* read(log.approvals({ tenant: local, limit }))
+    const rows = yield* read(log.approvals({ tenant: principal.tenant, limit }))
     const found = rows.map((row): typeof Api.Approval.Type => ({
       id: row.id,
-      session_key: row.place.session,
+      session_key: shown(row.place.session, principal),
       run_id: row.runId,
       tool: row.tool,
       arguments: row.arguments,
@@ -259,7 +262,9 @@ export const make = Effect.gen(function* () {
       return yield* invalid("decision", "decision must be approve or deny")
     }
     const decision = asked === "approve" ? "approved" : "denied"
-    const state = yield* read(lanes.resolve(approvalId(params["id"] ?? ""), decision, principal.id))
+    const state = yield* read(
+      lanes.resolve(principal.tenant, approvalId(params["id"] ?? ""), decision, principal.id)
+    )
     if (state === undefined) return yield* notFound("there is no such approval")
     if (state !== decision) {
       return yield* new ApiError({
@@ -281,7 +286,7 @@ export const make = Effect.gen(function* () {
   const makeCode = Effect.fnUntraced(function* ({ principal }: Call) {
     if (principal.keyId !== undefined) return yield* codeByKey
     const code = yield* auth.newCode
-    yield* audit.record({ actor: actorOf(principal), action: "code.made" })
+    yield* audit.record({ ...actorOf(principal), action: "code.made" })
     return json({ code }, 201)
   })
 
@@ -297,9 +302,13 @@ export const make = Effect.gen(function* () {
   const me = Effect.fnUntraced(function* ({ principal }: Call) {
     const status = modelStatus(agents.get())
     const file = status.demo && principal.admin ? yield* configFile.state : "in_force"
-    const { keyId, ...shown } = principal
+    const { keyId, tenant, isHome: _, ...shownOf } = principal
     return json({
-      principal: { ...shown, ...(keyId === undefined ? {} : { key_id: keyId }) },
+      principal: {
+        ...shownOf,
+        ...(isLocal(tenant) ? {} : { project: show(tenant) }),
+        ...(keyId === undefined ? {} : { key_id: keyId })
+      },
       ...status,
       ...(file === "in_force" ? {} : { setup: file === "none" ? "offered" : "restart" })
     } satisfies typeof Api.Me.Type)
@@ -323,8 +332,8 @@ export const make = Effect.gen(function* () {
     { method: "GET", path: `${os}/approvals`, access: "read", handle: listApprovals },
     { method: "POST", path: `${os}/approvals/:id`, access: "admin", handle: decideApproval },
     { method: "GET", path: `${os}/models`, access: "read", handle: listModels },
-    { method: "GET", path: `${os}/checks`, access: "admin", handle: runChecks },
-    { method: "POST", path: `${os}/codes`, access: "admin", handle: makeCode },
+    { method: "GET", path: `${os}/checks`, access: "admin", isShared: true, handle: runChecks },
+    { method: "POST", path: `${os}/codes`, access: "admin", isShared: true, handle: makeCode },
     { method: "POST", path: "/auth/code", access: "open", handle: redeem },
     { method: "GET", path: "/auth/me", access: "any", handle: me }
   ]

@@ -3,12 +3,13 @@
  *
  * Owns: what a session's name means to an API key: its user's own sessions are `agent:<agent>:user:<user>` and all behind that, and
  * every name that does not begin with `agent:` is one of them. So two users never meet in a session, whatever they name it.
- * Does not own: how a key is spelled (`domain/SessionKey`), nor which route needs which scope (`Auth`). Pure.
+ * And how a session of a tenant is named to those who act in it. Does not own: how a key is spelled (`domain/SessionKey`), nor which route needs which scope (`Auth`). Pure.
  */
 import * as Result from "effect/Result"
 import * as SessionKey from "#src/domain/SessionKey.ts"
+import { isSame, parse, type Tenant } from "#src/domain/Tenant.ts"
 import { ApiError, invalid } from "./ApiError.ts"
-import type { Principal } from "./Auth.ts"
+import { type Principal, runsAll } from "./Auth.ts"
 
 /** What the own sessions of a principal are named behind `agent:<agent>:`; undefined for one who names all as they are. */
 export const ownedBy = ({ admin, scopes, id }: Principal): string | undefined =>
@@ -30,14 +31,14 @@ export const sessionOf = (
   { sees = false, agent, param = "session_key" }: Wishes = {}
 ): Result.Result<SessionKey.SessionKey, ApiError> => {
   const own = ownedBy(principal)
-  const text = spelling.trim()
+  const { tenant, text } = placed(spelling.trim(), principal)
   const isRelative = own !== undefined && text !== "" && !text.toLowerCase().startsWith("agent:")
   const key = SessionKey.canonical(isRelative ? `${own}:${text}` : text, agent)
   if (Result.isFailure(key)) return Result.fail(invalid(param, key.failure.message))
   const rest = SessionKey.restOf(key.success)
   const isOwn = own !== undefined && (rest === own || rest.startsWith(`${own}:`))
   const maySee = sees && principal.scopes.includes("read")
-  if (principal.admin || isOwn || maySee) return Result.succeed(key.success)
+  if (principal.admin || isOwn || maySee) return Result.succeed(SessionKey.within(tenant, key.success))
   return Result.fail(
     new ApiError({
       status: 403,
@@ -62,5 +63,19 @@ export const sessionOfUser = (
   if (own !== undefined && user !== "") {
     return sessionOf(`user:${SessionKey.escapeId(user)}`, principal, { agent, param: "user" })
   }
-  return Result.mapError(SessionKey.fromUser(user, agent), (error) => invalid("user", error.message))
+  return SessionKey.fromUser(user, agent).pipe(
+    Result.map((key) => SessionKey.within(principal.tenant, key)),
+    Result.mapError((error) => invalid("user", error.message))
+  )
+}
+
+/** What the principal calls this session: its tenant is named where it is another one than they act in. */
+export const shown = (session: SessionKey.SessionKey, { tenant }: Principal): SessionKey.SessionKey =>
+  isSame(SessionKey.tenantOf(session), tenant) ? SessionKey.nameOf(session) : session
+
+/** Who sees the sessions of all tenants may name one as they are shown it. */
+const placed = (text: string, principal: Principal): { readonly tenant: Tenant; readonly text: string } => {
+  const [, named = "", rest = ""] = /^([^/\s]+\/[^/\s]+)\/(agent:.*)$/is.exec(text) ?? []
+  const tenant = runsAll(principal) ? parse(named.toLowerCase()) : undefined
+  return tenant === undefined ? { tenant: principal.tenant, text } : { tenant, text: rest }
 }

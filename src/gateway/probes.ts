@@ -75,7 +75,7 @@ export const make = Effect.gen(function* () {
   const routes: ReadonlyArray<Route> = [
     { method: "GET", path: "/health", access: "open", handle: () => health },
     { method: "GET", path: "/ready", access: "open", handle: () => ready },
-    { method: "GET", path: "/metrics", access: "read", handle: () => metrics }
+    { method: "GET", path: "/metrics", access: "read", isShared: true, handle: () => metrics }
   ]
   return routes
 })

@@ -1,4 +1,5 @@
 /** What `Inbound` and the log refuse, in the words of HTTP and of the socket. */
+import { nameOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import type { CentralError } from "#src/horizons/CentralDb.ts"
 import type { LogError } from "#src/horizons/MessageLog.ts"
 import type { SecretsError } from "#src/horizons/Secrets.ts"
@@ -77,7 +78,7 @@ export const logRefusal = (reason: LogError["reason"]): ApiError => {
         status: 409,
         code: "session_shared",
         message: reason.message,
-        details: { forks: reason.forks }
+        details: { forks: reason.forks.map((fork) => nameOf(fork as SessionKey)) }
       })
     default:
       return storeUnavailable(false)
@@ -87,7 +88,7 @@ export const logRefusal = (reason: LogError["reason"]): ApiError => {
 const conflict = (code: string, message: string, param?: string) =>
   new ApiError({ status: 409, code, message, ...(param === undefined ? {} : { param }) })
 
-/** What is refused of keys and credentials. */
+/** What is refused of organisations, projects, users, keys and credentials. */
 export const centralRefusal = ({ reason }: CentralError): ApiError => {
   switch (reason._tag) {
     case "KeyNameTaken":
@@ -96,8 +97,21 @@ export const centralRefusal = ({ reason }: CentralError): ApiError => {
       return conflict("already_revoked", reason.message)
     case "CredentialChanged":
       return conflict("credential_changed", reason.message)
+    case "OrgExists":
+      return conflict("org_exists", reason.message, "org")
+    case "ProjectExists":
+      return conflict("project_exists", reason.message, "project")
+    case "UserExists":
+      return conflict("user_exists", reason.message, "id")
+    case "UserDisabled":
+      return conflict("user_disabled", reason.message, "user")
+    case "RoleTooLow":
+      return conflict("role_too_low", reason.message, "scopes")
     case "NoSuchKey":
     case "NoSuchCredential":
+    case "NoSuchOrg":
+    case "NoSuchProject":
+    case "NoSuchUser":
       return notFound(reason.message)
     case "StoreFull":
     case "StoreBroken":

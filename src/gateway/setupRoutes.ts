@@ -111,7 +111,7 @@ export const make = Effect.gen(function* () {
     const text = configText({ ...answers, apiKeyEnv: undefined, port: undefined })
     const tell = (written: string) =>
       audit.record({
-        actor: actorOf(principal),
+        actor: actorOf(principal).actor,
         action: "config.written",
         subject: written,
         detail: { model }
@@ -129,7 +129,7 @@ export const make = Effect.gen(function* () {
   })
 
   const routes: ReadonlyArray<Route> = [
-    { method: "POST", path: "/api/v1/os/setup", access: "admin", handle: setUp }
+    { method: "POST", path: "/api/v1/os/setup", access: "admin", isShared: true, handle: setUp }
   ]
   return routes
 })

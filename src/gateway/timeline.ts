@@ -1,4 +1,5 @@
 /** A message's trace as people read it: when it was accepted, waited, was thought about, and left. Pure. */
+import { nameOf } from "#src/domain/SessionKey.ts"
 import type { Usage } from "#src/domain/Usage.ts"
 import type { MessageTrace } from "#src/horizons/MessageLog.ts"
 import type { MessageStatus, Step } from "./apiSchemas.ts"
@@ -11,7 +12,7 @@ export const statusOf = (trace: MessageTrace): typeof MessageStatus.Type => {
   const dropped = trace.entries.flatMap(({ entry }) => (entry.kind === "note" ? entry.dropped : []))
   return {
     id: message.id,
-    session_key: message.place.session,
+    session_key: nameOf(message.place.session),
     seq: message.seq,
     client_id: message.identity.externalId,
     state: ended ? "ended" : run === undefined ? "queued" : "running",

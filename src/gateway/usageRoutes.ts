@@ -8,7 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { local } from "#src/domain/Tenant.ts"
+import * as SessionKey from "#src/domain/SessionKey.ts"
 import { dayOf } from "#src/domain/Usage.ts"
 import { MessageLog, type UsageBy, type UsageRow } from "#src/horizons/MessageLog.ts"
 import { pricedOn } from "#src/model/catalogue.ts"
@@ -44,7 +44,12 @@ const parseDay = (text: string): number | undefined => {
 }
 
 const toSum = (by: UsageBy, row: UsageRow): typeof Api.UsageSum.Type => ({
-  key: by === "day" ? nameOf(Number(row.key)) : row.key,
+  key:
+    by === "day"
+      ? nameOf(Number(row.key))
+      : by === "session"
+        ? SessionKey.nameOf(row.key as SessionKey.SessionKey)
+        : row.key,
   calls: row.calls,
   estimated_calls: row.estimatedCalls,
   input_tokens: row.inputTokens,
@@ -88,7 +93,7 @@ export const make = Effect.gen(function* () {
       return given === null ? {} : { [key]: given.toWellFormed() }
     }
     const filter = {
-      tenant: local,
+      tenant: principal.tenant,
       fromDay,
       ...(toDay === undefined ? {} : { toDay }),
       ...(session === undefined ? {} : { session }),

@@ -1,5 +1,5 @@
 /**
- * Who may use the gateway: API keys, and credentials that are kept encrypted.
+ * Who may use the gateway: organisations, their projects and users, API keys, and credentials that are kept encrypted.
  *
  * Owns: what is stored of them, what is refused, and that every change commits together with its audit event.
  * Does not own: how a key is made and checked or a credential is encrypted (`access`, `Secrets`), nor SQL (`layers/horizons`).
@@ -11,7 +11,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AuditEvent } from "#src/domain/AuditEvent.ts"
-import type { Scope } from "#src/domain/Scope.ts"
+import { Role, type Scope, scopesOf } from "#src/domain/Scope.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
 import { StoreBroken, StoreBusy, StoreFull } from "./MessageLog.ts"
 import type { Sealed } from "./Secrets.ts"
@@ -56,6 +56,64 @@ export class CredentialChanged extends Schema.TaggedError<CredentialChanged>()("
   }
 }
 
+/** There is an organisation of this name already. */
+export class OrgExists extends Schema.TaggedError<OrgExists>()("OrgExists", { org: Schema.String }) {
+  override get message() {
+    return "there is an organisation of this name already"
+  }
+}
+/** There is no organisation of this name. */
+export class NoSuchOrg extends Schema.TaggedError<NoSuchOrg>()("NoSuchOrg", { org: Schema.String }) {
+  override get message() {
+    return "there is no such organisation"
+  }
+}
+/** The organisation has a project of this name already. */
+export class ProjectExists extends Schema.TaggedError<ProjectExists>()("ProjectExists", {
+  project: Schema.String
+}) {
+  override get message() {
+    return "the organisation has a project of this name already"
+  }
+}
+/** The organisation has no project of this name, or there is no such organisation. */
+export class NoSuchProject extends Schema.TaggedError<NoSuchProject>()("NoSuchProject", {
+  project: Schema.String
+}) {
+  override get message() {
+    return "there is no such project"
+  }
+}
+/** The organisation has a user of this name already. */
+export class UserExists extends Schema.TaggedError<UserExists>()("UserExists", { user: Schema.String }) {
+  override get message() {
+    return "the organisation has a user of this name already"
+  }
+}
+/** The organisation has no user of this name. */
+export class NoSuchUser extends Schema.TaggedError<NoSuchUser>()("NoSuchUser", { user: Schema.String }) {
+  override get message() {
+    return "there is no such user"
+  }
+}
+/** The user is disabled: no key is made for them. */
+export class UserDisabled extends Schema.TaggedError<UserDisabled>()("UserDisabled", {
+  user: Schema.String
+}) {
+  override get message() {
+    return "this user is disabled: enable them first"
+  }
+}
+/** The user may not do what the key would. */
+export class RoleTooLow extends Schema.TaggedError<RoleTooLow>()("RoleTooLow", {
+  user: Schema.String,
+  role: Role
+}) {
+  override get message() {
+    return `this user is a ${this.role}, whose keys may have ${scopesOf[this.role].join(" and ")}: give them another role first`
+  }
+}
+
 export class CentralError extends Schema.TaggedError<CentralError>()("CentralError", {
   reason: Schema.Union([
     KeyNameTaken,
@@ -63,6 +121,14 @@ export class CentralError extends Schema.TaggedError<CentralError>()("CentralErr
     KeyRevoked,
     NoSuchCredential,
     CredentialChanged,
+    OrgExists,
+    NoSuchOrg,
+    ProjectExists,
+    NoSuchProject,
+    UserExists,
+    NoSuchUser,
+    UserDisabled,
+    RoleTooLow,
     StoreFull,
     StoreBroken,
     StoreBusy
@@ -90,8 +156,31 @@ export interface ApiKeyRow {
   readonly revokedAt: number | undefined
   /** Told now and then only. */
   readonly usedAt: number | undefined
+  /** Since when its user is disabled. */
+  readonly userDisabledAt: number | undefined
 }
-export type NewApiKey = Omit<ApiKeyRow, "revokedAt" | "usedAt">
+export type NewApiKey = Omit<ApiKeyRow, "revokedAt" | "usedAt" | "userDisabledAt">
+
+/** An organisation; `createdAt` is 0 for one that is older than the list of them. */
+export interface OrgRow {
+  readonly org: string
+  readonly name: string
+  readonly createdAt: number
+}
+export interface ProjectRow {
+  readonly tenant: Tenant
+  readonly name: string
+  readonly createdAt: number
+}
+/** A user of an organisation, in all its projects. */
+export interface UserRow {
+  readonly org: string
+  readonly id: string
+  readonly role: Role
+  readonly email: string | undefined
+  readonly createdAt: number
+  readonly disabledAt: number | undefined
+}
 
 /** A credential as it is kept. */
 export interface CredentialRow {
@@ -115,7 +204,41 @@ export interface Page {
 export class CentralDb extends Context.Service<
   CentralDb,
   {
-    /** Refused with `KeyNameTaken`. The id is new. */
+    /** Refused with `OrgExists`. */
+    readonly createOrg: (org: OrgRow, event: AuditEvent) => Effect.Effect<void, CentralError>
+    /** By name. */
+    readonly orgs: (page: {
+      readonly after?: string
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<OrgRow>, CentralError>
+    /** Refused with `NoSuchOrg` or `ProjectExists`. */
+    readonly createProject: (project: ProjectRow, event: AuditEvent) => Effect.Effect<void, CentralError>
+    /** Of all organisations, by their names and their own. */
+    readonly projects: (page: {
+      readonly after?: Tenant
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<ProjectRow>, CentralError>
+    readonly hasProject: (tenant: Tenant) => Effect.Effect<boolean, CentralError>
+    /** Refused with `NoSuchOrg` or `UserExists`. */
+    readonly createUser: (
+      user: Omit<UserRow, "disabledAt">,
+      event: AuditEvent
+    ) => Effect.Effect<void, CentralError>
+    /** By id. */
+    readonly users: (page: {
+      readonly org: string
+      readonly after?: string
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<UserRow>, CentralError>
+    /** Their role, and since when they are disabled (undefined: they are not). Refused with `NoSuchUser`. Keys they have stay as they are. */
+    readonly changeUser: (
+      user: Pick<UserRow, "org" | "id"> & Partial<Pick<UserRow, "role" | "disabledAt">>,
+      event: AuditEvent
+    ) => Effect.Effect<UserRow, CentralError>
+    /**
+     * Refused with `KeyNameTaken`, `NoSuchProject`, `UserDisabled` or `RoleTooLow`. A user that is new becomes one, with the least role
+     * that the key needs. The id is new.
+     */
     readonly createKey: (key: NewApiKey, event: AuditEvent) => Effect.Effect<void, CentralError>
     /** Of any tenant, revoked and expired ones too. */
     readonly findKey: (id: string) => Effect.Effect<ApiKeyRow | undefined, CentralError>

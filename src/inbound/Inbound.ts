@@ -18,8 +18,7 @@ import { noteOf } from "#src/domain/Image.ts"
 import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { resolve } from "#src/domain/Queue.ts"
-import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { agentOf, placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import { windowOf } from "#src/lane/gather.ts"
@@ -108,7 +107,7 @@ export const make = Effect.gen(function* () {
 
   /** A redelivery that comes soon is answered by a read: channels repeat in bursts, and a write waits for the disk. */
   const repeated = Effect.fnUntraced(function* (message: InboundMessage) {
-    const row = yield* log.lookup({ tenant: local, identity: message.identity })
+    const row = yield* log.lookup({ tenant: tenantOf(message.session), identity: message.identity })
     if (row === undefined) return undefined
     if (JSON.stringify(row.body) !== JSON.stringify(message.body)) return undefined
     return { messageId: row.id, seq: row.seq, duplicate: true, outcome: row.outcome }
@@ -178,7 +177,7 @@ export const make = Effect.gen(function* () {
       if (message.body.text.trim() === "" && message.body.images === undefined) {
         return yield* new MessageRejected({ param: "content", detail: "the message has no text" })
       }
-      const place = { tenant: local, agent, session: message.session }
+      const place = placeOf(message.session)
       const at = yield* Clock.currentTimeMillis
       const key = keyOf(message.identity)
       if (seen.check(key, at) !== undefined) {

@@ -11,8 +11,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { ApprovalId, MessageId, RunId } from "#src/domain/Ids.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
@@ -58,7 +57,7 @@ export const make = Effect.gen(function* () {
   const entriesAfter = Effect.fnUntraced(function* (session: SessionKey, known: Followed | undefined) {
     if (known === undefined) {
       return yield* log.entries({
-        tenant: local,
+        tenant: tenantOf(session),
         session,
         beforeSeq: Number.MAX_SAFE_INTEGER,
         limit: overlap
@@ -67,7 +66,7 @@ export const make = Effect.gen(function* () {
     const rows: Array<MessageLog.EntryRow> = []
     while (true) {
       const afterSeq = rows.at(-1)?.seq ?? known.seq
-      const page = yield* log.entries({ tenant: local, session, afterSeq, limit: pageSize })
+      const page = yield* log.entries({ tenant: tenantOf(session), session, afterSeq, limit: pageSize })
       rows.push(...page)
       if (page.length < pageSize) return rows
     }
@@ -106,11 +105,11 @@ export const make = Effect.gen(function* () {
   }
 
   const tellApprovals = Effect.fnUntraced(function* (session: SessionKey, known: ReadonlySet<ApprovalId>) {
-    const pending = yield* log.approvals({ tenant: local, session, limit: pageSize })
+    const pending = yield* log.approvals({ tenant: tenantOf(session), session, limit: pageSize })
     for (const row of pending) if (!known.has(row.id)) feed.publish(session, approvalEvent(row))
     const now = new Set(pending.map(({ id }) => id))
     for (const id of known) {
-      const [row] = now.has(id) ? [] : yield* log.approvals({ tenant: local, id, limit: 1 })
+      const [row] = now.has(id) ? [] : yield* log.approvals({ tenant: tenantOf(session), id, limit: 1 })
       if (row !== undefined) feed.publish(session, approvalEvent(row))
     }
     return now
@@ -120,7 +119,7 @@ export const make = Effect.gen(function* () {
     const known = followed.get(session)
     // In this order: a message whose entry was read has ended, or is open still.
     const rows = yield* entriesAfter(session, known)
-    const open = yield* log.open({ tenant: local, session, limit: maxOpen })
+    const open = yield* log.open({ tenant: tenantOf(session), session, limit: maxOpen })
     const now = yield* Clock.currentTimeMillis
     const fresh = rows.filter((row) => known !== undefined || now - row.at < recentMillis)
     const stillOpen = new Map(open.map((row) => [row.id, row.identity.externalId]))

@@ -9,8 +9,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
-import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import { Retention } from "#src/session/RetentionSettings.ts"
 import type { Decision, LaneEvent } from "./decide.ts"
@@ -55,7 +54,7 @@ export const make = Effect.gen(function* () {
         Effect.catch(
           log.commit({
             _tag: "KeepJournal",
-            place: { tenant: local, agent: agentOf(session), session },
+            place: placeOf(session),
             records: `[${records.join(",")}]`,
             at
           }),

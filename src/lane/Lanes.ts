@@ -17,8 +17,14 @@ import * as Stream from "effect/Stream"
 import type { ApprovalState, Decision } from "#src/domain/Approval.ts"
 import { bucketOf } from "#src/domain/Bucket.ts"
 import { type ApprovalId, type MessageId, type RunId, runOf } from "#src/domain/Ids.ts"
-import { agentOf, type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import {
+  type BudgetClass,
+  budgetClassOf,
+  placeOf,
+  type SessionKey,
+  tenantOf
+} from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Feed from "#src/outbound/Feed.ts"
 import { Placement } from "#src/placement/Placement.ts"
@@ -47,6 +53,7 @@ import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
 import * as Active from "./ActiveRun.ts"
 import * as RunDriver from "./RunDriver.ts"
 import { pace, type StallClass } from "./stall.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 
 /** Time an interrupted run gets to end before its lane goes on without it. */
 const grace = "2 seconds"
@@ -126,6 +133,7 @@ export class Lanes extends Context.Service<
      * none of this id.
      */
     readonly resolve: (
+      tenant: Tenant,
       approval: ApprovalId,
       decision: Decision,
       by?: string
@@ -185,6 +193,7 @@ export const make = Effect.gen(function* () {
   const stall = yield* Stall
   const journal = yield* Journal.make
   const placement = yield* Placement
+  const tenants = yield* Tenants
   const lanes = new LaneTable(() => queue.get().lane_buffer)
   const fibers = yield* FiberSet.make<unknown>()
   const fork = yield* FiberSet.runtime(fibers)()
@@ -206,7 +215,7 @@ export const make = Effect.gen(function* () {
   /** Commands that are being carried out. */
   const commanding = new Set<MessageId>()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
-  const paused = { all: false, keys: yield* pausedSessions(log) }
+  const paused = { all: false, keys: yield* pausedSessions(log, tenants) }
   let isWatching = false
   const isPaused = (key: SessionKey) => paused.all || paused.keys.has(key)
 
@@ -299,7 +308,7 @@ export const make = Effect.gen(function* () {
         fork(load(lane.key, command.afterSeq, command.limit))
         return
       case "ArmExpiry":
-        fork(Effect.delay(expire(command.approvalId), command.millis))
+        fork(Effect.delay(expire(tenantOf(lane.key), command.approvalId), command.millis))
         return
     }
   }
@@ -417,7 +426,7 @@ export const make = Effect.gen(function* () {
   }
 
   const load = (key: SessionKey, afterSeq: number, limit: number) =>
-    log.open({ tenant: local, session: key, afterSeq, limit: limit + 1 }).pipe(
+    log.open({ tenant: tenantOf(key), session: key, afterSeq, limit: limit + 1 }).pipe(
       Effect.retry({ schedule: Schedule.spaced("1 second") }),
       Effect.map((rows) => deliverPage(key, rows, limit)),
       Effect.orDie
@@ -429,7 +438,7 @@ export const make = Effect.gen(function* () {
   ): Effect.Effect<void> =>
     Effect.gen(function* () {
       const rows = yield* log
-        .open({ tenant: local, session: key, afterSeq, limit: maxOpen })
+        .open({ tenant: tenantOf(key), session: key, afterSeq, limit: maxOpen })
         .pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("1 second") }))
       const isMeant = (row: MessageRow) => row.seq <= toSeq && !but.includes(row.id)
       // What a run of an earlier process has taken ends with it, or it would be left open behind an ended run.
@@ -498,7 +507,7 @@ export const make = Effect.gen(function* () {
     by: string,
     isMeant: (run: Run) => boolean
   ) {
-    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    const rows = yield* log.open({ tenant: tenantOf(key), session: key, limit: maxOpen })
     const runs = runsOf(rows.filter((row) => row.body.command !== true)).filter(isMeant)
     // What waits first, or it would begin in between.
     for (const run of [...runs.filter(isWaiting), ...runs.filter((one) => !isWaiting(one))]) {
@@ -525,7 +534,7 @@ export const make = Effect.gen(function* () {
     Effect.flatMap(Clock.currentTimeMillis, (at) =>
       log.commit({
         _tag: "KeepSetting",
-        place: { tenant: local, agent: agentOf(key), session: key },
+        place: placeOf(key),
         name: pausedSetting,
         value,
         at
@@ -572,14 +581,14 @@ export const make = Effect.gen(function* () {
     message.runId === undefined
       ? Effect.succeed(runAlone(message))
       : Effect.map(
-          log.open({ tenant: local, session: message.place.session, limit: maxOpen }),
+          log.open({ tenant: message.place.tenant, session: message.place.session, limit: maxOpen }),
           (rows) =>
             runsOf(rows).find((run) => run.messages.some((row) => row.id === message.id)) ?? runAlone(message)
         )
 
   const cancel = Effect.fn("Lanes.cancel")(function* (key: SessionKey, message: MessageId, by: string) {
     yield* takeUp(key)
-    const found = yield* log.message({ tenant: local, id: message })
+    const found = yield* log.message({ tenant: tenantOf(key), id: message })
     if (found === undefined || found.message.outcome !== undefined) return false
     const lane = lanes.get(key)
     if (lane !== undefined && isHeld(lane.state, message))
@@ -591,8 +600,13 @@ export const make = Effect.gen(function* () {
     return true
   })
 
-  const resolve = Effect.fn("Lanes.resolve")(function* (id: ApprovalId, decision: Decision, by?: string) {
-    const [row] = yield* log.approvals({ tenant: local, id, limit: 1 })
+  const resolve = Effect.fn("Lanes.resolve")(function* (
+    tenant: Tenant,
+    id: ApprovalId,
+    decision: Decision,
+    by?: string
+  ) {
+    const [row] = yield* log.approvals({ tenant, id, limit: 1 })
     if (row === undefined || row.state !== "pending") return row?.state
     const { place } = row
     yield* takeUp(place.session)
@@ -610,8 +624,8 @@ export const make = Effect.gen(function* () {
     )
   })
 
-  const expire = (id: ApprovalId) =>
-    resolve(id, "expired").pipe(
+  const expire = (tenant: Tenant, id: ApprovalId) =>
+    resolve(tenant, id, "expired").pipe(
       Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("5 seconds") }),
       Effect.catch((error) => Effect.logError("an approval could not expire", error.message))
     )
@@ -625,10 +639,10 @@ export const make = Effect.gen(function* () {
 
   /** What is open, and what a run of it waits for. Other nodes decide too, so there that is read anew. */
   const openWithApproval = Effect.fnUntraced(function* (key: SessionKey) {
-    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    const rows = yield* log.open({ tenant: tenantOf(key), session: key, limit: maxOpen })
     if (!placement.isShared) return { rows, asked: parked.get(key) }
     if (rows.every((row) => row.runId === undefined)) return { rows, asked: undefined }
-    const [asked] = yield* log.approvals({ tenant: local, session: key, limit: 1 })
+    const [asked] = yield* log.approvals({ tenant: tenantOf(key), session: key, limit: 1 })
     return { rows, asked }
   })
 
@@ -687,23 +701,21 @@ export const make = Effect.gen(function* () {
     const limit = 500
     // One that is still to come is not read by this walk.
     const expected = [...unread].filter(placement.owns)
-    const approvals = placement.isShared ? [] : yield* log.approvals({ tenant: local, limit: maxOpen })
-    for (const row of approvals) parked.set(row.place.session, row)
     const found: Array<SessionKey> = []
-    let after: SessionKey | undefined
-    while (true) {
-      const places = yield* log.openSessions({
-        tenant: local,
-        ...(after === undefined ? {} : { after }),
-        limit
-      })
-      for (const { session } of places) {
-        if (!placement.isHere(session) || untaken.has(session) || lanes.get(session) !== undefined) continue
-        untaken.set(session, undefined)
-        found.push(session)
+    for (const tenant of yield* tenants.all) {
+      const approvals = placement.isShared ? [] : yield* log.approvals({ tenant, limit: maxOpen })
+      for (const row of approvals) parked.set(row.place.session, row)
+      let after: SessionKey | undefined
+      while (true) {
+        const places = yield* log.openSessions({ tenant, ...(after === undefined ? {} : { after }), limit })
+        for (const { session } of places) {
+          if (!placement.isHere(session) || untaken.has(session) || lanes.get(session) !== undefined) continue
+          untaken.set(session, undefined)
+          found.push(session)
+        }
+        if (places.length < limit) break
+        after = places.at(-1)!.session
       }
-      if (places.length < limit) break
-      after = places.at(-1)!.session
     }
     for (const [name, keys] of Map.groupBy(found, budgetClassOf)) {
       fork(takeUpAll(keys, budgets[name]))
@@ -725,7 +737,7 @@ export const make = Effect.gen(function* () {
     const lane = lanes.get(key)
     if (lane === undefined) {
       const seen = feed.hasListeners(key)
-        ? yield* log.open({ tenant: local, session: key, limit: maxOpen })
+        ? yield* log.open({ tenant: tenantOf(key), session: key, limit: maxOpen })
         : []
       // Written to meanwhile: then it has looked.
       if (lanes.get(key) !== undefined || untaken.has(key)) return
@@ -735,8 +747,9 @@ export const make = Effect.gen(function* () {
     }
     const before = heldBy(lane.state)
     const waits = lane.state.phase._tag === "Parked" ? lane.state.phase.approvalId : undefined
-    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
-    const [approval] = waits === undefined ? [] : yield* log.approvals({ tenant: local, id: waits, limit: 1 })
+    const rows = yield* log.open({ tenant: tenantOf(key), session: key, limit: maxOpen })
+    const [approval] =
+      waits === undefined ? [] : yield* log.approvals({ tenant: tenantOf(key), id: waits, limit: 1 })
     if (lanes.get(key) !== lane) return
     for (const row of rows) {
       if (row.body.command === true) {
@@ -790,7 +803,7 @@ export const make = Effect.gen(function* () {
   }
 
   const reload = Effect.gen(function* () {
-    const keys = yield* pausedSessions(log)
+    const keys = yield* pausedSessions(log, tenants)
     const changed = new Set([...keys].filter((key) => !paused.keys.has(key)))
     const resumed = [...paused.keys].filter((key) => !keys.has(key))
     paused.keys = keys
@@ -894,9 +907,9 @@ export const make = Effect.gen(function* () {
 })
 
 /** Sessions that were paused before. */
-const pausedSessions = (log: MessageLog.MessageLog["Service"]) =>
+const pausedSessions = (log: MessageLog.MessageLog["Service"], { all }: (typeof Tenants)["Service"]) =>
   Effect.map(
-    eachSession((page) => log.settings({ tenant: local, name: pausedSetting, ...page })),
+    eachSession(all, (page) => log.settings({ name: pausedSetting, ...page })),
     (rows) => new Set(rows.map(({ session }) => session))
   )
 

@@ -10,9 +10,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type AgentSettings, Agents } from "#src/agent/AgentSettings.ts"
 import * as Commands from "#src/command/Commands.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 import { chainOf, isAllowed } from "#src/model/modelRef.ts"
 import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
@@ -54,6 +54,7 @@ const none: ReadonlyArray<string> = []
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+  const tenants = yield* Tenants
   const commands = yield* Commands.Commands
   const agents = yield* Agents
   const rules = yield* ModelRules
@@ -61,7 +62,7 @@ export const make = Effect.gen(function* () {
   let kept = new Map<SessionKey, string>()
 
   const reload = Effect.map(
-    eachSession((page) => log.settings({ tenant: local, name, ...page })),
+    eachSession(tenants.all, (page) => log.settings({ name, ...page })),
     (rows) => {
       kept = new Map(rows.map(({ session, value }) => [session, value]))
     }
@@ -87,7 +88,7 @@ export const make = Effect.gen(function* () {
       const { chosen, answer } = modelCommand(rest, presentOf(agent, before))
       if (chosen !== before) {
         const at = yield* Clock.currentTimeMillis
-        const place = { tenant: local, agent, session }
+        const place = placeOf(session)
         yield* log.commit({ _tag: "KeepSetting", place, name, value: chosen, at })
         if (chosen === undefined) kept.delete(session)
         else kept.set(session, chosen)

@@ -10,9 +10,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Commands from "#src/command/Commands.ts"
 import { parseDirective, type QueueOverrides } from "#src/domain/Queue.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 import { eachSession } from "#src/session/eachSession.ts"
 import { inlineQueue, queueCommand, queueUsage } from "./queueCommand.ts"
 import { Queue, queueConfig } from "./QueueSettings.ts"
@@ -35,12 +35,13 @@ const nothing: QueueOverrides = {}
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+  const tenants = yield* Tenants
   const commands = yield* Commands.Commands
   const queue = yield* Queue
   let kept = new Map<SessionKey, QueueOverrides>()
 
   const reload = Effect.map(
-    eachSession((page) => log.queues({ tenant: local, ...page })),
+    eachSession(tenants.all, (page) => log.queues({ ...page })),
     (rows) => {
       kept = new Map(rows.map(({ session, overrides }) => [session, overrides]))
     }
@@ -55,11 +56,11 @@ export const make = Effect.gen(function* () {
   }
 
   const run = Effect.fn("SessionQueues.run")(
-    function* (rest: string, { agent, session, route }: Commands.CommandContext) {
+    function* (rest: string, { session, route }: Commands.CommandContext) {
       const present = { config: queueConfig(queue.get()), channel: route.channel, stored: get(session) }
       const { overrides, changed, answer } = queueCommand(parseDirective(`/queue ${rest}`), present)
       if (changed) {
-        const place = { tenant: local, agent, session }
+        const place = placeOf(session)
         yield* log.commit({ _tag: "KeepQueue", place, overrides, at: yield* Clock.currentTimeMillis })
         adopt(session, overrides)
       }

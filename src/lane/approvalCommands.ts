@@ -37,7 +37,8 @@ export const layer = Layer.effectDiscard(
       Effect.fnUntraced(
         function* (rest: string, context: Commands.CommandContext) {
           const id = yield* meant(rest.trim(), context)
-          const state = id === undefined ? undefined : yield* lanes.resolve(id, decision, context.sender)
+          const state =
+            id === undefined ? undefined : yield* lanes.resolve(context.tenant, id, decision, context.sender)
           return id === undefined || state === undefined
             ? "No call waits for approval here."
             : told(id, state)

@@ -6,8 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { MessageId } from "#src/domain/Ids.ts"
 import { userEntryOf } from "#src/domain/Inbound.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import type { MessageLog, MessageRow } from "#src/horizons/MessageLog.ts"
 import type { Feed } from "#src/outbound/Feed.ts"
@@ -32,7 +31,7 @@ export const tellEnd = Effect.fnUntraced(function* (
   id: MessageId,
   clientId = ""
 ) {
-  const trace = yield* log.message({ tenant: local, id })
+  const trace = yield* log.message({ tenant: tenantOf(session), id })
   if (trace === undefined) {
     // It went with its session, which cancels what is open.
     return feed.publish(session, { _tag: "Outcome", messageId: id, clientId, outcome: "cancelled" })

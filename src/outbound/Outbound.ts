@@ -15,12 +15,12 @@ import * as Channels from "#src/channel/Channels.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { deliveryId } from "#src/domain/Ids.ts"
 import type { Route } from "#src/domain/Inbound.ts"
-import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { DeliveryRow, LogError, Place } from "#src/horizons/MessageLog.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import { humanDelayOf, Streaming } from "./StreamSettings.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 
 export class Outbound extends Context.Service<
   Outbound,
@@ -52,6 +52,7 @@ export const make = Effect.gen(function* () {
   const failpoint = yield* Failpoint
   const streaming = yield* Streaming
   const placement = yield* Placement
+  const tenants = yield* Tenants
   const fibers = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(fibers)()
   /** What waits on each route that is being served; a route without work has no entry. */
@@ -154,14 +155,14 @@ export const make = Effect.gen(function* () {
     )
 
   /** Its lane's fence, as it was when the row came. */
-  const placeOf = ({ place }: DeliveryRow): Place => {
+  const fencedPlace = ({ place }: DeliveryRow): Place => {
     const fence = place.fence ?? placement.fenceOf(place.session)
     return fence === undefined ? place : { ...place, fence }
   }
 
   const begun = (row: DeliveryRow) =>
     Effect.flatMap(Clock.currentTimeMillis, (at) =>
-      log.commit({ _tag: "SendBegun", place: placeOf(row), deliveryId: row.id, at })
+      log.commit({ _tag: "SendBegun", place: fencedPlace(row), deliveryId: row.id, at })
     ).pipe(Effect.retry({ while: (error) => error.isRetryable, schedule: storeBackoff }))
 
   const ended = (
@@ -195,7 +196,7 @@ export const make = Effect.gen(function* () {
   const confirm = Effect.fnUntraced(function* (session: SessionKey, entryId: string) {
     const committed = yield* log.commit({
       _tag: "SendEnded",
-      place: { tenant: local, agent: agentOf(session), session },
+      place: placeOf(session),
       deliveryId: deliveryId(`dlv_${entryId}_0`),
       state: "sent",
       receipt: "client",
@@ -206,7 +207,7 @@ export const make = Effect.gen(function* () {
 
   const waiting = Effect.fnUntraced(function* (session: SessionKey) {
     const createdAfter = (yield* Clock.currentTimeMillis) - redeliveryMillis
-    const rows = yield* log.undelivered({ tenant: local, session, createdAfter, limit: 1000 })
+    const rows = yield* log.undelivered({ tenant: tenantOf(session), session, createdAfter, limit: 1000 })
     return rows.filter((row) => channels.find(row.route.channel)?.confirmsLater === true)
   })
 
@@ -215,15 +216,12 @@ export const make = Effect.gen(function* () {
     let count = 0
     for (const channel of channels.all()) {
       if (channel.confirmsLater) continue
-      const rows = yield* log.undelivered({
-        tenant: local,
-        channel: channel.name,
-        createdAfter,
-        limit: 10_000
-      })
-      const fresh = rows.filter(isUnknown)
-      enqueue(fresh)
-      count += fresh.length
+      for (const tenant of yield* tenants.all) {
+        const rows = yield* log.undelivered({ tenant, channel: channel.name, createdAfter, limit: 10_000 })
+        const fresh = rows.filter(isUnknown)
+        enqueue(fresh)
+        count += fresh.length
+      }
     }
     return count
   })

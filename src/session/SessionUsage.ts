@@ -9,10 +9,10 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Commands from "#src/command/Commands.ts"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { dayOf, type UsageMode } from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 import { UsageRules } from "#src/model/UsageSettings.ts"
 import { eachSession } from "./eachSession.ts"
 import { sumLine } from "./usageText.ts"
@@ -44,12 +44,13 @@ const words: Readonly<Record<UsageMode, string>> = {
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+  const tenants = yield* Tenants
   const commands = yield* Commands.Commands
   const rules = yield* UsageRules
   let kept = new Map<SessionKey, UsageMode>()
 
   const reload = Effect.map(
-    eachSession((page) => log.settings({ tenant: local, name, ...page })),
+    eachSession(tenants.all, (page) => log.settings({ name, ...page })),
     (rows) => {
       kept = new Map(rows.flatMap(({ session, value }) => (isMode(value) ? [[session, value] as const] : [])))
     }
@@ -63,10 +64,10 @@ export const make = Effect.gen(function* () {
   }
 
   const keep = Effect.fnUntraced(function* (
-    { agent, session, route }: Commands.CommandContext,
+    { session, route }: Commands.CommandContext,
     mode: UsageMode | undefined
   ) {
-    const place = { tenant: local, agent, session }
+    const place = placeOf(session)
     const at = yield* Clock.currentTimeMillis
     yield* log.commit({ _tag: "KeepSetting", place, name, value: mode, at })
     if (mode === undefined) kept.delete(session)
@@ -75,10 +76,10 @@ export const make = Effect.gen(function* () {
     return mode === undefined ? `This session keeps no usage setting of its own. ${told}` : told
   })
 
-  const cost = Effect.fnUntraced(function* ({ session }: Commands.CommandContext) {
+  const cost = Effect.fnUntraced(function* ({ tenant, session }: Commands.CommandContext) {
     const today = dayOf(yield* Clock.currentTimeMillis)
     const sum = (query: { readonly session?: SessionKey; readonly fromDay?: number }) =>
-      Effect.map(log.usage({ tenant: local, by: "total", limit: 1, ...query }), ([row]) => sumLine(row))
+      Effect.map(log.usage({ tenant, by: "total", limit: 1, ...query }), ([row]) => sumLine(row))
     return [
       `This session: ${yield* sum({ session })}`,
       `Everybody today (UTC): ${yield* sum({ fromDay: today })}`,

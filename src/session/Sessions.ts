@@ -13,13 +13,14 @@ import { maxEntries } from "#src/context/window.ts"
 import type { MessageId, RunId } from "#src/domain/Ids.ts"
 import type { ImageNote } from "#src/domain/Image.ts"
 import type { ToolStatus } from "#src/domain/Tool.ts"
-import { agentOf, type SessionKey } from "#src/domain/SessionKey.ts"
-import { local } from "#src/domain/Tenant.ts"
+import { placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { EntryRow, LogError, MessageTrace, SessionRow } from "#src/horizons/MessageLog.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import { Retention } from "./RetentionSettings.ts"
 import { HistoryCache } from "./HistoryCache.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 
 export interface ToolUse {
   readonly name: string
@@ -56,7 +57,7 @@ export class Sessions extends Context.Service<
   Sessions,
   {
     /** Listed sessions, latest first. */
-    readonly list: (limit: number) => Effect.Effect<ReadonlyArray<ListedSession>, LogError>
+    readonly list: (tenant: Tenant, limit: number) => Effect.Effect<ReadonlyArray<ListedSession>, LogError>
     readonly find: (key: SessionKey) => Effect.Effect<SessionRow | undefined, LogError>
     /** The conversation by seq, oldest first, after `after`. `next` is where to go on, absent at the end. */
     readonly messages: (
@@ -76,7 +77,7 @@ export class Sessions extends Context.Service<
     >
     /** Ids of the messages that have no outcome yet, of the oldest thousand. */
     readonly open: (key: SessionKey) => Effect.Effect<ReadonlySet<string>, LogError>
-    readonly trace: (id: MessageId) => Effect.Effect<MessageTrace | undefined, LogError>
+    readonly trace: (tenant: Tenant, id: MessageId) => Effect.Effect<MessageTrace | undefined, LogError>
     /** Take note of what a unit wrote, so that it need not be read. */
     readonly wrote: (key: SessionKey, entries: ReadonlyArray<EntryRow>) => void
     /**
@@ -125,6 +126,7 @@ const ephemeralMillis = dayMillis
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
+  const tenants = yield* Tenants
   const retention = yield* Retention
   const placement = yield* Placement
   const cache = new HistoryCache(cachedChars, maxEntries)
@@ -135,14 +137,16 @@ export const make = Effect.gen(function* () {
     // Once for all nodes.
     if (!placement.isHere("purge")) return
     const now = yield* Clock.currentTimeMillis
-    yield* log.purge({ tenant: local, before: now - ephemeralMillis })
     const { days, deliveries_days: sentDays, journal_hours: hours } = retention.get()
-    yield* log.purgeOld({ tenant: local, of: "journal", before: now - hours * hourMillis })
-    yield* log.purgeOld({ tenant: local, of: "deliveries", before: now - sentDays * dayMillis })
-    if (days === undefined) return
-    const forgotten = yield* log.purge({ tenant: local, before: now - days * dayMillis, listed: true })
-    // One that begins anew counts from 1 again, and must not be given what an earlier one of its name had said.
-    if (forgotten > 0) cache.forgetAll()
+    for (const tenant of yield* tenants.all) {
+      yield* log.purge({ tenant, before: now - ephemeralMillis })
+      yield* log.purgeOld({ tenant, of: "journal", before: now - hours * hourMillis })
+      yield* log.purgeOld({ tenant, of: "deliveries", before: now - sentDays * dayMillis })
+      if (days === undefined) continue
+      const forgotten = yield* log.purge({ tenant, before: now - days * dayMillis, listed: true })
+      // One that begins anew counts from 1 again, and must not be given what an earlier one of its name had said.
+      if (forgotten > 0) cache.forgetAll()
+    }
   })
   yield* purge.pipe(
     Effect.catch((error) => Effect.logWarning("old sessions could not be purged", error.message)),
@@ -158,7 +162,12 @@ export const make = Effect.gen(function* () {
     const tools = new ToolsOfRuns()
     let after = query.after ?? 0
     while (true) {
-      const rows = yield* log.entries({ tenant: local, session: key, afterSeq: after, limit: pageSize })
+      const rows = yield* log.entries({
+        tenant: tenantOf(key),
+        session: key,
+        afterSeq: after,
+        limit: pageSize
+      })
       for (const row of rows) {
         after = row.seq
         const message = toMessage(row)
@@ -180,7 +189,12 @@ export const make = Effect.gen(function* () {
     const tools = new ToolsOfRuns()
     let before = query.before
     while (true) {
-      const rows = yield* log.entries({ tenant: local, session: key, beforeSeq: before, limit: pageSize })
+      const rows = yield* log.entries({
+        tenant: tenantOf(key),
+        session: key,
+        beforeSeq: before,
+        limit: pageSize
+      })
       for (const row of rows.toReversed()) {
         before = row.seq
         const message = toMessage(row)
@@ -197,17 +211,17 @@ export const make = Effect.gen(function* () {
   })
 
   const open = Effect.fn("Sessions.open")(function* (key: SessionKey) {
-    const rows = yield* log.open({ tenant: local, session: key, limit: maxOpen })
+    const rows = yield* log.open({ tenant: tenantOf(key), session: key, limit: maxOpen })
     return new Set<string>(rows.map(({ id }) => id))
   })
 
-  const list = Effect.fn("Sessions.list")(function* (limit: number) {
+  const list = Effect.fn("Sessions.list")(function* (tenant: Tenant, limit: number) {
     const listed: Array<ListedSession> = []
-    for (const row of yield* log.sessions({ tenant: local, limit })) {
+    for (const row of yield* log.sessions({ tenant, limit })) {
       const { session } = row.place
       let known = openings.get(session)
       if (known?.createdAt !== row.createdAt) {
-        const { entry } = (yield* log.entries({ tenant: local, session, limit: 1 }))[0] ?? {}
+        const { entry } = (yield* log.entries({ tenant, session, limit: 1 }))[0] ?? {}
         known = { createdAt: row.createdAt, text: entry?.kind === "user" ? opening(entry.text) : undefined }
         if (openings.size >= maxOpenings) openings.clear()
         openings.set(session, known)
@@ -220,7 +234,7 @@ export const make = Effect.gen(function* () {
   })
 
   const rename = Effect.fn("Sessions.rename")(function* (key: SessionKey, title: string | undefined) {
-    const place = { tenant: local, agent: agentOf(key), session: key }
+    const place = placeOf(key)
     const at = yield* Clock.currentTimeMillis
     return (yield* log.commit({ _tag: "RenameSession", place, title, at })).existed
   })
@@ -238,14 +252,14 @@ export const make = Effect.gen(function* () {
 
   const readOn = Effect.fnUntraced(function* (key: SessionKey) {
     const afterOrder = cache.lastOrder(key)
-    const fresh = yield* log.history({ tenant: local, session: key, afterOrder, limit: maxEntries })
+    const fresh = yield* log.history({ tenant: tenantOf(key), session: key, afterOrder, limit: maxEntries })
     // A full page may have a gap before it: then what was kept is of no use.
     if (fresh.length === maxEntries) cache.forget(key)
     return cache.extend(key, fresh)
   })
 
   const fork = Effect.fn("Sessions.fork")(function* (from: SessionKey, to: SessionKey, atSeq?: number) {
-    const place = { tenant: local, agent: agentOf(to), session: to }
+    const place = placeOf(to)
     const at = yield* Clock.currentTimeMillis
     return yield* log.commit({
       _tag: "Fork",
@@ -257,7 +271,7 @@ export const make = Effect.gen(function* () {
   })
 
   const remove = Effect.fn("Sessions.remove")(function* (key: SessionKey) {
-    const place = { tenant: local, agent: agentOf(key), session: key }
+    const place = placeOf(key)
     const at = yield* Clock.currentTimeMillis
     const { existed } = yield* log.commit({ _tag: "DeleteSession", place, at })
     cache.forget(key)
@@ -266,16 +280,16 @@ export const make = Effect.gen(function* () {
 
   return Sessions.of({
     list,
-    find: (key) => Effect.map(log.sessions({ tenant: local, key, limit: 1 }), (rows) => rows[0]),
+    find: (key) => Effect.map(log.sessions({ tenant: tenantOf(key), key, limit: 1 }), (rows) => rows[0]),
     messages,
     messagesBefore,
     open,
     rename,
-    trace: (id) => log.message({ tenant: local, id }),
+    trace: (tenant, id) => log.message({ tenant, id }),
     wrote: (key, entries) => cache.append(key, entries),
     history,
     fork,
-    forks: (key) => log.forks({ tenant: local, session: key, limit: maxForks }),
+    forks: (key) => log.forks({ tenant: tenantOf(key), session: key, limit: maxForks }),
     remove,
     forgetHistories: () => cache.forgetAll()
   })

@@ -51,9 +51,9 @@ class Fixture {
 }
 
 const create = (name: string, expiresAt?: number) =>
-  ApiKeys.use((keys) => keys.create({ name, user: "ann", scopes: ["chat"], expiresAt }, "operator")).pipe(
-    Effect.map(({ key, row }) => ({ text: Redacted.value(key), id: row.id }))
-  )
+  ApiKeys.use((keys) =>
+    keys.create(local, { name, user: "ann", scopes: ["chat"], expiresAt }, "operator")
+  ).pipe(Effect.map(({ key, row }) => ({ text: Redacted.value(key), id: row.id })))
 const verified = (text: string) =>
   Effect.map(
     ApiKeys.use((keys) => keys.verify(text)),
@@ -90,7 +90,7 @@ describe("ApiKeys", () => {
     return Effect.gen(function* () {
       const good = yield* create("good")
       const revoked = yield* create("revoked")
-      yield* ApiKeys.use((keys) => keys.revoke(revoked.id, "operator"))
+      yield* ApiKeys.use((keys) => keys.revoke(local, revoked.id, "operator"))
       yield* verified(good.text)
       const flipped = good.text.slice(0, -1) + (good.text.endsWith("A") ? "B" : "A")
       for (const wrong of ["ock_none_0123456789abcdef0123456789abcdef", flipped, revoked.text]) {
@@ -116,7 +116,7 @@ describe("ApiKeys", () => {
       const early = yield* Effect.forkChild(verified(text), { startImmediately: true })
       yield* Deferred.await(read)
       fixture.gate = Effect.void
-      yield* ApiKeys.use((keys) => keys.revoke(id, "operator"))
+      yield* ApiKeys.use((keys) => keys.revoke(local, id, "operator"))
       yield* Deferred.succeed(goOn, undefined)
       yield* Fiber.join(early)
 

@@ -3,9 +3,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import type { AuditEvent } from "#src/domain/AuditEvent.ts"
-import type { Tenant } from "#src/domain/Tenant.ts"
+import { local, type Tenant } from "#src/domain/Tenant.ts"
 import { AuditLog } from "#src/horizons/AuditLog.ts"
 import { CentralDb, type CentralError, type NewApiKey } from "#src/horizons/CentralDb.ts"
 import { acme, eventOf, rival, sibling, tenants } from "./AuditLog.contract.ts"
@@ -67,15 +67,163 @@ const end = <A, R>(effect: Effect.Effect<A, CentralError, R>) =>
     result._tag === "Failure" ? result.failure.reason._tag : "done"
   )
 
-export const centralDbContract = <E>(name: string, layer: Layer.Layer<CentralDb | AuditLog, E>) =>
+/** The organisations and projects of the suite, as often as it is asked for. Their events are the installation's. */
+export const tenantsThere = Effect.gen(function* () {
+  const db = yield* CentralDb
+  for (const tenant of tenants) {
+    const { org, project } = tenant
+    const event = (what: string) => eventOf(`made-${what}`, { tenant: local })
+    yield* Effect.ignore(db.createOrg({ org, name: org, createdAt: 1000 }, event(org)))
+    const made = { tenant, name: project, createdAt: 1000 }
+    yield* Effect.ignore(db.createProject(made, event(`${org}-${project}`)))
+  }
+})
+
+export const centralDbContract = <E>(name: string, bare: Layer.Layer<CentralDb | AuditLog, E>) =>
   describe(`CentralDb ${name}`, () => {
+    const layer = Layer.effectDiscard(tenantsThere).pipe(Layer.provideMerge(bare))
+
+    it.effect("begins with the one organisation and project of a single team", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        assert.deepStrictEqual(yield* db.orgs({ limit: 10 }), [{ org: "local", name: "local", createdAt: 0 }])
+        assert.deepStrictEqual(yield* db.projects({ limit: 10 }), [
+          { tenant: local, name: "default", createdAt: 0 }
+        ])
+        assert.deepStrictEqual([yield* db.hasProject(local), yield* db.hasProject(acme)], [true, false])
+        assert.deepStrictEqual(yield* db.users({ org: "local", limit: 10 }), [])
+      }).pipe(Effect.provide(bare))
+    )
+
+    it.effect("an organisation and a project are made once, by one of many, with its event", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const many = <A>(each: (n: number) => Effect.Effect<A, CentralError>) =>
+          Effect.forEach(Array.from({ length: 8 }), (_, n) => end(each(n)), { concurrency: "unbounded" })
+        const org = (n: number) =>
+          db.createOrg({ org: "acme", name: `N ${n}`, createdAt: n }, eventOf(`o${n}`, { tenant: local }))
+        const project = (n: number) =>
+          db.createProject(
+            { tenant: acme, name: `P ${n}`, createdAt: n },
+            eventOf(`p${n}`, { tenant: local })
+          )
+        const early = yield* end(project(99))
+        const orgs = yield* many(org)
+        const projects = yield* many(project)
+
+        assert.strictEqual(early, "NoSuchOrg")
+        assert.deepStrictEqual(orgs.toSorted(), [...Array(7).fill("OrgExists"), "done"])
+        assert.deepStrictEqual(projects.toSorted(), [...Array(7).fill("ProjectExists"), "done"])
+        assert.lengthOf(yield* told(local), 2)
+        assert.isTrue(yield* db.hasProject(acme))
+        assert.isFalse(yield* db.hasProject(sibling))
+      }).pipe(Effect.provide(bare))
+    )
+
+    it.effect("lists organisations and projects by name, page by page", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const first = yield* db.projects({ limit: 2 })
+        const rest = yield* db.projects({ limit: 10, after: first[1]!.tenant })
+
+        assert.deepStrictEqual(
+          [...first, ...rest].map(({ tenant }) => tenant),
+          [sibling, acme, local, rival]
+        )
+        assert.deepStrictEqual(
+          (yield* db.orgs({ limit: 2, after: "acme" })).map(({ org }) => org),
+          ["local", "rival"]
+        )
+        assert.deepStrictEqual(yield* db.projects({ limit: 10, after: rival }), [])
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("a user is an organisation's: made once, changed, found by no other", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const ann = {
+          org: "acme",
+          id: "ann",
+          role: "member",
+          email: "ann@example.com",
+          createdAt: 7
+        } as const
+        const made = yield* end(db.createUser(ann, eventOf("u1")))
+        const again = yield* end(db.createUser({ ...ann, role: "admin" }, eventOf("u2")))
+        const nowhere = yield* end(db.createUser({ ...ann, org: "nowhere" }, eventOf("u3")))
+        const foreign = yield* end(db.changeUser({ org: "rival", id: "ann", role: "viewer" }, eventOf("u4")))
+        const viewer = yield* db.changeUser({ org: "acme", id: "ann", role: "viewer" }, eventOf("u5"))
+        const off = yield* db.changeUser({ org: "acme", id: "ann", disabledAt: 9 }, eventOf("u6"))
+        const on = yield* db.changeUser({ org: "acme", id: "ann", disabledAt: undefined }, eventOf("u7"))
+        yield* db.createUser({ ...ann, id: "bob", email: undefined }, eventOf("u8"))
+
+        assert.deepStrictEqual(
+          [made, again, nowhere, foreign],
+          ["done", "UserExists", "NoSuchOrg", "NoSuchUser"]
+        )
+        assert.deepStrictEqual(viewer, { ...ann, role: "viewer", disabledAt: undefined })
+        assert.deepStrictEqual(off, { ...ann, role: "viewer", disabledAt: 9 })
+        assert.deepStrictEqual(on, viewer)
+        assert.deepStrictEqual(
+          (yield* db.users({ org: "acme", limit: 10 })).map(({ id }) => id),
+          ["ann", "bob"]
+        )
+        assert.deepStrictEqual(
+          (yield* db.users({ org: "acme", after: "ann", limit: 10 })).map(({ id, email }) => [id, email]),
+          [["bob", undefined]]
+        )
+        assert.deepStrictEqual(yield* db.users({ org: "rival", limit: 10 }), [])
+        assert.sameMembers([...(yield* told())], ["u1", "u5", "u6", "u7", "u8"])
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("a key needs its project, and what its user may do", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        const nowhere = { org: "acme", project: "nowhere" }
+        const homeless = yield* end(create("key_0", { tenant: nowhere }, eventOf("e0")))
+        yield* create("key_1", { user: "new", scopes: ["read", "chat"] })
+        yield* create("key_2", { user: "boss", scopes: ["admin"], tenant: sibling })
+        const low = yield* end(create("key_3", { user: "new", scopes: ["admin"] }))
+        yield* db.changeUser({ org: "acme", id: "new", disabledAt: 5 }, eventOf("off"))
+        const disabled = yield* end(create("key_4", { user: "new" }))
+        const shut = yield* db.findKey("key_1")
+        const listed = yield* db.keys({ tenant: acme, limit: 10 })
+        yield* db.changeUser({ org: "acme", id: "new", disabledAt: undefined }, eventOf("on"))
+        const open = yield* db.findKey("key_1")
+        // A user of the same name elsewhere is somebody else.
+        const other = yield* end(create("key_5", { user: "new", scopes: ["admin"], tenant: rival }))
+
+        assert.deepStrictEqual(
+          [homeless, low, disabled, other],
+          ["NoSuchProject", "RoleTooLow", "UserDisabled", "done"]
+        )
+        assert.deepStrictEqual(
+          [shut?.userDisabledAt, listed[0]?.userDisabledAt, open?.userDisabledAt],
+          [5, 5, undefined]
+        )
+        assert.deepStrictEqual(
+          (yield* db.users({ org: "acme", limit: 10 })).map(({ id, role }) => [id, role]),
+          [
+            ["boss", "admin"],
+            ["new", "member"]
+          ]
+        )
+      }).pipe(Effect.provide(layer))
+    )
+
     it.effect("gives a key back as it was made, by its id alone", () =>
       Effect.gen(function* () {
         const made = keyOf("key_1", { scopes: ["chat", "admin"], expiresAt: 9000 })
         yield* CentralDb.use((db) => db.createKey(made, eventOf("e")))
 
         const found = yield* CentralDb.use((db) => db.findKey("key_1"))
-        assert.deepStrictEqual(found, { ...made, revokedAt: undefined, usedAt: undefined })
+        assert.deepStrictEqual(found, {
+          ...made,
+          revokedAt: undefined,
+          usedAt: undefined,
+          userDisabledAt: undefined
+        })
         assert.isUndefined(yield* CentralDb.use((db) => db.findKey("key_2")))
         assert.isUndefined(yield* CentralDb.use((db) => db.findKey("KEY_1")))
       }).pipe(Effect.provide(layer))

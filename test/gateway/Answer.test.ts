@@ -90,7 +90,7 @@ const logOf = (traces: () => ReadonlyArray<MessageTrace>) =>
     forks: () => Effect.succeed([]),
     remove: () => Effect.succeed(false),
     forgetHistories: () => undefined,
-    trace: (id) => Effect.sync(() => traces().find((one) => one.message.id === id))
+    trace: (_, id) => Effect.sync(() => traces().find((one) => one.message.id === id))
   })
 
 const call = { id: "c", name: "time.now", arguments: "{}" }
@@ -99,6 +99,7 @@ describe("an answer from the log", () => {
   const ask = (...traces: ReadonlyArray<MessageTrace>) =>
     Answer.fromLog(
       logOf(() => traces),
+      Tenant.local,
       mine
     )
 

@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
 import type { Connection } from "#src/gateway/Connection.ts"
+import { operator } from "#src/gateway/Auth.ts"
 import * as LaneWatch from "#src/gateway/LaneWatch.ts"
 import * as Shutdown from "#src/gateway/Shutdown.ts"
 import { type LaneInfo, Lanes } from "#src/lane/Lanes.ts"
@@ -60,7 +61,7 @@ class FakeConnection implements Connection {
 }
 
 const open = Effect.map(LaneWatch.make, (protocol) => (connection: Connection) => {
-  return Result.getOrThrow(protocol.open())(connection)
+  return Result.getOrThrow(protocol.open(operator))(connection)
 })
 const half = TestClock.adjust("500 millis")
 

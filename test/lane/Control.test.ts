@@ -205,7 +205,7 @@ describe("a run that does not get on", () => {
       yield* settle
 
       assert.strictEqual(yield* outcomeOf("1"), "answered")
-      const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
+      const trace = yield* (yield* Sessions.Sessions).trace(local, (yield* submit("1")).messageId)
       assert.strictEqual(trace?.run?.attempt, 2)
       assert.deepStrictEqual(
         statusOf(trace!).timeline.flatMap((step) => (step.step === "slow" ? [[step.ms, step.status]] : [])),
@@ -235,7 +235,7 @@ describe("a run that does not get on", () => {
       }
 
       assert.strictEqual(yield* outcomeOf("1"), "answered")
-      const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
+      const trace = yield* (yield* Sessions.Sessions).trace(local, (yield* submit("1")).messageId)
       assert.strictEqual(trace?.run?.attempt, 1)
       assert.deepStrictEqual(
         statusOf(trace!).timeline.flatMap(({ step, status }) => (step === "slow" ? [status] : [])),
@@ -271,7 +271,7 @@ describe("a run that does not get on", () => {
         yield* Deferred.succeed(released, undefined)
         yield* settle
         assert.deepStrictEqual(yield* lanes, [])
-        const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
+        const trace = yield* (yield* Sessions.Sessions).trace(local, (yield* submit("1")).messageId)
         assert.lengthOf(trace?.entries.filter(({ entry }) => entry.kind === "tool") ?? [], 1)
       }).pipe(
         Effect.provide(

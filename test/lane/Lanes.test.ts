@@ -403,7 +403,7 @@ describe("Lanes", () => {
           requests()[0]!.messages.map((one) => one.role),
           ["system", "user", "assistant", "tool"]
         )
-        const trace = yield* (yield* Sessions.Sessions).trace((yield* submit("1")).messageId)
+        const trace = yield* (yield* Sessions.Sessions).trace(local, (yield* submit("1")).messageId)
         assert.strictEqual(trace?.run?.attempt, 2)
         assert.deepStrictEqual(
           trace?.entries.map(({ entry }) => entry.kind),
@@ -514,7 +514,7 @@ describe("Lanes, by queue mode", () => {
       assert.deepInclude(answer, { answers: ["2", "3"], messageIds: [second.messageId, third.messageId] })
       const parcels = (yield* RecordingChannel.Recorded).parcels().map((parcel) => parcel.text)
       assert.deepStrictEqual(parcels, ["one", "two and three"])
-      const status = statusOf((yield* (yield* Sessions.Sessions).trace(third.messageId))!)
+      const status = statusOf((yield* (yield* Sessions.Sessions).trace(local, third.messageId))!)
       assert.deepStrictEqual(status.queue_collected_messages, [second.messageId, third.messageId])
     }).pipe(Effect.provide(inMode("collect")))
   )
@@ -780,14 +780,19 @@ describe("a call that somebody has to be asked for", () => {
   const statuses = (id: string) =>
     Effect.map(
       Effect.flatMap(Sessions.Sessions, (sessions) =>
-        Effect.flatMap(submit(id), (m) => sessions.trace(m.messageId))
+        Effect.flatMap(submit(id), (m) => sessions.trace(local, m.messageId))
       ),
       (found) => found?.entries.flatMap(({ entry }) => (entry.kind === "tool" ? [entry.status] : []))
     )
   const decide = (decision: "approved" | "denied", id?: string) =>
     Effect.gen(function* () {
       const [row] = yield* waiting()
-      return yield* (yield* Lanes.Lanes).resolve(id === undefined ? row!.id : (id as never), decision, "ada")
+      return yield* (yield* Lanes.Lanes).resolve(
+        local,
+        id === undefined ? row!.id : (id as never),
+        decision,
+        "ada"
+      )
     })
   const fresh = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.andThen(
@@ -1238,7 +1243,7 @@ describe("Outbound", () => {
         recorded.parcels().map((parcel) => parcel.text),
         ["two"]
       )
-      const trace = yield* (yield* Sessions.Sessions).trace(first.messageId)
+      const trace = yield* (yield* Sessions.Sessions).trace(local, first.messageId)
       assert.strictEqual(trace?.deliveries[0]?.state, "dead")
     }).pipe(Effect.provide(oneByOne({ script: ["one", "two"] })))
   )
@@ -1262,7 +1267,7 @@ describe("Outbound", () => {
         yield* TestClock.adjust("1 minute")
         yield* settle
 
-        const trace = yield* (yield* Sessions.Sessions).trace(accepted.messageId)
+        const trace = yield* (yield* Sessions.Sessions).trace(local, accepted.messageId)
         assert.deepStrictEqual([trace?.deliveries[0]?.state, recorded.parcels().length], [...expected])
       }).pipe(Effect.provide(oneByOne({ script: ["one"] })))
     )

@@ -279,7 +279,7 @@ describe("what people do at another node than the lane's", () => {
       yield* one.submit("m1")
       yield* settle
       const [asked] = yield* log.approvals({ tenant: local, limit: 1 })
-      assert.strictEqual(yield* other.lanes.resolve(asked!.id, "approved", "ann"), "approved")
+      assert.strictEqual(yield* other.lanes.resolve(local, asked!.id, "approved", "ann"), "approved")
       one.keeper.moved([ada])
       yield* settle
 

@@ -26,7 +26,7 @@ const say = (externalId: string, session = ada) =>
     yield* settle
   })
 const listed = Effect.flatMap(Sessions.Sessions, (sessions) =>
-  Effect.map(sessions.list(10), (rows) => rows.map(({ place }) => place.session))
+  Effect.map(sessions.list(local, 10), (rows) => rows.map(({ place }) => place.session))
 )
 
 describe("retention", () => {

@@ -326,7 +326,7 @@ class Simulation {
       if (gateway === undefined) return world.after(1_000, decide)
       world.note(session, `somebody says: ${id} is ${decision}`)
       gateway
-        .run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.resolve(id, decision, "ada")))
+        .run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.resolve(local, id, decision, "ada")))
         .addObserver((exit) => {
           if (!gateway.life.alive) return
           // Lost power may have taken the question with it.

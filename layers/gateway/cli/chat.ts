@@ -35,7 +35,7 @@ class Talk {
   readonly #ended: (ending: ChatView.Ending) => void
 
   constructor(
-    options: Pick<ChatSocket.Options, "url" | "token" | "session">,
+    options: Pick<ChatSocket.Options, "url" | "token" | "session" | "project">,
     show: (text: string) => void,
     ended: (ending: ChatView.Ending) => void,
     begin: ChatView.ChatState = ChatView.initial
@@ -109,7 +109,7 @@ export const chat = Effect.fn("cli.chat")(function* (given: Given) {
       if (isTerminal && !hasLeft) input.prompt()
     }
     const talkIn = (name: string) =>
-      new Talk({ url, token: client.token, session: name }, print, () => {
+      new Talk({ url, token: client.token, session: name, project: client.project }, print, () => {
         if (hasEnded && talk.isQuiet) leave()
         else if (isTerminal) input.prompt()
       })
@@ -197,7 +197,7 @@ export const send = Effect.fn("cli.send")(function* (given: Given) {
   const isStreamed = process.stdout.isTTY && !values.has("json")
   const ending = yield* Effect.callback<ChatView.Ending>((resume) => {
     const talk = new Talk(
-      { url, token: client.token, session: sessionOf(given) },
+      { url, token: client.token, session: sessionOf(given), project: client.project },
       (shown) => {
         if (isStreamed) print(shown)
         else if (shown.startsWith("! the gateway is away")) process.stderr.write(shown)

@@ -9,8 +9,8 @@ import * as render from "#src/gateway/cli/render.ts"
 import * as GatewayClient from "../GatewayClient.ts"
 import { numberOf, optionsOf, print, printJson, readSecret, wrong } from "./terminal.ts"
 
-const connect = (given: Given) => GatewayClient.connect(optionsOf(given))
-const wordOf = ({ values }: Given, name: string) => values.get(name) ?? ""
+export const connect = (given: Given) => GatewayClient.connect(optionsOf(given))
+export const wordOf = ({ values }: Given, name: string) => values.get(name) ?? ""
 const keysPath = "/api/v1/os/keys"
 const credentialsPath = "/api/v1/os/credentials"
 
@@ -28,7 +28,7 @@ const spanOf = Effect.fnUntraced(function* (given: Given, name: string) {
 })
 
 /** All pages of a list. */
-const allOf = Effect.fnUntraced(function* <A>(
+export const allOf = Effect.fnUntraced(function* <A>(
   read: (
     query: string
   ) => Effect.Effect<{ readonly rows: ReadonlyArray<A>; readonly next: string | undefined }, CommandFailed>

@@ -39,7 +39,7 @@ const shown = ({ total, ...frame }: Frame): string => {
 }
 
 /** Until it is interrupted. */
-const watch = Effect.fnUntraced(function* (given: Given, { token }: GatewayClient.GatewayClient) {
+const watch = Effect.fnUntraced(function* (given: Given, { token, project }: GatewayClient.GatewayClient) {
   const { config } = yield* Settings.load(optionsOf(given)).pipe(Effect.orDie)
   const dataDir = config.runtime.data_dir ?? ""
   const isJson = given.values.has("json")
@@ -52,7 +52,10 @@ const watch = Effect.fnUntraced(function* (given: Given, { token }: GatewayClien
     const socket = AgainSocket.open({
       address: () => {
         const url = RunningFile.read(dataDir)?.url
-        const query = new URLSearchParams({ token: Redacted.value(token) })
+        const query = new URLSearchParams({
+          token: Redacted.value(token),
+          ...(project === undefined ? {} : { project })
+        })
         return url === undefined ? undefined : `${url.replace(/^http/, "ws")}/ws/lanes?${query.toString()}`
       },
       onText: (text) => {

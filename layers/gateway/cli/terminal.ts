@@ -7,7 +7,10 @@ import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import { type Given, wholeNumber } from "#src/gateway/cli/parse.ts"
 import type { LoadOptions } from "#layers/platform/Settings.ts"
 
-export const optionsOf = ({ values }: Given): LoadOptions => ({ argvConfig: values.get("config") })
+export const optionsOf = ({ values }: Given): LoadOptions & { readonly project: string | undefined } => ({
+  argvConfig: values.get("config"),
+  project: values.get("project")
+})
 
 export const print = (text: string): void => void process.stdout.write(text)
 

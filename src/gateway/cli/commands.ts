@@ -38,6 +38,11 @@ export interface Command {
 export const help: Flag = { name: "help", about: "show this help" }
 const config: Flag = { name: "config", value: "FILE", about: "the configuration file" }
 const json: Flag = { name: "json", about: "print JSON for programs" }
+const project: Flag = {
+  name: "project",
+  value: "ORG/PROJECT",
+  about: "whose sessions and keys are meant; local/default without"
+}
 const session: Flag = {
   name: "session",
   value: "KEY",
@@ -76,6 +81,7 @@ export const commands: ReadonlyArray<Command> = [
       session,
       { name: "id", value: "ID", about: "your own id of the message" },
       { name: "no-wait", about: "print the message's id once it is durable, and do not wait" },
+      project,
       config,
       json
     ],
@@ -90,7 +96,7 @@ export const commands: ReadonlyArray<Command> = [
     details:
       "Answers stream. While it is away, it connects again and nothing is lost. In it: /stop, /session KEY, /trace, /help, /quit, and the gateway's own commands.",
     arguments: [],
-    flags: [session, config],
+    flags: [session, project, config],
     examples: [
       { line: "opencraw chat", about: "the session main, which the page shows too" },
       { line: "opencraw chat --session planning", about: "another session" }
@@ -124,21 +130,21 @@ export const commands: ReadonlyArray<Command> = [
     name: "sessions list",
     about: "list sessions, latest first",
     arguments: [],
-    flags: [{ name: "limit", value: "N", about: "at most so many; 100 without" }, config, json],
+    flags: [{ name: "limit", value: "N", about: "at most so many; 100 without" }, project, config, json],
     examples: [{ line: "opencraw sessions list --limit 10", about: "the latest ten" }]
   },
   {
     name: "sessions show",
     about: "print a conversation",
     arguments: [one("KEY", "the session")],
-    flags: [{ name: "last", value: "N", about: "only the newest N messages" }, config, json],
+    flags: [{ name: "last", value: "N", about: "only the newest N messages" }, project, config, json],
     examples: [{ line: "opencraw sessions show main --last 20", about: "the newest twenty messages" }]
   },
   {
     name: "sessions delete",
     about: "stop a session's work and forget it",
     arguments: [one("KEY", "the session")],
-    flags: [{ name: "yes", about: "do not ask" }, config, json],
+    flags: [{ name: "yes", about: "do not ask" }, project, config, json],
     examples: [{ line: "opencraw sessions delete notes --yes", about: "without asking" }]
   },
   {
@@ -153,6 +159,7 @@ export const commands: ReadonlyArray<Command> = [
         about: "one JSON object a line, or text for people; jsonl without"
       },
       { name: "output", value: "FILE", about: "a new file, readable by you only" },
+      project,
       config
     ],
     examples: [
@@ -193,6 +200,7 @@ export const commands: ReadonlyArray<Command> = [
         about: "the seq of a message or an answer of the last turn to keep; the last answered turn without"
       },
       { name: "as", value: "KEY", about: "the new session's key; one is made without" },
+      project,
       config,
       json
     ],
@@ -212,6 +220,7 @@ export const commands: ReadonlyArray<Command> = [
     flags: [
       { name: "file", value: "FILE", about: "what --json printed, or what the simulation wrote, instead" },
       { name: "last", value: "N", about: "show only the newest N spells of work; all are decided" },
+      project,
       config,
       json
     ],
@@ -225,7 +234,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "trace",
     about: "show what became of a message, and when",
     arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw trace msg_01J8", about: "accepted, run, steps, tools, sent" }]
   },
   {
@@ -284,7 +293,7 @@ export const commands: ReadonlyArray<Command> = [
     details:
       "With --watch it goes on showing them until Ctrl-C: redrawn on a terminal, else anew after each change; with --json one line per change.",
     arguments: [],
-    flags: [{ name: "watch", about: "go on, and show every change" }, config, json],
+    flags: [{ name: "watch", about: "go on, and show every change" }, project, config, json],
     examples: [
       { line: "opencraw lanes", about: "running, waiting, and how many messages wait" },
       { line: "opencraw lanes --watch", about: "the same, live" }
@@ -294,14 +303,14 @@ export const commands: ReadonlyArray<Command> = [
     name: "lanes stop",
     about: "cancel what waits in a session, then the answer that is being written",
     arguments: [one("KEY", "the session")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw lanes stop main", about: "as /stop in the chat" }]
   },
   {
     name: "lanes abort",
     about: "end the answer that is being written in a session; what waits goes on",
     arguments: [one("KEY", "the session")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw lanes abort main", about: "go on with the next message" }]
   },
   {
@@ -310,7 +319,7 @@ export const commands: ReadonlyArray<Command> = [
     details:
       "What runs goes on, and messages are accepted as always. A session stays paused over a restart; without KEY all are paused until then.",
     arguments: [{ name: "KEY", about: "the session; all without", isOptional: true }],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [
       { line: "opencraw lanes pause main", about: "one session" },
       { line: "opencraw lanes pause", about: "the whole gateway" }
@@ -320,7 +329,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "lanes resume",
     about: "answer again in a session, or in all, what waited first",
     arguments: [{ name: "KEY", about: "the session; all without", isOptional: true }],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [
       { line: "opencraw lanes resume", about: "the whole gateway; sessions paused by themselves stay so" }
     ]
@@ -329,7 +338,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "cancel",
     about: "cancel one message, whether it waits or is being answered",
     arguments: [one("MESSAGE", "its id, as `send --no-wait` and `sessions show` print it")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw cancel msg_01J8", about: "what else waits goes on" }]
   },
   {
@@ -351,6 +360,7 @@ export const commands: ReadonlyArray<Command> = [
       { name: "agent", value: "NAME", about: "only this agent" },
       { name: "model", value: "PROVIDER/MODEL", about: "only this model" },
       { name: "limit", value: "N", about: "at most so many lines; 100 without" },
+      project,
       config,
       json
     ],
@@ -363,21 +373,21 @@ export const commands: ReadonlyArray<Command> = [
     name: "approvals",
     about: "show the tool calls that wait for a decision",
     arguments: [],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw approvals", about: "what is asked, where, and until when" }]
   },
   {
     name: "approve",
     about: "let an agent make the call it asked for",
     arguments: [one("APPROVAL", "its id, as `approvals` prints it")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw approve apr_01J8", about: "the run goes on with it" }]
   },
   {
     name: "deny",
     about: "refuse the call an agent asked for",
     arguments: [one("APPROVAL", "its id, as `approvals` prints it")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw deny apr_01J8", about: "the run goes on without it" }]
   },
   {
@@ -396,6 +406,88 @@ export const commands: ReadonlyArray<Command> = [
     examples: [{ line: "opencraw models status", about: "what rests, and why" }]
   },
   {
+    name: "orgs create",
+    about: "make an organisation",
+    arguments: [one("ORG", "its name: a to z, 0 to 9, _ and -")],
+    flags: [{ name: "title", value: "TEXT", about: "what people call it" }, config, json],
+    examples: [{ line: "opencraw orgs create acme --title Acme", about: "then a project in it" }]
+  },
+  {
+    name: "orgs list",
+    about: "list organisations",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw orgs list", about: "by name" }]
+  },
+  {
+    name: "projects create",
+    about: "make a project, whose sessions, keys, usage and audit log are its own",
+    arguments: [one("ORG/PROJECT", "its organisation, which is there, and its name")],
+    flags: [{ name: "title", value: "TEXT", about: "what people call it" }, config, json],
+    examples: [
+      { line: "opencraw projects create acme/support", about: "then: keys create --project acme/support" }
+    ]
+  },
+  {
+    name: "projects list",
+    about: "list the projects of all organisations",
+    arguments: [],
+    flags: [config, json],
+    examples: [{ line: "opencraw projects list", about: "by name" }]
+  },
+  {
+    name: "users create",
+    about: "make a user of an organisation",
+    details:
+      "A key that is made for somebody new does so by itself. The role is the most that their keys may do.",
+    arguments: [one("USER", "their name, as keys and sessions have it")],
+    flags: [
+      {
+        name: "role",
+        value: "ROLE",
+        choices: ["viewer", "member", "admin"],
+        about: "viewer reads, member chats too, admin may do everything; member without"
+      },
+      { name: "email", value: "ADDRESS", about: "where they are reached" },
+      project,
+      config,
+      json
+    ],
+    examples: [{ line: "opencraw users create ann --role viewer", about: "who only looks on" }]
+  },
+  {
+    name: "users list",
+    about: "list the users of an organisation",
+    arguments: [],
+    flags: [project, config, json],
+    examples: [{ line: "opencraw users list --project acme/support", about: "those of acme" }]
+  },
+  {
+    name: "users role",
+    about: "give a user another role, for the keys that are made from now on",
+    arguments: [
+      one("USER", "their name"),
+      { name: "ROLE", about: "what their keys may do at most", choices: ["viewer", "member", "admin"] }
+    ],
+    flags: [project, config, json],
+    examples: [{ line: "opencraw users role ann admin", about: "keys she has stay as they are" }]
+  },
+  {
+    name: "users disable",
+    about: "refuse all keys of a user until they are enabled again",
+    details: "At once in this gateway, within half a minute in others on the same database.",
+    arguments: [one("USER", "their name")],
+    flags: [project, config, json],
+    examples: [{ line: "opencraw users disable ann", about: "who has left" }]
+  },
+  {
+    name: "users enable",
+    about: "let a user's keys in again",
+    arguments: [one("USER", "their name")],
+    flags: [project, config, json],
+    examples: [{ line: "opencraw users enable ann", about: "those that are not revoked or expired" }]
+  },
+  {
     name: "keys create",
     about: "make an API key of the running gateway, and print it this once",
     details:
@@ -406,6 +498,7 @@ export const commands: ReadonlyArray<Command> = [
       { name: "scope", value: "SCOPES", about: "of chat, read, admin: one, or several with commas between" },
       { name: "user", value: "USER", about: "whom it writes as; its name without" },
       { name: "expires", value: "TIME", about: "such as 90d, 12h or 30min; never without" },
+      project,
       config,
       json
     ],
@@ -418,7 +511,7 @@ export const commands: ReadonlyArray<Command> = [
     name: "keys list",
     about: "list API keys: what they may do, whether they are in use, when they were last used",
     arguments: [],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw keys list", about: "revoked and expired ones too" }]
   },
   {
@@ -426,7 +519,7 @@ export const commands: ReadonlyArray<Command> = [
     about: "refuse an API key from now on",
     details: "At once in this gateway, within half a minute in others on the same database.",
     arguments: [one("KEY", "its id or its name, as `keys list` prints them")],
-    flags: [config, json],
+    flags: [project, config, json],
     examples: [{ line: "opencraw keys revoke ci", about: "the one in use of this name" }]
   },
   {
@@ -478,6 +571,7 @@ export const commands: ReadonlyArray<Command> = [
       { name: "actor", value: "WHO", about: "only what operator, owner, a key's id or a sender did" },
       { name: "since", value: "TIME", about: "only since so long ago, such as 7d, 12h or 30min" },
       { name: "limit", value: "N", about: "at most so many; 100 without" },
+      project,
       config,
       json
     ],

@@ -241,6 +241,34 @@ export const keys = (list: ReadonlyArray<ApiKey>, now: number): string =>
         ])
       )
 
+const madeAt = (at: number, now: number): string => (at === 0 ? "before" : ago(at, now))
+
+export const orgs = (list: ReadonlyArray<typeof Api.Org.Type>, now: number): string =>
+  table(
+    ["ORG", "NAME", "MADE"],
+    list.map((one) => [one.org, plain(one.name), madeAt(one.created_at, now)])
+  )
+
+export const projects = (list: ReadonlyArray<typeof Api.Project.Type>, now: number): string =>
+  table(
+    ["PROJECT", "NAME", "MADE"],
+    list.map((one) => [one.project, plain(one.name), madeAt(one.created_at, now)])
+  )
+
+export const users = (list: ReadonlyArray<typeof Api.User.Type>, now: number): string =>
+  list.length === 0
+    ? "No users yet: opencraw users create NAME\n"
+    : table(
+        ["USER", "ROLE", "STATE", "MADE", "EMAIL"],
+        list.map((one) => [
+          plain(one.id),
+          one.role,
+          one.disabled_at === undefined ? "active" : `disabled ${ago(one.disabled_at, now)}`,
+          madeAt(one.created_at, now),
+          plain(one.email ?? "")
+        ])
+      )
+
 export const credentials = (list: ReadonlyArray<typeof Api.Credential.Type>, now: number): string =>
   list.length === 0
     ? "No stored credentials: opencraw credentials set NAME\n"

@@ -25,7 +25,7 @@ import * as PgLink from "#layers/platform/PgLink.ts"
 import { Sqlite } from "#layers/platform/SqliteClient.ts"
 import type { Body } from "#layers/platform/statements.ts"
 import { acme, auditLogContract, eventOf } from "../../contracts/AuditLog.contract.ts"
-import { centralDbContract, keyOf } from "../../contracts/CentralDb.contract.ts"
+import { centralDbContract, keyOf, tenantsThere } from "../../contracts/CentralDb.contract.ts"
 import { fresh } from "../../postgres/fresh.ts"
 import { named, withoutPostgres } from "../../postgres/server.ts"
 
@@ -73,7 +73,10 @@ centralDbContract("on SQLite", recorded)
 auditLogContract("on SQLite", recorded)
 
 const create = (id: string, name = id) =>
-  CentralDb.use((db) => db.createKey(keyOf(id, { name }), eventOf(`made-${id}`)))
+  Effect.andThen(
+    tenantsThere,
+    CentralDb.use((db) => db.createKey(keyOf(id, { name }), eventOf(`made-${id}`)))
+  )
 const told = AuditLog.use((log) => log.list({ tenant: acme, limit: 100 })).pipe(
   Effect.map((rows) => rows.map(({ id }) => id))
 )
@@ -180,6 +183,7 @@ describe.skipIf(withoutPostgres)(named("keys and the audit log"), () => {
       const options = yield* fresh
       const open = Effect.map(Layer.build(Layer.fresh(inSchema(options))), Context.get(CentralDb))
       const gateways = yield* Effect.all([open, open])
+      yield* Effect.provideService(tenantsThere, CentralDb, gateways[0])
       const ends = yield* Effect.forEach(
         Array.from({ length: 20 }, (_, n) => ({ db: gateways[n % 2]!, id: `key_${n}` })),
         ({ db, id }) => Effect.result(db.createKey(keyOf(id, { name: "ci" }), eventOf(`made-${id}`))),
@@ -201,7 +205,7 @@ describe.skipIf(withoutPostgres)(named("keys and the audit log"), () => {
         1
       )
       const { rows } = yield* Effect.flatMap(PgLink.make(options), (link) =>
-        link.query("SELECT count(*) AS n FROM audit")
+        link.query("SELECT count(*) AS n FROM audit WHERE org = 'acme'")
       )
       assert.strictEqual(Number(rows[0]?.["n"]), 2)
     })
