@@ -19,7 +19,6 @@ import * as PostgresMessageLog from "#layers/horizons/PostgresMessageLog.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import * as Checks from "#src/check/Checks.ts"
-import { local } from "#src/domain/Tenant.ts"
 import {
   type Committed,
   type EntryRow,
@@ -241,7 +240,7 @@ export class Disk {
         this.#ask(this.log.commit(unit), (exit) => {
           if (unit._tag !== "Fork" || exit._tag === "Failure") return this.#applied(life, unit, exit, resume)
           const last = (exit.value as Committed["Fork"]).seq
-          const said = this.log.history({ tenant: local, session: unit.from, limit: 100_000 })
+          const said = this.log.history({ tenant: unit.place.tenant, session: unit.from, limit: 100_000 })
           this.#ask(said, (read) => {
             const rows = read._tag === "Success" ? read.value : []
             const shared = rows.slice(0, rows.findIndex(({ seq }) => seq === last) + 1)

@@ -5,7 +5,8 @@
  */
 import type { Access, InboundMessage } from "#src/domain/Inbound.ts"
 import type { QueueMode } from "#src/domain/Queue.ts"
-import { type BudgetClass, forkKey, type SessionKey } from "#src/domain/SessionKey.ts"
+import { type BudgetClass, forkKey, type SessionKey, within } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import { askedTool, channelNames, marked, type Moods, toolNames, waiterName } from "./Outside.ts"
 import { Random } from "./Random.ts"
 
@@ -100,6 +101,18 @@ const commandOf = (random: Random): string =>
     "/deny"
   ])
 
+/** Whose sessions there are beside those of `local`. */
+export const otherTenant: Tenant = { org: "acme", project: "shop" }
+
+/** By chance of its own: some are the other tenant's, and then one of the same name may be there twice. */
+const ofTenants = (seed: number, names: ReadonlyArray<SessionKey>): ReadonlyArray<SessionKey> => {
+  const random = new Random(seed ^ 0x7e4a_0000)
+  if (!random.chance(0.4)) return names
+  return names.map((name, at) =>
+    random.chance(0.5) ? within(otherTenant, random.chance(0.5) ? names[Math.max(0, at - 1)]! : name) : name
+  )
+}
+
 /** By chance of their own, which leaves every plan without forks as it was before there were any. */
 const forksOf = (
   seed: number,
@@ -141,10 +154,11 @@ export const planOf = (seed: number): Plan => {
   const channels = allChannels.filter(() => random.chance(0.6))
   if (channels.length === 0) channels.push(channelNames.keyed)
   const oneMode = random.chance(0.5) ? random.pick(modes) : undefined
-  const sessions = Array.from(
+  const names = Array.from(
     { length: random.between(1, 4) },
     (_, index) => `agent:main:${random.pick(["", "", "", "cron:", "subagent:"])}s${index + 1}` as SessionKey
   )
+  const sessions = ofTenants(seed, names)
   const size = () => random.pick([1, 2, 3, 256])
   const budgets = { main: size(), subagent: size(), cron: size() }
   const isMixed = random.chance(0.4)

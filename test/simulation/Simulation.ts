@@ -22,9 +22,11 @@ import type { SessionEvent } from "#src/domain/SessionEvent.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
 import { type ApprovalId, Ids, type MessageId } from "#src/domain/Ids.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
+import { type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import { local } from "#src/domain/Tenant.ts"
 import type { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MessageLog, type MessageTrace } from "#src/horizons/MessageLog.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 import * as Inbound from "#src/inbound/Inbound.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import * as SessionModels from "#src/lane/SessionModels.ts"
@@ -40,7 +42,7 @@ import * as System from "#src/System.ts"
 import { Disk, type Store } from "./Disk.ts"
 import { Ledger } from "./Ledger.ts"
 import { channelNames, marked, Outside, waiterName } from "./Outside.ts"
-import { type Act, type ForkAct, type Place, type Plan, planOf } from "./Plan.ts"
+import { type Act, type ForkAct, otherTenant, type Place, type Plan, planOf } from "./Plan.ts"
 import { Random } from "./Random.ts"
 import { Life, World } from "./World.ts"
 
@@ -134,6 +136,7 @@ class Simulation {
       Layer.provideMerge(
         Layer.mergeAll(
           Layer.succeed(MessageLog, this.disk.logOf(life)),
+          Layer.succeed(Tenants, { all: Effect.succeed([local, otherTenant]) }),
           Layer.succeed(Ids, this.#idsOf()),
           layerForgetful,
           this.outside.layer(life).pipe(Layer.provideMerge(System.registries)),
@@ -326,7 +329,11 @@ class Simulation {
       if (gateway === undefined) return world.after(1_000, decide)
       world.note(session, `somebody says: ${id} is ${decision}`)
       gateway
-        .run(Effect.flatMap(Lanes.Lanes, (lanes) => lanes.resolve(local, id, decision, "ada")))
+        .run(
+          Effect.flatMap(Lanes.Lanes, (lanes) =>
+            lanes.resolve(tenantOf(session as SessionKey), id, decision, "ada")
+          )
+        )
         .addObserver((exit) => {
           if (!gateway.life.alive) return
           // Lost power may have taken the question with it.
@@ -633,9 +640,9 @@ class Simulation {
   async #checkTranscript(session: Plan["sessions"][number]): Promise<void> {
     const { world, ledger } = this
     const { log } = this.disk
-    const rows = await Effect.runPromise(log.entries({ tenant: local, session, limit: 100_000 }))
+    const rows = await Effect.runPromise(log.entries({ tenant: tenantOf(session), session, limit: 100_000 }))
     const mine = [...ledger.messages.values()].filter((message) => message.session === session)
-    const open = await Effect.runPromise(log.open({ tenant: local, session, limit: 1_000 }))
+    const open = await Effect.runPromise(log.open({ tenant: tenantOf(session), session, limit: 1_000 }))
     world.check(
       open.length === 0,
       session,
@@ -651,7 +658,7 @@ class Simulation {
     for (const [call, count] of results)
       world.check(count === 1, session, () => `${call} has one result in the transcript, not ${count}`)
     for (const message of mine) {
-      const trace = await Effect.runPromise(log.message({ tenant: local, id: message.id }))
+      const trace = await Effect.runPromise(log.message({ tenant: tenantOf(session), id: message.id }))
       const row = trace?.message
       if (trace !== undefined) this.#checkSent(trace)
       world.check(
@@ -689,7 +696,9 @@ class Simulation {
   }: ReturnType<Ledger["forks"]["get"]> & object): Promise<void> {
     const { world, ledger } = this
     const read = (of: string) =>
-      Effect.runPromise(this.disk.log.history({ tenant: local, session: of as never, limit: 100_000 }))
+      Effect.runPromise(
+        this.disk.log.history({ tenant: tenantOf(of as SessionKey), session: of as never, limit: 100_000 })
+      )
     const rows = await read(session)
     const original = await read(from)
     const own = rows.slice(shared.length)
@@ -704,7 +713,11 @@ class Simulation {
       () => `goes on with its own behind ${seq}, and with nothing that was said elsewhere`
     )
     const page = await Effect.runPromise(
-      this.disk.log.entries({ tenant: local, session: session as never, limit: 100_000 })
+      this.disk.log.entries({
+        tenant: tenantOf(session as SessionKey),
+        session: session as never,
+        limit: 100_000
+      })
     )
     world.check(
       JSON.stringify(page.slice(0, shared.length)) ===
@@ -738,11 +751,11 @@ class Simulation {
     for (const session of this.sessions.toReversed()) {
       const end = await ending(remove(session))
       world.check(end?._tag === "Success", session, () => `is deleted when no fork shares it: ${String(end)}`)
-      const query = { tenant: local, session, limit: 10 }
+      const query = { tenant: tenantOf(session), session, limit: 10 }
       const rows = await Effect.runPromise(disk.log.entries(query))
       const messages = [...ledger.messages.values()].filter((message) => message.session === session)
       const traces = await Effect.runPromise(
-        Effect.forEach(messages, ({ id }) => disk.log.message({ tenant: local, id }))
+        Effect.forEach(messages, ({ id }) => disk.log.message({ tenant: tenantOf(session), id }))
       )
       world.check(
         rows.length === 0 && traces.every((trace) => trace === undefined),
@@ -754,7 +767,9 @@ class Simulation {
 
   /** What the lane decided is decided again; of what was not kept, nothing is said. */
   async #checkJournal(session: Plan["sessions"][number]): Promise<void> {
-    const rows = await Effect.runPromise(this.disk.log.journal({ tenant: local, session, limit: 100_000 }))
+    const rows = await Effect.runPromise(
+      this.disk.log.journal({ tenant: tenantOf(session), session, limit: 100_000 })
+    )
     const records = rows.flatMap((row) => recordsOf(row.records))
     this.journals[session] = records
     for (const { difference, records: spell, skipped, isWhole } of redecide(records)) {
