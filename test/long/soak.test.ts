@@ -150,12 +150,12 @@ const run = async (database: Database | undefined) => {
     await soak.maximum("warm", 5000)
     const maximum = await soak.maximum("max", 10_000)
     const rate = maximum / 2
-    await soak.load(rate, millis / 10)
+    await soak.load(rate, millis / 20)
     gateway.child.kill("SIGKILL")
     await gateway.exited
     gateway = await start()
     soak.connect(gateway)
-    await soak.load(rate, millis / 10)
+    await soak.load(rate, millis / 20)
     gateway.child.kill("SIGTERM")
     const stopped = await gateway.exited
     gateway = await start()
@@ -163,9 +163,9 @@ const run = async (database: Database | undefined) => {
 
     const samples: Array<{ readonly hours: number; readonly mb: number }> = []
     const began = performance.now()
-    const left = millis * 0.8
-    // V8 compiles what is used often again and again for some minutes.
-    const warm = left / 2
+    const left = millis * 0.9
+    // For a quarter of an hour V8 compiles what is used often again, and the allocator grows with it: 10 MB in the first five minutes, then ever less.
+    const warm = (left * 2) / 3
     const loaded = soak.load(rate, left)
     await pause(warm)
     const meter = setInterval(
