@@ -98,6 +98,9 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
     case "users role":
     case "users disable":
     case "users enable":
+    case "agents set":
+    case "agents list":
+    case "agents delete":
       return (await import("#layers/gateway/cli/directory.ts")).programs[name](given)
     case "keys create":
     case "keys list":

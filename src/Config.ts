@@ -17,7 +17,7 @@ import { isKey, keysIn, SecretsSettingsSchema } from "#src/horizons/SecretsSetti
 import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
-import { format as formatRef, resolveRef } from "#src/model/modelRef.ts"
+import { withoutAliases } from "#src/model/modelRef.ts"
 import { type ModelsSettings, ModelsSettingsSchema } from "#src/model/ModelSettings.ts"
 import { builtIn, otherVariables, split, unusable, withBuiltIn } from "#src/model/Models.ts"
 import { StreamSettingsSchema } from "#src/outbound/StreamSettings.ts"
@@ -385,18 +385,6 @@ const modelsIn = (agents: Agents, { aliases }: ModelsSettings, raw: Table): Read
 ]
 
 /** An agent's models by what they are, not by what they are called. */
-const withoutAliases = (agent: AgentSettings, aliases: ModelsSettings["aliases"]): AgentSettings => {
-  const real = (name: string) => {
-    const found = resolveRef(name, aliases, "")
-    return found?.alias === undefined ? name : formatRef(found)
-  }
-  return {
-    ...agent,
-    ...(agent.model === undefined ? {} : { model: real(agent.model) }),
-    ...(agent.fallbacks === undefined ? {} : { fallbacks: agent.fallbacks.map(real) })
-  }
-}
-
 const modelProblems = (
   providers: ProviderMap,
   models: ReadonlyArray<NamedModel>,

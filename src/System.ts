@@ -6,6 +6,7 @@ import * as ApiKeys from "#src/access/ApiKeys.ts"
 import * as Audit from "#src/access/Audit.ts"
 import * as Directory from "#src/access/Directory.ts"
 import * as Credentials from "#src/access/Credentials.ts"
+import * as ProjectAgents from "#src/agent/ProjectAgents.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import * as Channels from "#src/channel/Channels.ts"
 import * as Commands from "#src/command/Commands.ts"
@@ -55,7 +56,9 @@ export const layer = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(Lanes.layer, SessionQueues.layer, Elsewhere.layer)),
   Layer.provideMerge(RunDriver.layer),
   Layer.provideMerge(SessionModels.layer),
-  Layer.provideMerge(Layer.mergeAll(Agent.layer, Sessions.layer, SessionUsage.layer, Outbound.layer)),
+  Layer.provideMerge(
+    Layer.mergeAll(Agent.layer, ProjectAgents.layer, Sessions.layer, SessionUsage.layer, Outbound.layer)
+  ),
   Layer.provideMerge(Failover.layer),
   Layer.provideMerge(ModelHealth.layer),
   Layer.merge(TimeTools.layer)

@@ -1,4 +1,4 @@
-/** Organisations, projects, users, keys and credentials in memory: for tests. Its changes are told to the audit log beside it in the same turn. */
+/** Organisations, projects, users, agents, keys and credentials in memory: for tests. Its changes are told to the audit log beside it in the same turn. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { AuditEvent } from "#src/domain/AuditEvent.ts"
@@ -6,6 +6,8 @@ import { roleFor, scopesOf } from "#src/domain/Scope.ts"
 import { isSame, local, show, type Tenant } from "#src/domain/Tenant.ts"
 import { AuditLog } from "#src/horizons/AuditLog.ts"
 import {
+  AgentChanged,
+  type AgentRow,
   type ApiKeyRow,
   CentralDb,
   CentralError,
@@ -13,6 +15,7 @@ import {
   type CredentialRow,
   KeyNameTaken,
   KeyRevoked,
+  NoSuchAgent,
   NoSuchCredential,
   NoSuchKey,
   NoSuchOrg,
@@ -53,6 +56,7 @@ export const make = Effect.gen(function* () {
   const users = new Map<string, UserRow>()
   const keys = new Map<string, ApiKeyRow>()
   const credentials = new Map<string, CredentialRow>()
+  const agents = new Map<string, AgentRow>()
   const usedCodes = new Map<string, number>()
   const placeOf = ({ org, project }: Tenant, name: string) => JSON.stringify([org, project, storable(name)])
   const told = <A>(event: AuditEvent, value: A): Effect.Effect<A, CentralError> =>
@@ -211,6 +215,36 @@ export const make = Effect.gen(function* () {
         credentials.delete(placeOf(tenant, name))
           ? told(event, undefined)
           : refuse(new NoSuchCredential({ name }))
+      ),
+    agents: (page) => Effect.sync(() => paged(agents.values(), ({ name }) => name, page)),
+    allAgents: ({ after, limit }) =>
+      Effect.sync(() => {
+        const nameOf = ({ tenant, name }: Pick<AgentRow, "tenant" | "name">) =>
+          `${sorted(tenant)}\u0000${name}`
+        return pageOf(agents.values(), nameOf, {
+          limit,
+          ...(after === undefined ? {} : { after: nameOf(after) })
+        })
+      }),
+    putAgent: ({ tenant, name, settings, at, revision }, event) =>
+      Effect.suspend(() => {
+        if (!projects.has(show(tenant))) return refuse(new NoSuchProject({ project: show(tenant) }))
+        const found = agents.get(placeOf(tenant, name))
+        const present = found?.revision ?? 0
+        if (revision !== undefined && present !== revision) return refuse(new AgentChanged({ name }))
+        agents.set(placeOf(tenant, name), {
+          tenant,
+          name: storable(name),
+          settings: storable(settings),
+          revision: present + 1,
+          createdAt: found?.createdAt ?? at,
+          updatedAt: at
+        })
+        return told(event, present + 1)
+      }),
+    deleteAgent: ({ tenant, name }, event) =>
+      Effect.suspend(() =>
+        agents.delete(placeOf(tenant, name)) ? told(event, undefined) : refuse(new NoSuchAgent({ name }))
       ),
     useCode: ({ id, endsAt, now }) =>
       Effect.sync(() => {

@@ -1,4 +1,4 @@
-/** Organisations, projects, users, keys and credentials in the database that holds the log. */
+/** Organisations, projects, users, agents, keys and credentials in the database that holds the log. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Tenant } from "#src/domain/Tenant.ts"
@@ -40,6 +40,11 @@ export const make = Effect.gen(function* () {
       failing(unit(nameOf(credential.tenant), () => statements.putCredential(credential, event))),
     deleteCredential: (credential, event) =>
       failing(unit(nameOf(credential.tenant), () => statements.deleteCredential(credential, event))),
+    agents: (page) => failing(read(() => statements.listAgents(page))),
+    allAgents: (page) => failing(read(() => statements.listAllAgents(page))),
+    putAgent: (agent, event) => failing(unit(nameOf(agent.tenant), () => statements.putAgent(agent, event))),
+    deleteAgent: (agent, event) =>
+      failing(unit(nameOf(agent.tenant), () => statements.deleteAgent(agent, event))),
     useCode: (code) => failing(unit("codes", () => statements.useCode(code)))
   })
 })

@@ -1,9 +1,11 @@
-/** Organisations, projects, users, keys and credentials as statements, for SQLite and Postgres alike. Every change writes its audit event beside it. */
+/** Organisations, projects, users, agents, keys and credentials as statements, for SQLite and Postgres alike. Every change writes its audit event beside it. */
 import * as Result from "effect/Result"
 import type { AuditEvent } from "#src/domain/AuditEvent.ts"
 import { type Role, roleFor, type Scope, scopesOf } from "#src/domain/Scope.ts"
 import { show, type Tenant } from "#src/domain/Tenant.ts"
 import {
+  AgentChanged,
+  type AgentRow,
   type ApiKeyRow,
   type CentralDb,
   CredentialChanged,
@@ -11,6 +13,7 @@ import {
   KeyNameTaken,
   KeyRevoked,
   type NewApiKey,
+  NoSuchAgent,
   NoSuchCredential,
   NoSuchKey,
   NoSuchOrg,
@@ -384,4 +387,77 @@ export function* useCode({ id, endsAt, now }: Parameters<Port["useCode"]>[0]): B
   if (found !== undefined) return Result.succeed(false)
   yield* run("INSERT INTO used_codes (id, ends_at) VALUES (?, ?)", [id, endsAt])
   return Result.succeed(true)
+}
+
+interface AgentColumns {
+  readonly org: string
+  readonly project: string
+  readonly name: string
+  readonly settings: string
+  readonly revision: number
+  readonly created_at: number
+  readonly updated_at: number
+}
+const agentColumns = "org, project, name, settings, revision, created_at, updated_at"
+const agentRow = (row: AgentColumns): AgentRow => ({
+  tenant: { org: row.org, project: row.project },
+  name: row.name,
+  settings: row.settings,
+  revision: row.revision,
+  createdAt: row.created_at,
+  updatedAt: row.updated_at
+})
+
+export function* listAgents({ tenant, after, limit }: Page): Body<ReadonlyArray<AgentRow>> {
+  const rows = yield* all<AgentColumns>(
+    `SELECT ${agentColumns} FROM agents WHERE org = ? AND project = ? AND name > ? ORDER BY name LIMIT ?`,
+    [tenant.org, tenant.project, after ?? "", wholeLimit(limit)]
+  )
+  return rows.map(agentRow)
+}
+
+export function* listAllAgents({
+  after,
+  limit
+}: Parameters<Port["allAgents"]>[0]): Body<ReadonlyArray<AgentRow>> {
+  const rows = yield* all<AgentColumns>(
+    `SELECT ${agentColumns} FROM agents WHERE (org, project, name) > (?, ?, ?) ORDER BY org, project, name LIMIT ?`,
+    [after?.tenant.org ?? "", after?.tenant.project ?? "", after?.name ?? "", wholeLimit(limit)]
+  )
+  return rows.map(agentRow)
+}
+
+export function* putAgent(
+  { tenant, name, settings, at, revision }: Parameters<Port["putAgent"]>[0],
+  event: AuditEvent
+): Body<Result.Result<number, AgentChanged | NoSuchProject>> {
+  const { org, project } = tenant
+  if (!(yield* hasProject(tenant))) return Result.fail(new NoSuchProject({ project: show(tenant) }))
+  const found = yield* get<Pick<AgentColumns, "revision">>(
+    "SELECT revision FROM agents WHERE org = ? AND project = ? AND name = ?",
+    [org, project, name]
+  )
+  const present = found?.revision ?? 0
+  if (revision !== undefined && present !== revision) return Result.fail(new AgentChanged({ name }))
+  yield* run(
+    `INSERT INTO agents (org, project, name, settings, revision, created_at, updated_at)
+      VALUES (?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (org, project, name) DO UPDATE SET settings = excluded.settings,
+        revision = excluded.revision, updated_at = excluded.updated_at`,
+    [org, project, name, settings, present + 1, at, at]
+  )
+  yield* insertEvent(event)
+  return Result.succeed(present + 1)
+}
+
+export function* deleteAgent(
+  { tenant, name }: Parameters<Port["deleteAgent"]>[0],
+  event: AuditEvent
+): Body<Result.Result<void, NoSuchAgent>> {
+  const where = [tenant.org, tenant.project, name]
+  const found = yield* get("SELECT name FROM agents WHERE org = ? AND project = ? AND name = ?", where)
+  if (found === undefined) return Result.fail(new NoSuchAgent({ name }))
+  yield* run("DELETE FROM agents WHERE org = ? AND project = ? AND name = ?", where)
+  yield* insertEvent(event)
+  return Result.succeed(undefined)
 }

@@ -241,6 +241,15 @@ const tenants = [
     ) AS keyed GROUP BY org, acts_as`
 ]
 
+/** Agents that a project has beside those of the configuration; `settings` as somebody gave them. */
+const agents = [
+  `CREATE TABLE agents (
+    org TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL,
+    settings TEXT NOT NULL, revision INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    PRIMARY KEY (org, project, name)
+  )`
+]
+
 /** In order; the number before the name is the schema's version after it. */
 export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0001_log": first,
@@ -256,7 +265,8 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0011_sent": sent,
   "0012_identity": identity,
   "0013_codes": codes,
-  "0014_tenants": tenants
+  "0014_tenants": tenants,
+  "0015_agents": agents
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

@@ -5,7 +5,7 @@
  */
 import { noisyCores } from "./Machine.ts"
 import { round } from "./numbers.ts"
-import { coveredByTests, notBuilt, type RowId, type Target, targets } from "./targets.ts"
+import { coveredByTests, type RowId, type Target, targets } from "./targets.ts"
 
 export interface Figure {
   readonly value: number
@@ -112,7 +112,6 @@ export class Report {
     say(`\n${first}\n${"-".repeat(first.length)}\n${rest.join("\n")}`)
     for (const [id, { note }] of this.#figures) if (note !== undefined) say(`  ${targets[id].what}: ${note}`)
     for (const [what, where] of Object.entries(coveredByTests)) say(`elsewhere: ${what} (${where})`)
-    for (const [what, why] of Object.entries(notBuilt)) say(`not built: ${what} (${why})`)
     for (const failure of this.#failures) say(`FAILED ${failure}`)
   }
 
@@ -147,7 +146,6 @@ export class Report {
       rows,
       ...(this.#peer.size === 0 ? {} : { openclaw_now: peer }),
       covered_by_tests: coveredByTests,
-      not_built: notBuilt,
       failures: this.#failures,
       seconds: Math.round((performance.now() - this.#began) / 1000)
     })

@@ -26,7 +26,9 @@ export const actions = [
   "user.created",
   "user.role_set",
   "user.disabled",
-  "user.enabled"
+  "user.enabled",
+  "agent.set",
+  "agent.deleted"
 ] as const
 export const AuditAction = Schema.Literals(actions)
 export type AuditAction = typeof AuditAction.Type

@@ -9,7 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { Agents } from "#src/agent/AgentSettings.ts"
+import { ProjectAgents } from "#src/agent/ProjectAgents.ts"
 import { Ids, type MessageId } from "#src/domain/Ids.ts"
 import * as SessionKey from "#src/domain/SessionKey.ts"
 import type { InboundMessage } from "#src/domain/Inbound.ts"
@@ -54,7 +54,7 @@ interface Accepted {
 }
 
 export const make = Effect.gen(function* () {
-  const agents = yield* Agents
+  const agents = yield* ProjectAgents
   const settings = yield* Gateway
   const providers = yield* Providers
   const ids = yield* Ids
@@ -95,7 +95,8 @@ export const make = Effect.gen(function* () {
       return yield* tooLarge(max_body_bytes)
     }
     yield* Telemetry.ignoredKeys(body.unknownKeys)
-    const agent = ModelNames.resolve(body.model, agents.get())
+    const table = agents.of(call.principal.tenant)
+    const agent = ModelNames.resolve(body.model, table)
     if (agent === undefined) {
       return yield* new ApiError({
         status: 404,
@@ -105,7 +106,7 @@ export const make = Effect.gen(function* () {
       })
     }
     if (Object.keys(body.params).length > 0) {
-      const kind = kindOf(ModelNames.modelOf(agents.get(), agent), providers.get())
+      const kind = kindOf(ModelNames.modelOf(table, agent), providers.get())
       const wish = kind === undefined ? undefined : unsupported(kind, body.params)
       if (wish !== undefined) return yield* unsupportedWish(wish)
     }

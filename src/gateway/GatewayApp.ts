@@ -15,6 +15,7 @@ import { ApiError, invalid, notFound, toResponse } from "./ApiError.ts"
 import { Auth, homeOnly, shutFor } from "./Auth.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { allowsHost, allowsOrigin, securityHeaders } from "./Guard.ts"
+import * as agentRoutes from "./agentRoutes.ts"
 import * as auditRoutes from "./auditRoutes.ts"
 import * as credentialRoutes from "./credentialRoutes.ts"
 import * as directoryRoutes from "./directoryRoutes.ts"
@@ -55,6 +56,7 @@ export const make = Effect.gen(function* () {
     ...(yield* forkRoutes.make),
     ...(yield* usageRoutes.make),
     ...(yield* directoryRoutes.make),
+    ...(yield* agentRoutes.make),
     ...(yield* keyRoutes.make),
     ...(yield* credentialRoutes.make),
     ...(yield* auditRoutes.make),

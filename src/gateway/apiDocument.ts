@@ -288,6 +288,27 @@ const os = HttpApiGroup.make("os").add(
     OpenApi.Description,
     "Give a user another role, which counts for keys that are made from then on, or disable or enable them: keys of a disabled user are refused, at once here and within half a minute in other gateways on the same database."
   ),
+  HttpApiEndpoint.post("setAgent", "/api/v1/os/agents", {
+    payload: Api.SetAgent,
+    success: Api.AgentSet,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Set an agent of the project, which stands before the configuration's of the same name. It counts from the next run on, in other gateways on the same database within a minute. 400 with every problem in the details; 409 when it is not of the revision."
+  ),
+  HttpApiEndpoint.get("agents", "/api/v1/os/agents", {
+    query: named,
+    success: Api.ProjectAgents,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "The project's own agents, by name. Those of the configuration are in /v1/models too."
+  ),
+  HttpApiEndpoint.delete("deleteAgent", "/api/v1/os/agents/:name", {
+    params: { name: Schema.String },
+    success: HttpApiSchema.NoContent,
+    error
+  }).annotate(OpenApi.Description, "The configuration's agent of this name is there again, if it has one."),
   HttpApiEndpoint.post("createKey", "/api/v1/os/keys", {
     payload: Api.NewApiKey,
     success: Api.MadeApiKey.pipe(HttpApiSchema.status(201)),

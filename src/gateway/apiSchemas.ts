@@ -5,6 +5,7 @@ import { AuditAction, AuditDetail } from "#src/domain/AuditEvent.ts"
 import { JournalRecord } from "#src/domain/JournalRecord.ts"
 import { MediaType } from "#src/domain/Image.ts"
 import { Outcome, Failure } from "#src/domain/Outcome.ts"
+import { ProjectAgentSchema } from "#src/agent/ProjectAgents.ts"
 import { Role, Scope } from "#src/domain/Scope.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
@@ -351,6 +352,28 @@ export const UserChange = Schema.Struct({
   role: Schema.optionalKey(Role),
   disabled: Schema.optionalKey(Schema.Boolean)
 }).annotate({ identifier: "UserChange" })
+
+export const ProjectAgent = Schema.Struct({
+  name: Schema.String,
+  /** As they were given. */
+  settings: Schema.Record(Schema.String, Schema.Unknown),
+  revision: Count,
+  created_at: Count,
+  updated_at: Count
+}).annotate({ identifier: "ProjectAgent" })
+export const ProjectAgents = Schema.Struct({ agents: Schema.Array(ProjectAgent), next }).annotate({
+  identifier: "ProjectAgents"
+})
+export const SetAgent = Schema.Struct({
+  name: Schema.String,
+  /** Those of `[agents.<name>]` but the workspace. */
+  settings: ProjectAgentSchema,
+  /** Only if it still is this one, 0 for none; whatever it is without. */
+  revision: Schema.optionalKey(Count)
+}).annotate({ identifier: "SetAgent" })
+export const AgentSet = Schema.Struct({ name: Schema.String, revision: Count }).annotate({
+  identifier: "AgentSet"
+})
 
 export const NewApiKey = Schema.Struct({
   /** What people call it; unique among the keys that are not revoked. */

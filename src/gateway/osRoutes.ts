@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Audit } from "#src/access/Audit.ts"
-import { Agents } from "#src/agent/AgentSettings.ts"
+import { ProjectAgents } from "#src/agent/ProjectAgents.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Checks } from "#src/check/Checks.ts"
 import { approvalId, Ids, messageId } from "#src/domain/Ids.ts"
@@ -68,7 +68,7 @@ const limitOf = (given: number | undefined) =>
     : Result.fail(invalid("limit", `limit must be from 1 to ${maxPage}`))
 
 export const make = Effect.gen(function* () {
-  const agents = yield* Agents
+  const agents = yield* ProjectAgents
   const audit = yield* Audit
   const auth = yield* Auth
   const channels = yield* Channels
@@ -300,9 +300,9 @@ export const make = Effect.gen(function* () {
   })
 
   const me = Effect.fnUntraced(function* ({ principal }: Call) {
-    const status = modelStatus(agents.get())
-    const file = status.demo && principal.admin ? yield* configFile.state : "in_force"
     const { keyId, tenant, isHome: _, ...shownOf } = principal
+    const status = modelStatus(agents.of(tenant))
+    const file = status.demo && principal.admin ? yield* configFile.state : "in_force"
     return json({
       principal: {
         ...shownOf,

@@ -88,7 +88,7 @@ export const logRefusal = (reason: LogError["reason"]): ApiError => {
 const conflict = (code: string, message: string, param?: string) =>
   new ApiError({ status: 409, code, message, ...(param === undefined ? {} : { param }) })
 
-/** What is refused of organisations, projects, users, keys and credentials. */
+/** What is refused of organisations, projects, users, agents, keys and credentials. */
 export const centralRefusal = ({ reason }: CentralError): ApiError => {
   switch (reason._tag) {
     case "KeyNameTaken":
@@ -107,6 +107,9 @@ export const centralRefusal = ({ reason }: CentralError): ApiError => {
       return conflict("user_disabled", reason.message, "user")
     case "RoleTooLow":
       return conflict("role_too_low", reason.message, "scopes")
+    case "AgentChanged":
+      return conflict("agent_changed", reason.message)
+    case "NoSuchAgent":
     case "NoSuchKey":
     case "NoSuchCredential":
     case "NoSuchOrg":

@@ -1,5 +1,5 @@
 /**
- * Who may use the gateway: organisations, their projects and users, API keys, and credentials that are kept encrypted.
+ * Who may use the gateway: organisations, their projects, users and agents, API keys, and credentials that are kept encrypted.
  *
  * Owns: what is stored of them, what is refused, and that every change commits together with its audit event.
  * Does not own: how a key is made and checked or a credential is encrypted (`access`, `Secrets`), nor SQL (`layers/horizons`).
@@ -114,6 +114,21 @@ export class RoleTooLow extends Schema.TaggedError<RoleTooLow>()("RoleTooLow", {
   }
 }
 
+/** The project has no agent of its own of this name. */
+export class NoSuchAgent extends Schema.TaggedError<NoSuchAgent>()("NoSuchAgent", { name: Schema.String }) {
+  override get message() {
+    return "the project has no agent of its own of this name"
+  }
+}
+/** Somebody else set or deleted it meanwhile. Nothing was changed. */
+export class AgentChanged extends Schema.TaggedError<AgentChanged>()("AgentChanged", {
+  name: Schema.String
+}) {
+  override get message() {
+    return "this agent was changed meanwhile"
+  }
+}
+
 export class CentralError extends Schema.TaggedError<CentralError>()("CentralError", {
   reason: Schema.Union([
     KeyNameTaken,
@@ -129,6 +144,8 @@ export class CentralError extends Schema.TaggedError<CentralError>()("CentralErr
     NoSuchUser,
     UserDisabled,
     RoleTooLow,
+    NoSuchAgent,
+    AgentChanged,
     StoreFull,
     StoreBroken,
     StoreBusy
@@ -187,6 +204,18 @@ export interface CredentialRow {
   readonly tenant: Tenant
   readonly name: string
   readonly sealed: Sealed
+  /** Rises with every change, from 1; a deleted one that is set again begins anew. */
+  readonly revision: number
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+/** An agent of a project, beside those of the configuration. */
+export interface AgentRow {
+  readonly tenant: Tenant
+  readonly name: string
+  /** JSON, as somebody gave them. */
+  readonly settings: string
   /** Rises with every change, from 1; a deleted one that is set again begins anew. */
   readonly revision: number
   readonly createdAt: number
@@ -271,6 +300,29 @@ export class CentralDb extends Context.Service<
     /** Refused with `NoSuchCredential`. */
     readonly deleteCredential: (
       credential: { readonly tenant: Tenant; readonly name: string },
+      event: AuditEvent
+    ) => Effect.Effect<void, CentralError>
+    /** Of one project, by name. */
+    readonly agents: (page: Page) => Effect.Effect<ReadonlyArray<AgentRow>, CentralError>
+    /** Of all projects, by their names and its own. */
+    readonly allAgents: (page: {
+      readonly after?: Pick<AgentRow, "tenant" | "name">
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<AgentRow>, CentralError>
+    /**
+     * Set it, whether it was there or not; with `revision` only when it still is this one (0: when there is none), refused with
+     * `AgentChanged` else, and with `NoSuchProject`. Gives its new revision.
+     */
+    readonly putAgent: (
+      agent: Pick<AgentRow, "tenant" | "name" | "settings"> & {
+        readonly at: number
+        readonly revision?: number
+      },
+      event: AuditEvent
+    ) => Effect.Effect<number, CentralError>
+    /** Refused with `NoSuchAgent`. */
+    readonly deleteAgent: (
+      agent: { readonly tenant: Tenant; readonly name: string },
       event: AuditEvent
     ) => Effect.Effect<void, CentralError>
     /**

@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { Agents } from "#src/agent/AgentSettings.ts"
+import { ProjectAgents } from "#src/agent/ProjectAgents.ts"
 import { Channels } from "#src/channel/Channels.ts"
 import { Commands } from "#src/command/Commands.ts"
 import { Failpoint } from "#src/domain/Failpoint.ts"
@@ -18,7 +18,7 @@ import { noteOf } from "#src/domain/Image.ts"
 import type { Identity, InboundMessage } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import { resolve } from "#src/domain/Queue.ts"
-import { agentOf, placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
+import { placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import * as Lanes from "#src/lane/Lanes.ts"
 import { windowOf } from "#src/lane/gather.ts"
@@ -91,7 +91,7 @@ export const make = Effect.gen(function* () {
   const lanes = yield* Lanes.Lanes
   const feed = yield* Feed.Feed
   const ids = yield* Ids
-  const agents = yield* Agents
+  const agents = yield* ProjectAgents
   const queue = yield* Queue
   const inboundWindow = yield* InboundWindow
   const failpoint = yield* Failpoint
@@ -166,18 +166,19 @@ export const make = Effect.gen(function* () {
       const patience = windowOf(inboundWindow.get(), received.identity.channel)
       const window = isCommand || patience.waitMs <= 0 ? undefined : patience
       const taken = { mode, debounceMs, ...(window === undefined ? {} : { parts: window }) }
-      const agent = agentOf(received.session)
-      const model = reading._tag === "Directive" ? models.inline(received.body.text, agent) : undefined
+      const place = placeOf(received.session)
+      const { agent } = place
+      const model =
+        reading._tag === "Directive" ? models.inline(received.body.text, received.session) : undefined
       const chosen = model === undefined ? {} : { model }
       const queued = { ...received.body, text, ...chosen, queue: taken }
       const message = { ...received, body: isCommand ? { ...received.body, command: true } : queued }
-      if (agents.get()[agent] === undefined) {
+      if (agents.of(place.tenant)[agent] === undefined) {
         return yield* new MessageRejected({ param: "session", detail: `there is no agent ${agent}` })
       }
       if (message.body.text.trim() === "" && message.body.images === undefined) {
         return yield* new MessageRejected({ param: "content", detail: "the message has no text" })
       }
-      const place = placeOf(message.session)
       const at = yield* Clock.currentTimeMillis
       const key = keyOf(message.identity)
       if (seen.check(key, at) !== undefined) {

@@ -14,7 +14,7 @@ import * as Stream from "effect/Stream"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { question } from "#src/approval/question.ts"
 import * as Agent from "#src/agent/Agent.ts"
-import { Agents } from "#src/agent/AgentSettings.ts"
+import { ProjectAgents } from "#src/agent/ProjectAgents.ts"
 import * as Channels from "#src/channel/Channels.ts"
 import * as Commands from "#src/command/Commands.ts"
 import { ContextWindow } from "#src/context/ContextSettings.ts"
@@ -80,7 +80,7 @@ export const make = Effect.gen(function* () {
   const outbound = yield* Outbound.Outbound
   const feed = yield* Feed.Feed
   const ids = yield* Ids
-  const agents = yield* Agents
+  const agents = yield* ProjectAgents
   const models = yield* SessionModels
   /** By session, the model that answered last when it was not the wished-for one. */
   const lastChange = new Map<SessionKey, string>()
@@ -108,7 +108,7 @@ export const make = Effect.gen(function* () {
       })
       feed.publish(place.session, { _tag: "Typing", on: true })
       yield* goOn(active, started.streamed)
-      const settings = agents.get()[place.agent]
+      const settings = agents.of(place.tenant)[place.agent]
       const model = settings?.model
       if (settings === undefined || model === undefined) {
         yield* fail(active, { code: "internal", message: `there is no agent ${place.agent} with a model` })
@@ -415,7 +415,7 @@ export const make = Effect.gen(function* () {
 
   const mayCost = (active: ActiveRun): number | undefined => {
     const { asked, place, run } = active
-    const settings = agents.get()[place.agent]
+    const settings = agents.of(place.tenant)[place.agent]
     if (asked === undefined || settings === undefined) return undefined
     const wished = run.messages.at(-1)?.body.params?.maxOutputTokens
     // Four characters a token, as everywhere; fewer only make more tokens than a run may write.

@@ -9,8 +9,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type AgentSettings, Agents } from "#src/agent/AgentSettings.ts"
+import { ProjectAgents } from "#src/agent/ProjectAgents.ts"
 import * as Commands from "#src/command/Commands.ts"
-import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
+import { agentOf, placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
 import { Tenants } from "#src/horizons/Tenants.ts"
 import { chainOf, isAllowed } from "#src/model/modelRef.ts"
@@ -38,8 +39,8 @@ export class SessionModels extends Context.Service<
       agent: AgentSettings & { readonly model: string },
       perMessage: string | undefined
     ) => Wish
-    /** A `/model` in front of a text: the model it means for the agent; undefined when it means none. */
-    readonly inline: (text: string, agent: string) => string | undefined
+    /** A `/model` in front of a text: the model it means for the agent of the session; undefined when it means none. */
+    readonly inline: (text: string, session: SessionKey) => string | undefined
     /** The session is deleted, and its choice with it. */
     readonly forget: (session: SessionKey) => void
     /** Another node may have changed what sessions keep: it is read again. */
@@ -56,7 +57,8 @@ export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
   const tenants = yield* Tenants
   const commands = yield* Commands.Commands
-  const agents = yield* Agents
+  const configured = yield* Agents
+  const agents = yield* ProjectAgents
   const rules = yield* ModelRules
   const providers = yield* Providers
   let kept = new Map<SessionKey, string>()
@@ -69,23 +71,25 @@ export const make = Effect.gen(function* () {
   )
   yield* reload
 
-  const presentOf = (agent: string, chosen?: string) => {
-    const { model = "", fallbacks = none } = agents.get()[agent] ?? {}
+  const settingsOf = (session: SessionKey) => agents.of(tenantOf(session))[agentOf(session)]
+
+  const presentOf = (settings: AgentSettings | undefined, chosen?: string) => {
+    const { model = "", fallbacks = none } = settings ?? {}
     return { model, fallbacks, chosen, rules: rules.get(), providers: providers.get() }
   }
 
-  const inline = (text: string, agent: string): string | undefined => {
+  const inlineFor = (text: string, settings: AgentSettings | undefined): string | undefined => {
     const written = inlineModel(text)
     if (written === undefined) return undefined
-    const choice = chooseModel(written.raw, presentOf(agent))
+    const choice = chooseModel(written.raw, presentOf(settings))
     // A guess would take the first word of a plain sentence for a model.
     return "model" in choice && !choice.isGuess ? choice.model : undefined
   }
 
   const run = Effect.fn("SessionModels.run")(
-    function* (rest: string, { agent, session }: Commands.CommandContext) {
+    function* (rest: string, { session }: Commands.CommandContext) {
       const before = kept.get(session)
-      const { chosen, answer } = modelCommand(rest, presentOf(agent, before))
+      const { chosen, answer } = modelCommand(rest, presentOf(settingsOf(session), before))
       if (chosen !== before) {
         const at = yield* Clock.currentTimeMillis
         const place = placeOf(session)
@@ -110,7 +114,7 @@ export const make = Effect.gen(function* () {
     // Which agent is meant is not known here; a reference that none can use is told when the command runs.
     inline: (text) => {
       const written = inlineModel(text)
-      const isOne = Object.keys(agents.get()).some((agent) => inline(text, agent) !== undefined)
+      const isOne = Object.values(configured.get()).some((agent) => inlineFor(text, agent) !== undefined)
       return isOne ? written?.text : undefined
     },
     run
@@ -127,7 +131,7 @@ export const make = Effect.gen(function* () {
       const rest = fallbacks.length === 0 ? none : chainOf({ primary: model, fallbacks, allow }).slice(1)
       return { model, fallbacks: rest, isChosen: false, isRefused: false }
     },
-    inline,
+    inline: (text, session) => inlineFor(text, settingsOf(session)),
     forget: (session) => void kept.delete(session),
     reload,
     adopt: (session, { [name]: chosen }) => {

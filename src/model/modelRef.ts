@@ -94,3 +94,21 @@ export const chainOf = ({ primary, fallbacks, allow, start = primary, override }
   if (override === undefined) chain.add(primary)
   return [...chain]
 }
+
+/** The same with the models that its names mean. */
+export const withoutAliases = <
+  A extends { readonly model?: string; readonly fallbacks?: ReadonlyArray<string> }
+>(
+  named: A,
+  aliases: Readonly<Record<string, string>>
+): A => {
+  const real = (name: string) => {
+    const found = resolveRef(name, aliases, "")
+    return found?.alias === undefined ? name : format(found)
+  }
+  return {
+    ...named,
+    ...(named.model === undefined ? {} : { model: real(named.model) }),
+    ...(named.fallbacks === undefined ? {} : { fallbacks: named.fallbacks.map(real) })
+  }
+}

@@ -177,6 +177,52 @@ export const centralDbContract = <E>(name: string, bare: Layer.Layer<CentralDb |
       }).pipe(Effect.provide(layer))
     )
 
+    it.effect("an agent is its project's: set, changed by its revision, listed, deleted", () =>
+      Effect.gen(function* () {
+        const db = yield* CentralDb
+        let events = 0
+        const put = (name: string, settings: string, more: { tenant?: Tenant; revision?: number } = {}) => {
+          const { tenant = acme, revision } = more
+          const agent = { tenant, name, settings, at: 10 + events }
+          return db.putAgent(
+            revision === undefined ? agent : { ...agent, revision },
+            eventOf(`a${events++}`, { tenant })
+          )
+        }
+        const drop = (name: string, tenant: Tenant) =>
+          db.deleteAgent({ tenant, name }, eventOf(`d${events++}`, { tenant }))
+        const first = yield* put("helper", "{}", { revision: 0 })
+        const again = yield* end(put("helper", "{}", { revision: 0 }))
+        const changed = yield* put("helper", '{"model":"a/b"}', { revision: 1 })
+        const homeless = yield* end(put("x", "{}", { tenant: { org: "acme", project: "nowhere" } }))
+        yield* put("helper", "{}", { tenant: rival })
+        yield* put("aide", '{"system_prompt":"ä\\u0000"}', { tenant: sibling })
+        yield* put("zoe", "{}")
+        const all = yield* db.allAgents({ limit: 2 })
+        const rest = yield* db.allAgents({ limit: 10, after: all[1]! })
+        const foreign = yield* end(drop("zoe", rival))
+        yield* drop("helper", acme)
+        const gone = yield* end(drop("helper", acme))
+        const anew = yield* put("helper", "{}", { revision: 0 })
+
+        assert.deepStrictEqual([first, again, changed, homeless], [1, "AgentChanged", 2, "NoSuchProject"])
+        assert.deepStrictEqual([foreign, gone, anew], ["NoSuchAgent", "NoSuchAgent", 1])
+        assert.deepStrictEqual(
+          [...all, ...rest].map(({ tenant, name }) => `${tenant.org}/${tenant.project} ${name}`),
+          ["acme/lab aide", "acme/shop helper", "acme/shop zoe", "rival/shop helper"]
+        )
+        assert.strictEqual(all[1]?.settings, '{"model":"a/b"}')
+        assert.deepStrictEqual(
+          (yield* db.agents({ tenant: acme, limit: 1 })).map(({ name, revision }) => [name, revision]),
+          [["helper", 1]]
+        )
+        assert.deepStrictEqual(
+          (yield* db.agents({ tenant: acme, after: "helper", limit: 9 })).map(({ name }) => name),
+          ["zoe"]
+        )
+      }).pipe(Effect.provide(layer))
+    )
+
     it.effect("a key needs its project, and what its user may do", () =>
       Effect.gen(function* () {
         const db = yield* CentralDb

@@ -15,6 +15,7 @@ import * as Metric from "effect/Metric"
 import * as Chance from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
+import * as MemoryCentralDb from "#layers/horizons/MemoryCentralDb.ts"
 import * as MemoryAuditLog from "#layers/horizons/MemoryAuditLog.ts"
 import * as Settings from "#layers/platform/Settings.ts"
 import * as Audit from "#src/access/Audit.ts"
@@ -132,7 +133,9 @@ class Simulation {
     )
     const run = Effect.runForkWith(runtime)
     const layer = System.layer.pipe(
-      Layer.provideMerge(Audit.layer.pipe(Layer.provide(MemoryAuditLog.layer))),
+      Layer.provideMerge(
+        Layer.merge(Audit.layer, MemoryCentralDb.layer).pipe(Layer.provide(MemoryAuditLog.layer))
+      ),
       Layer.provideMerge(
         Layer.mergeAll(
           Layer.succeed(MessageLog, this.disk.logOf(life)),
@@ -849,11 +852,10 @@ class Simulation {
   async #checkLeaks(gateway: Gateway): Promise<void> {
     const { world } = this
     const { life } = gateway
-    // What a gateway at rest keeps: its housekeeping.
     world.check(
-      life.timers <= 1,
+      life.timers <= restingFibers,
       "fibers",
-      () => `one timer goes at rest, the housekeeping's, not ${life.timers}`
+      () => `${restingFibers} timers go at rest, not ${life.timers}`
     )
     world.check(
       life.fibers <= restingFibers,
@@ -870,8 +872,8 @@ class Simulation {
   }
 }
 
-/** The purge of old sessions; the settings' changes end at once. */
-const restingFibers = 1
+/** The purge of old sessions, and the reading of projects' agents; the settings' changes end at once. */
+const restingFibers = 2
 
 /** Time that everything gets to come to rest, ms: more than any retry waits and any run lasts. */
 const settling = 20 * 60 * 1000

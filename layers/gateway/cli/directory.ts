@@ -1,16 +1,19 @@
-/** `opencraw orgs ...`, `projects ...` and `users ...`: for whom the running gateway works. */
+/** `opencraw orgs ...`, `projects ...`, `users ...` and `agents ...`: for whom the running gateway works. */
 import * as Effect from "effect/Effect"
 import * as Api from "#src/gateway/apiSchemas.ts"
 import type { CommandFailed } from "#src/gateway/cli/CommandFailed.ts"
 import { exitCodes } from "#src/gateway/cli/exitCodes.ts"
 import type { Given } from "#src/gateway/cli/parse.ts"
 import * as render from "#src/gateway/cli/render.ts"
+import * as Schema from "effect/Schema"
+import type { GatewayClient } from "../GatewayClient.ts"
 import { allOf, connect, wordOf } from "./identity.ts"
 import { print, printJson } from "./terminal.ts"
 
 const orgsPath = "/api/v1/os/orgs"
 const projectsPath = "/api/v1/os/projects"
 const usersPath = "/api/v1/os/users"
+const agentsPath = "/api/v1/os/agents"
 
 const tell = <A>(given: Given, value: A, text: (value: A) => string): number => {
   if (given.values.has("json")) printJson(value)
@@ -93,6 +96,52 @@ const changing = (change: (given: Given) => object) =>
     )
   })
 
+const allAgents = (client: GatewayClient) =>
+  allOf((query) =>
+    Effect.map(client.call(Api.ProjectAgents, "GET", agentsPath + query), ({ agents: rows, next }) => ({
+      rows,
+      next
+    }))
+  )
+
+const toolsIn = (text: string) => text.split(",").flatMap((name) => (name.trim() === "" ? [] : [name.trim()]))
+
+const setAgent = Effect.fn("cli.agents.set")(function* (given: Given) {
+  const { values } = given
+  const client = yield* connect(given)
+  const name = wordOf(given, "NAME")
+  const before = (yield* allAgents(client)).find((one) => one.name === name)
+  const said = (flag: string, key: string, read: (text: string) => unknown = (text) => text) => {
+    const text = values.get(flag)
+    return text === undefined ? {} : { [key]: read(text) }
+  }
+  const settings = {
+    ...before?.settings,
+    ...said("model", "model"),
+    ...said("system", "system_prompt"),
+    ...said("tools", "tools", toolsIn),
+    ...said("ask-before", "ask_before", toolsIn)
+  }
+  const made = yield* client.call(Api.AgentSet, "POST", agentsPath, {
+    name,
+    settings,
+    revision: before?.revision ?? 0
+  })
+  return tell(given, made, () => `${before === undefined ? "Made" : "Changed"}: ${name}\n`)
+})
+
+const listAgents = Effect.fn("cli.agents.list")(function* (given: Given) {
+  const agents = yield* allAgents(yield* connect(given))
+  return tell(given, { agents }, () => render.agents(agents, Date.now()))
+})
+
+const deleteAgent = Effect.fn("cli.agents.delete")(function* (given: Given) {
+  const name = wordOf(given, "NAME")
+  const client = yield* connect(given)
+  yield* client.call(Schema.Unknown, "DELETE", `${agentsPath}/${encodeURIComponent(name)}`)
+  return tell(given, { deleted: name }, () => `Forgotten: ${render.plain(name)}\n`)
+})
+
 /** By the command's name. */
 export const programs = {
   "orgs create": createOrg,
@@ -103,5 +152,8 @@ export const programs = {
   "users list": listUsers,
   "users role": changing((given) => ({ role: wordOf(given, "ROLE") })),
   "users disable": changing(() => ({ disabled: true })),
+  "agents set": setAgent,
+  "agents list": listAgents,
+  "agents delete": deleteAgent,
   "users enable": changing(() => ({ disabled: false }))
 } satisfies Record<string, (given: Given) => Effect.Effect<number, CommandFailed>>

@@ -488,6 +488,43 @@ export const commands: ReadonlyArray<Command> = [
     examples: [{ line: "opencraw users enable ann", about: "those that are not revoked or expired" }]
   },
   {
+    name: "agents set",
+    about: "make an agent of a project, or change it",
+    details:
+      "It stands before the configuration's agent of this name, from the next run on. What is not said stays as it was; the model is that of main without.",
+    arguments: [one("NAME", "a to z, 0 to 9, _ and -; people talk to it in sessions agent:NAME:...")],
+    flags: [
+      { name: "model", value: "PROVIDER/MODEL", about: "or an alias" },
+      { name: "system", value: "TEXT", about: "what it is told first" },
+      { name: "tools", value: "TOOLS", about: "names with commas between; empty for none" },
+      { name: "ask-before", value: "TOOLS", about: "tools that wait for an approval" },
+      project,
+      config,
+      json
+    ],
+    examples: [
+      {
+        line: "opencraw agents set helper --project acme/support --system Briefly.",
+        about: "with the usual model"
+      }
+    ]
+  },
+  {
+    name: "agents list",
+    about: "list the agents that a project has of its own",
+    arguments: [],
+    flags: [project, config, json],
+    examples: [{ line: "opencraw agents list --json", about: "with all that was said of them" }]
+  },
+  {
+    name: "agents delete",
+    about: "forget an agent of a project",
+    details: "The configuration's agent of this name is there again, if it has one.",
+    arguments: [one("NAME", "the agent")],
+    flags: [project, config, json],
+    examples: [{ line: "opencraw agents delete helper --project acme/support", about: "its sessions stay" }]
+  },
+  {
     name: "keys create",
     about: "make an API key of the running gateway, and print it this once",
     details:

@@ -255,6 +255,19 @@ export const projects = (list: ReadonlyArray<typeof Api.Project.Type>, now: numb
     list.map((one) => [one.project, plain(one.name), madeAt(one.created_at, now)])
   )
 
+export const agents = (list: ReadonlyArray<typeof Api.ProjectAgent.Type>, now: number): string =>
+  list.length === 0
+    ? "The project has no agents of its own: opencraw agents set NAME --system TEXT\n"
+    : table(
+        ["AGENT", "MODEL", "CHANGED", "TOLD FIRST"],
+        list.map((one) => [
+          one.name,
+          plain(String(one.settings["model"] ?? "that of main")),
+          ago(one.updated_at, now),
+          cell(String(one.settings["system_prompt"] ?? "")).slice(0, 60)
+        ])
+      )
+
 export const users = (list: ReadonlyArray<typeof Api.User.Type>, now: number): string =>
   list.length === 0
     ? "No users yet: opencraw users create NAME\n"

@@ -1,6 +1,7 @@
 /** Organisations, projects and users at the real doors: what a key of one project can see and change of another's. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { ModelScript } from "#layers/model/ScriptedModel.ts"
 import type { Scope } from "#src/domain/Scope.ts"
 import { GatewayApp } from "#src/gateway/GatewayApp.ts"
 import { ask, bearer, connect, layer, post, refusedWith, says, token } from "./startGateway.ts"
@@ -345,6 +346,89 @@ describe("users", () => {
         ["acme", "local"]
       )
       assert.strictEqual((yield* ask(`${os}/projects?after=x`)).status, 400)
+    }).pipe(Effect.provide(layer()))
+  )
+})
+
+describe("agents of a project", () => {
+  it.effect("stand before those of the configuration, in this project only, from the next run on", () =>
+    Effect.gen(function* () {
+      yield* made
+      const admin = as(yield* keyIn(acme, ["admin"]))
+      const model = yield* ModelScript
+      const told = (name: string) =>
+        Effect.map(
+          admin.post("/v1/chat/completions", { model: `opencraw/${name}`, user: name, ...says("hello") }),
+          ({ status }) => [status, JSON.stringify(model.requests().at(-1)?.messages[0])]
+        )
+      const set = (name: string, settings: unknown, more: object = {}) =>
+        admin.post(`${os}/agents`, { name, settings, ...more })
+      const before = yield* told("helper")
+      const one = yield* set("helper", { system_prompt: "You help." })
+      const own = yield* told("helper")
+      const main = yield* set("main", { system_prompt: "You are main here.", tools: [] })
+      const here = yield* told("main")
+      const elsewhere = yield* post("/v1/chat/completions", {
+        model: "opencraw",
+        user: "x",
+        ...says("hello")
+      })
+      const models = (yield* admin.get("/v1/models")).json.data.map(({ id }: { id: string }) => id)
+      const others = (yield* ask("/v1/models")).json.data.map(({ id }: { id: string }) => id)
+      const stale = yield* set("helper", {}, { revision: 7 })
+      const dropped = yield* admin.drop(`${os}/agents/helper`)
+      const after = yield* admin.post(`${os}/messages/send`, {
+        session_key: "agent:helper:x",
+        content: "hello"
+      })
+
+      assert.strictEqual(before[0], 404)
+      assert.deepStrictEqual([one.status, one.json, main.status], [200, { name: "helper", revision: 1 }, 200])
+      assert.deepStrictEqual([own[0], here[0], elsewhere.status], [200, 200, 200])
+      assert.include(String(own[1]), "You help.")
+      assert.include(String(here[1]), "You are main here.")
+      assert.include(
+        String(JSON.stringify(model.requests().at(-1)?.messages[0])),
+        "You are a helpful assistant"
+      )
+      assert.include(models, "opencraw/helper")
+      assert.notInclude(others, "opencraw/helper")
+      assert.deepStrictEqual([stale.status, stale.json.error.code], [409, "agent_changed"])
+      assert.deepStrictEqual([dropped.status, after.status], [204, 400])
+      const listed = (yield* admin.get(`${os}/agents`)).json.agents
+      assert.deepStrictEqual(
+        listed.map(({ name, settings }: { name: string; settings: object }) => [name, settings]),
+        [["main", { system_prompt: "You are main here.", tools: [] }]]
+      )
+    }).pipe(Effect.provide(layer({ script: ["1", "2", "3", "4"] })))
+  )
+
+  it.effect("are refused with every problem, and then nothing is changed", () =>
+    Effect.gen(function* () {
+      const refused = (body: object) =>
+        Effect.map(post(`${os}/agents`, body), ({ status, json }) => [
+          status,
+          json.error.param,
+          (json.error.details?.problems ?? []).map(({ path }: { path: string }) => path)
+        ])
+
+      assert.deepStrictEqual(yield* refused({ name: "a", settings: { modle: "x", workspace: "/" } }), [
+        400,
+        "settings",
+        ["modle", "workspace"]
+      ])
+      assert.deepStrictEqual(
+        yield* refused({
+          name: "a",
+          settings: { model: "nobody/x", fallbacks: ["demo/demo", "x"], tools: ["time.now", "time.new"] }
+        }),
+        [400, "settings", ["tools[1]", "model", "fallbacks[1]"]]
+      )
+      assert.deepStrictEqual(yield* refused({ name: "A b", settings: {} }), [400, "name", ["name"]])
+      assert.deepStrictEqual(yield* refused({ name: "a" }), [400, "settings", [""]])
+      assert.deepStrictEqual(yield* refused({ name: "a", settings: {}, revision: -1 }), [400, "revision", []])
+      assert.deepStrictEqual((yield* ask(`${os}/agents`)).json.agents, [])
+      assert.strictEqual((yield* ask(`${os}/agents/a`, { method: "DELETE" })).status, 404)
     }).pipe(Effect.provide(layer()))
   )
 })
