@@ -14,6 +14,7 @@ import { Directory } from "#src/access/Directory.ts"
 import { Audit, type Shown } from "#src/access/Audit.ts"
 import { Ids } from "#src/domain/Ids.ts"
 import type { Scope } from "#src/domain/Scope.ts"
+import { nameOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as Tenant from "#src/domain/Tenant.ts"
 import { type ApiKeyRow, CentralDb } from "#src/horizons/CentralDb.ts"
 import * as Telemetry from "#src/Telemetry.ts"
@@ -58,6 +59,13 @@ const ofKey = ({ id, tenant, user, scopes }: ApiKeyRow): Principal => {
 
 /** May act in every tenant, and sees what belongs to none. */
 export const runsAll = ({ admin, isHome }: Principal): boolean => admin && isHome
+
+/** What it did to a session, for the audit log of that session's tenant. */
+export const onSession = (principal: Principal, key: SessionKey) => ({
+  actor: actorOf(principal).actor,
+  tenant: tenantOf(key),
+  subject: nameOf(key)
+})
 
 /** Who it is in the audit log, and in whose. */
 export const actorOf = ({

@@ -12,7 +12,7 @@ import { Lanes } from "#src/lane/Lanes.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import { ApiError, invalid, notFound } from "./ApiError.ts"
-import { actorOf } from "./Auth.ts"
+import { actorOf, onSession } from "./Auth.ts"
 import type * as Api from "./apiSchemas.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { lanesOf } from "./laneLines.ts"
@@ -76,14 +76,11 @@ export const make = Effect.gen(function* () {
         }
         break
       case "pause":
-        yield* audit.recorded(
-          { ...actorOf(principal), action: "lane.paused", subject: key },
-          read(lanes.pause(key))
-        )
+        yield* audit.recorded({ ...onSession(principal, key), action: "lane.paused" }, read(lanes.pause(key)))
         break
       case "resume":
         yield* audit.recorded(
-          { ...actorOf(principal), action: "lane.resumed", subject: key },
+          { ...onSession(principal, key), action: "lane.resumed" },
           read(lanes.resume(key))
         )
         break

@@ -24,7 +24,7 @@ import { SessionUsage } from "#src/session/SessionUsage.ts"
 import { Sessions, type TranscriptMessage } from "#src/session/Sessions.ts"
 import type * as Api from "./apiSchemas.ts"
 import { ApiError, invalid, notFound } from "./ApiError.ts"
-import { actorOf, Auth, mayWriteAs, setCookie } from "./Auth.ts"
+import { actorOf, Auth, mayWriteAs, onSession, setCookie } from "./Auth.ts"
 import { ConfigFile } from "./ConfigFile.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import { modelsNow } from "./modelsNow.ts"
@@ -164,7 +164,7 @@ export const make = Effect.gen(function* () {
     yield* read(lanes.stop(key, principal.id))
     // A later session of this name begins anew.
     yield* read(lanes.resume(key))
-    const act = { ...actorOf(principal), action: "session.deleted", subject: key } as const
+    const act = { ...onSession(principal, key), action: "session.deleted" } as const
     const existed = Effect.filterOrFail(
       read(sessions.remove(key)),
       (found) => found,

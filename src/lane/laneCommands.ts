@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Audit } from "#src/access/Audit.ts"
 import * as Commands from "#src/command/Commands.ts"
+import { nameOf } from "#src/domain/SessionKey.ts"
 import type { LogError } from "#src/horizons/MessageLog.ts"
 import { Lanes } from "./Lanes.ts"
 
@@ -43,10 +44,10 @@ export const layer = Layer.effectDiscard(
       about: "Answer nothing here until /resume; messages are kept",
       usage: "/pause",
       access: "owner",
-      run: (_, { session, sender }) =>
+      run: (_, { tenant, session, sender }) =>
         audit
           .recorded(
-            { actor: sender, action: "lane.paused", subject: session },
+            { tenant, actor: sender, action: "lane.paused", subject: nameOf(session) },
             refusing(lanes.pause(session))
           )
           .pipe(Effect.as("Paused: messages wait here until /resume."))
@@ -57,10 +58,10 @@ export const layer = Layer.effectDiscard(
       about: "Answer again, what waited first",
       usage: "/resume",
       access: "owner",
-      run: (_, { session, sender }) =>
+      run: (_, { tenant, session, sender }) =>
         audit
           .recorded(
-            { actor: sender, action: "lane.resumed", subject: session },
+            { tenant, actor: sender, action: "lane.resumed", subject: nameOf(session) },
             refusing(lanes.resume(session))
           )
           .pipe(

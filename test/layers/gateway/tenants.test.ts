@@ -1,6 +1,7 @@
 /** Organisations, projects and users at the real doors: what a key of one project can see and change of another's. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { settle } from "#layers/Test.ts"
 import { ModelScript } from "#layers/model/ScriptedModel.ts"
 import type { Scope } from "#src/domain/Scope.ts"
 import { GatewayApp } from "#src/gateway/GatewayApp.ts"
@@ -174,6 +175,15 @@ describe("two projects", () => {
       // Whoever sees all names it as it is shown.
       const full = encodeURIComponent(`${acme}/agent:main:notes`)
       assert.strictEqual((yield* post(`${os}/lanes/${full}/resume`, {})).status, 204)
+      yield* send(admin, { id: "m2", content: "/pause" })
+      yield* settle
+      yield* as(admin).post(`${os}/lanes/notes/resume`, {})
+      const audit = (yield* as(admin).get(`${os}/audit`)).json.events as ReadonlyArray<Record<string, string>>
+      const told = audit.flatMap(({ action, subject }) => (action === "lane.paused" ? [subject] : []))
+      assert.deepStrictEqual(told, ["agent:main:notes", "agent:main:notes"])
+      const whoResumed = audit.flatMap(({ action, actor }) => (action === "lane.resumed" ? [actor] : []))
+      assert.lengthOf(whoResumed, 2)
+      assert.strictEqual(whoResumed.at(-1), "operator")
       assert.deepStrictEqual(namesOf(yield* ask(`${os}/lanes`)), [])
     }).pipe(Effect.provide(layer({ script: ["one"] })))
   )
