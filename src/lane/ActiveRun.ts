@@ -55,8 +55,8 @@ export interface ActiveRun {
   hasSteered: boolean
   /** Told of messages whose steering is committed. */
   readonly onSteered: (ids: ReadonlyArray<MessageId>) => void
-  /** Held while a unit of the run is on its way, so that who ends it from outside sees what it has committed. */
-  readonly writing: Semaphore.Semaphore
+  /** See `writingOf`; made when it is first asked for. */
+  writing: Semaphore.Semaphore | undefined
 }
 
 /** A run that has committed its question and waits for the decision, `millis` at most. */
@@ -112,8 +112,14 @@ export const activate = (
   taken: [],
   hasSteered: false,
   onSteered,
-  writing: Semaphore.makeUnsafe(1)
+  writing: undefined
 })
+
+/** Held while a unit of the run is on its way, so that who ends it from outside sees what it has committed. */
+export const writingOf = (active: ActiveRun): Semaphore.Semaphore => {
+  active.writing ??= Semaphore.makeUnsafe(1)
+  return active.writing
+}
 
 /** The model that answers: the wished-for one, until another takes its place. */
 export const modelOf = ({ changed, wish }: ActiveRun): string => changed?.to ?? wish?.model ?? ""

@@ -240,9 +240,9 @@ export const make = Effect.gen(function* () {
   const post = (key: SessionKey, event: LaneEvent): void => {
     // What was still to come for a lane that another node has now.
     if (!placement.isHere(key)) return
-    const awake = lanes.get(key)
-    const lane = awake ?? lanes.wake(key)
-    if (awake === undefined && isPaused(key)) decideFor(lane, { _tag: "Paused" })
+    const lane = lanes.wake(key)
+    // One that was at work has decided something.
+    if (lane.decided === 0 && isPaused(key)) decideFor(lane, { _tag: "Paused" })
     for (const command of decideFor(lane, event)) perform(lane, command)
     const isOver = isIdle(lane.state)
     const { recovery } = lane
@@ -353,7 +353,8 @@ export const make = Effect.gen(function* () {
     lane.fiber = fiber
     lane.fibers.push(fiber)
     fiber.addObserver((exit) => {
-      lane.fibers.splice(lane.fibers.indexOf(fiber), 1)
+      if (lane.fibers.at(-1) === fiber) lane.fibers.pop()
+      else lane.fibers.splice(lane.fibers.indexOf(fiber), 1)
       idle.running--
       budget.running--
       budget.permits.giveBack(permit)

@@ -41,7 +41,15 @@ import * as Sessions from "#src/session/Sessions.ts"
 import { footer } from "#src/session/usageText.ts"
 import type { Ending } from "./decide.ts"
 import type { StallClass } from "./stall.ts"
-import { type ActiveRun, approvalEvent, type End, modelOf, routeOf, steeringOf } from "./ActiveRun.ts"
+import {
+  type ActiveRun,
+  approvalEvent,
+  type End,
+  modelOf,
+  routeOf,
+  steeringOf,
+  writingOf
+} from "./ActiveRun.ts"
 import { leftBehind, nothingEarlier, saidBy, withPrior } from "./runPrompt.ts"
 import * as LiveAnswer from "./LiveAnswer.ts"
 import { SessionModels, type Wish } from "./SessionModels.ts"
@@ -285,7 +293,7 @@ export const make = Effect.gen(function* () {
   ): Effect.Effect<void, MessageLog.LogError> =>
     Effect.uninterruptible(
       Semaphore.withPermit(
-        active.writing,
+        writingOf(active),
         Effect.suspend(() => {
           const leaving = active.closed || active.ending ? [] : take()
           if (leaving.length === 0) return Effect.void
@@ -450,7 +458,7 @@ export const make = Effect.gen(function* () {
       const entryId = ids.next("ent")
       return Effect.uninterruptible(
         Semaphore.withPermit(
-          active.writing,
+          writingOf(active),
           Effect.suspend(() => {
             const texts = entry.kind === "assistant" ? (active.live?.rest() ?? []) : []
             const deliveries = parcelsOf(entryId, routeOf(active.run), texts)
@@ -502,7 +510,7 @@ export const make = Effect.gen(function* () {
   const park = (active: ActiveRun, call: ToolCall) =>
     Effect.uninterruptible(
       Semaphore.withPermit(
-        active.writing,
+        writingOf(active),
         Effect.gen(function* () {
           const { run, place } = active
           const at = yield* Clock.currentTimeMillis
@@ -586,7 +594,7 @@ export const make = Effect.gen(function* () {
       usage
     })
     // A block that leaves at this moment is part of the answer: it goes first.
-    yield* active.live === undefined ? closing : Semaphore.withPermit(active.writing, closing)
+    yield* active.live === undefined ? closing : Semaphore.withPermit(writingOf(active), closing)
   })
 
   /** One line when another model answers than the one before in this session, and when the wished-for one is back. */
@@ -637,7 +645,7 @@ export const make = Effect.gen(function* () {
     function* (active: ActiveRun, ending: Ending) {
       active.closed = true
       yield* Semaphore.withPermit(
-        active.writing,
+        writingOf(active),
         Effect.flatMap(leftOf(active), (left) =>
           finish(active, {
             isAnswer: false,

@@ -199,12 +199,14 @@ export interface Decision {
   readonly commands: ReadonlyArray<LaneCommand>
 }
 
+const idlePhase: Phase = { _tag: "Idle" }
+
 const noBatches: ReadonlyMap<MessageId, MessageId> = new Map()
 
 const noIds: ReadonlySet<MessageId> = new Set()
 
 export const initial = (buffer: number): LaneState => ({
-  phase: { _tag: "Idle" },
+  phase: idlePhase,
   queue: [],
   beyond: false,
   loading: "no",
@@ -502,11 +504,9 @@ const takeUp = (
 
 const idle = (state: LaneState): LaneState => {
   const left = state.phase._tag === "Running" ? state.phase.steering : []
-  return {
-    ...state,
-    phase: { _tag: "Idle" },
-    queue: left.length === 0 ? state.queue : [...left, ...state.queue]
-  }
+  return left.length === 0
+    ? { ...state, phase: idlePhase }
+    : { ...state, phase: idlePhase, queue: [...left, ...state.queue] }
 }
 
 const running = (run: Run, failures: number): Phase => ({
@@ -684,8 +684,16 @@ const runEnded = (state: LaneState, runId: RunId, end: "finished" | "retry"): De
   // An attempt that was given up may have ended by its own answer in the same moment: then the log refuses to begin it again.
   if (isAbandoned(state) && ending === undefined) return begin(idle(state), again(run), failures)
   if (end === "finished" || ending !== undefined) {
-    const ids = run.messages.map((message) => message.id)
-    return settleDown(withGone(idle(state), ids))
+    const now = idle(state)
+    // Asked here too, so that the ids are not made for nothing after each run.
+    return settleDown(
+      now.loading === "no"
+        ? now
+        : withGone(
+            now,
+            run.messages.map((message) => message.id)
+          )
+    )
   }
   return {
     state: { ...idle(state), phase: { _tag: "Waiting", run, failures: failures + 1 } },

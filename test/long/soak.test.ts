@@ -167,15 +167,17 @@ const run = async (database: Database | undefined) => {
     // For a quarter of an hour V8 compiles what is used often again, and the allocator grows with it: 10 MB in the first five minutes, then ever less.
     const warm = (left * 2) / 3
     const loaded = soak.load(rate, left)
-    await pause(warm)
+    await pause(warm / 2)
+    // It also collects all garbage, after which resident memory has to grow again to what it needs.
+    process.kill(gateway.child.pid ?? 0, "SIGUSR2")
+    await pause(warm / 2)
     const meter = setInterval(
       () => samples.push({ hours: (performance.now() - began) / 3_600_000, mb: rssOf(gateway) }),
       2000
     )
-    process.kill(gateway.child.pid ?? 0, "SIGUSR2")
     await loaded
-    process.kill(gateway.child.pid ?? 0, "SIGUSR2")
     clearInterval(meter)
+    process.kill(gateway.child.pid ?? 0, "SIGUSR2")
 
     const settled = performance.now()
     const total = () => soak.clients.reduce((sum, client) => sum + client.outcomes.size, 0)
@@ -196,7 +198,7 @@ const run = async (database: Database | undefined) => {
       messages: soak.sent,
       outcomes_told: total(),
       stopped_with: stopped.code,
-      rss_mb: Math.round(samples.at(-1)?.mb ?? NaN),
+      rss_mb: [samples[0], samples.at(-1)].map((one) => Number((one?.mb ?? NaN).toFixed(1))),
       rss_slope_mb_per_hour: Number(slopeOf(samples).toFixed(1)),
       live_heap_mb: [delay.live_heap_mb.start, delay.live_heap_mb.end].map((mb) => Number(mb.toFixed(1))),
       loop_delay_ms: delay.ms,
