@@ -45,7 +45,7 @@ export class ApiKeys extends Context.Service<
     readonly verify: (text: string) => Effect.Effect<ApiKeyRow | undefined, CentralError>
     /** Is it still good? For what stays open longer than a request. */
     readonly isValid: (id: string) => Effect.Effect<boolean, CentralError>
-    /** A user was disabled or enabled: what is remembered of their keys is void, and their keys count as revoked here. */
+    /** A user was disabled: none of their keys is remembered any more, and those that were count as revoked here. */
     readonly forgetUser: (org: string, user: string) => void
     /** Told of each key that is revoked here. Gives what ends it. */
     readonly onRevoked: (listener: (id: string) => void) => () => void

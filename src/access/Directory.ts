@@ -106,7 +106,12 @@ export const make = Effect.gen(function* () {
       const event = yield* audit.eventOf({ tenant, actor, action, subject: id })
       const change = { org: tenant.org, id, disabledAt: isDisabled ? now : undefined }
       return yield* Effect.uninterruptible(
-        Effect.tap(db.changeUser(change, event), () => Effect.sync(() => keys.forgetUser(tenant.org, id)))
+        Effect.tap(db.changeUser(change, event), () =>
+          Effect.sync(() => {
+            // A key that is not good is never remembered, so there is nothing to forget of one who is enabled.
+            if (isDisabled) keys.forgetUser(tenant.org, id)
+          })
+        )
       )
     })
   })

@@ -49,10 +49,8 @@ export const make = Effect.gen(function* () {
     if (named !== undefined && typeof named !== "string") {
       return yield* invalid("session_key", "session_key must be a string")
     }
-    const to =
-      named === undefined
-        ? forkKey(from, ids.next("fork"))
-        : yield* Effect.fromResult(sessionOf(named, principal))
+    const key = named ?? shown(forkKey(from, ids.next("fork")), principal)
+    const to = yield* Effect.fromResult(sessionOf(key, principal))
     const made = yield* sessions
       .fork(from, to, at)
       .pipe(Effect.catchTags({ LogError: ({ reason }) => Effect.fail(logRefusal(reason)) }))

@@ -128,6 +128,10 @@ describe("POST /api/v1/os/sessions/:key/fork", () => {
         "session_key"
       ])
       assert.deepStrictEqual(yield* refusal("plan", { seq: 2 }), [400, "unknown_key", "seq"])
+      // A name that is made behind this one would be longer than any session's may be.
+      const long = `agent:main:${"n".repeat(500)}`
+      yield* say(long, "one")
+      assert.deepStrictEqual(yield* refusal(long, {}), [400, "invalid_value", "session_key"])
       assert.strictEqual((yield* post(`${pathOf("plan")}/fork?at=2`, {})).status, 400)
     }).pipe(Effect.provide(system))
   )

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Checks from "#src/check/Checks.ts"
+import { local } from "#src/domain/Tenant.ts"
 import { AuditLog } from "#src/horizons/AuditLog.ts"
 import { CentralDb } from "#src/horizons/CentralDb.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
@@ -19,6 +20,7 @@ import * as SqlAuditLog from "#layers/horizons/SqlAuditLog.ts"
 import * as SqlCentralDb from "#layers/horizons/SqlCentralDb.ts"
 import * as SqliteStore from "#layers/horizons/SqliteStore.ts"
 import * as SqliteStores from "#layers/horizons/SqliteStores.ts"
+import { ofPostgres } from "#layers/horizons/pgSchema.ts"
 import { missing } from "#layers/horizons/sqlSchema.ts"
 import { SqlStore } from "#layers/horizons/SqlStore.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
@@ -81,6 +83,41 @@ const told = AuditLog.use((log) => log.list({ tenant: acme, limit: 100 })).pipe(
   Effect.map((rows) => rows.map(({ id }) => id))
 )
 
+const beforeTenants = missing(0).slice(
+  0,
+  missing(0).findIndex(({ name }) => name === "tenants")
+)
+const oldKeys = [
+  ["local", "default", "key_1", "ann", '["chat"]'],
+  ["local", "default", "key_2", "ann", '["chat","admin"]'],
+  ["local", "default", "key_3", "dash", '["read"]'],
+  ["acme", "shop", "key_4", "ann", '["read","chat"]']
+].map(
+  ([org, project, id, user, scopes]) =>
+    `INSERT INTO api_keys (org, project, id, name, acts_as, scopes, digest, created_at)
+      VALUES ('${org}', '${project}', '${id}', '${id}', '${user}', '${scopes}', 'd', 5)`
+)
+const usersOfOldKeys = Effect.gen(function* () {
+  const db = yield* CentralDb
+  const projects = yield* db.projects({ limit: 10 })
+  const roles = (org: string) =>
+    Effect.map(db.users({ org, limit: 10 }), (rows) => rows.map(({ id, role }) => `${id} ${role}`))
+
+  assert.deepStrictEqual(
+    projects.map(({ tenant }) => tenant),
+    [acme, local]
+  )
+  assert.deepStrictEqual(
+    (yield* db.orgs({ limit: 10 })).map(({ org }) => org),
+    ["acme", "local"]
+  )
+  assert.deepStrictEqual(
+    [yield* roles("local"), yield* roles("acme")],
+    [["ann admin", "dash viewer"], ["ann member"]]
+  )
+  assert.isUndefined((yield* db.findKey("key_4"))?.userDisabledAt)
+})
+
 describe("keys and the audit log on SQLite", () => {
   it.effect("answer every statement by an index", () =>
     Effect.gen(function* () {
@@ -121,6 +158,24 @@ describe("keys and the audit log on SQLite", () => {
         const sessions = yield* MessageLog.use((log) => log.sessions({ tenant: acme, limit: 10 }))
         assert.lengthOf(sessions, 1)
       }).pipe(Effect.provide(inFile(file)))
+    })
+  )
+
+  it.effect("what had keys before there were users has projects and users for them", () =>
+    Effect.gen(function* () {
+      const file = join(yield* folder, "log.db")
+      const raw = new DatabaseSync(file)
+      raw.exec(
+        "CREATE TABLE log_migrations (migration_id INTEGER PRIMARY KEY NOT NULL, created_at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, name VARCHAR(255) NOT NULL)"
+      )
+      for (const { id, name, statements } of beforeTenants) {
+        for (const statement of statements) raw.exec(statement)
+        raw.prepare("INSERT INTO log_migrations (migration_id, name) VALUES (?, ?)").run(id, name)
+      }
+      for (const statement of oldKeys) raw.exec(statement)
+      raw.close()
+
+      yield* Effect.provide(usersOfOldKeys, inFile(file))
     })
   )
 
@@ -177,6 +232,28 @@ describe("keys and the audit log on SQLite", () => {
 describe.skipIf(withoutPostgres)(named("keys and the audit log"), () => {
   centralDbContract("on PostgreSQL", onPostgres)
   auditLogContract("on PostgreSQL", onPostgres)
+
+  it.effect("what had keys before there were users has projects and users for them", () =>
+    Effect.gen(function* () {
+      const options = yield* fresh
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const link = yield* PgLink.make(options)
+          yield* link.query(`CREATE SCHEMA ${options.schema}`)
+          yield* link.query(
+            "CREATE TABLE log_migrations (migration_id BIGINT PRIMARY KEY, name TEXT NOT NULL)"
+          )
+          for (const { id, name, statements } of beforeTenants) {
+            for (const statement of statements) yield* link.query(ofPostgres(statement))
+            yield* link.query("INSERT INTO log_migrations VALUES ($1, $2)", [id, name])
+          }
+          for (const statement of oldKeys) yield* link.query(statement)
+        })
+      )
+
+      yield* Effect.provide(usersOfOldKeys, Layer.fresh(inSchema(options)))
+    })
+  )
 
   it.effect("of two gateways that make a key of one name or revoke one key at once, one does", () =>
     Effect.gen(function* () {
