@@ -3,6 +3,7 @@ import { afterEach, assert, describe, it } from "vitest"
 import { sharedUrl } from "../postgres/fresh.ts"
 import { named, newSchema, startServer, withoutPostgres } from "../postgres/server.ts"
 import {
+  api,
   Client,
   type Database,
   echo,
@@ -42,11 +43,13 @@ const slowly = (request: ProviderRequest): Reply => {
 class Load {
   readonly clients: ReadonlyArray<readonly [session: string, client: Client]>
   sent = 0
-  constructor(name: string, sessions: number) {
-    this.clients = Array.from(
-      { length: sessions },
-      (_, n) => [`${name}-${n}`, new Client(`${name}-${n}`)] as const
-    )
+  /** Every third session is of `project`, which is there. */
+  constructor(name: string, sessions: number, project?: string) {
+    this.clients = Array.from({ length: sessions }, (_, n) => {
+      const own = `${name}-${n}`
+      const session = project === undefined || n % 3 > 0 ? own : `${project}/agent:main:${own}`
+      return [session, new Client(encodeURIComponent(session))] as const
+    })
     cleanups.push(() => this.clients.forEach(([, client]) => client.close()))
   }
   /** Every other client to every other gateway. */
@@ -89,7 +92,13 @@ describe.skipIf(withoutPostgres)(named("two nodes on one database"), { timeout: 
     const first = await start(nodeConfig(url, database, "one"))
     const second = await start(nodeConfig(url, database, "two"))
     await untilShared([first, second])
-    const load = new Load("kill", 12)
+    for (const [what, body] of [
+      ["orgs", { org: "acme" }],
+      ["projects", { project: "acme/shop" }]
+    ] as const) {
+      await api(first, `/api/v1/os/${what}`, { method: "POST", body: JSON.stringify(body) })
+    }
+    const load = new Load("kill", 12, "acme/shop")
     load.connect(first, second)
     load.send(2)
     await load.untilAllAnswered()

@@ -51,6 +51,8 @@ describe.skipIf(withoutPostgres)(named("a session on another node"), { timeout: 
     first = await startGateway(config("one"))
     second = await startGateway(config("two"))
     await untilShared([first, second])
+    await post(first, "/api/v1/os/orgs", { org: "acme" })
+    await post(first, "/api/v1/os/projects", { project: "acme/shop" })
   }, 60_000)
   afterAll(() => {
     for (const gateway of [first, second]) gateway?.child.kill("SIGKILL")
@@ -58,9 +60,9 @@ describe.skipIf(withoutPostgres)(named("a session on another node"), { timeout: 
   })
 
   /** One client at each node for each of some sessions. */
-  const pairs = (name: string, agent = "main") => {
+  const pairs = (name: string, agent = "main", project = "") => {
     const made = Array.from({ length: sessions }, (_, n) => {
-      const session = `agent:${agent}:${name}-${n}`
+      const session = `${project}agent:${agent}:${name}-${n}`
       const here = new Client(key(session))
       const there = new Client(key(session))
       here.connect(first)
@@ -97,8 +99,11 @@ describe.skipIf(withoutPostgres)(named("a session on another node"), { timeout: 
     )
   })
 
-  it("tells an answer to who looks on at either node, once", async () => {
-    const { made, close } = pairs("tell")
+  it.each([
+    { of: "the first project", project: "" },
+    { of: "another one", project: "acme/shop/" }
+  ])("of $of tells an answer to who looks on at either node, once", async ({ project }) => {
+    const { made, close } = pairs("tell", "main", project)
     for (const { here, id } of made) here.send(id, id)
     await until("every answer at both", () =>
       made.every(({ here, there, id }) => here.answers.has(id) && there.answers.has(id))
