@@ -7,12 +7,12 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { Directory } from "#src/access/Directory.ts"
 import { Role, roles } from "#src/domain/Scope.ts"
-import { parse, show, slug } from "#src/domain/Tenant.ts"
+import { local, parse, show, slug } from "#src/domain/Tenant.ts"
 import type { UserRow } from "#src/horizons/CentralDb.ts"
 import * as Schema from "effect/Schema"
 import { invalid } from "./ApiError.ts"
 import type * as Api from "./apiSchemas.ts"
-import { actorOf } from "./Auth.ts"
+import { actorOf, homeOnly, type Principal } from "./Auth.ts"
 import { Gateway } from "./GatewaySettings.ts"
 import type { JsonObject } from "./Json.ts"
 import { userOf } from "./keyRoutes.ts"
@@ -131,7 +131,12 @@ export const make = Effect.gen(function* () {
     } satisfies typeof Api.Projects.Type)
   })
 
+  /** Who runs the installation is a user of the first organisation: no other project of it may touch them. */
+  const mayManage = ({ tenant, isHome }: Principal) =>
+    tenant.org !== local.org || isHome ? Effect.void : Effect.fail(homeOnly)
+
   const createUser = Effect.fnUntraced(function* (call: Call) {
+    yield* mayManage(call.principal)
     const body = yield* bodyOf(call, userKeys)
     const id = yield* userOf(body, "id")
     const role = Object.hasOwn(body, "role") ? yield* roleOf(body) : "member"
@@ -156,6 +161,7 @@ export const make = Effect.gen(function* () {
   })
 
   const changeUser = Effect.fnUntraced(function* (call: Call) {
+    yield* mayManage(call.principal)
     const body = yield* bodyOf(call, changeKeys)
     const id = call.params["id"] ?? ""
     const { tenant, actor } = actorOf(call.principal)

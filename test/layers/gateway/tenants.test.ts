@@ -302,6 +302,31 @@ describe("users", () => {
     }).pipe(Effect.provide(layer()))
   )
 
+  it.effect("of the first organisation are not to be touched from its other projects", () =>
+    Effect.gen(function* () {
+      yield* post(`${os}/projects`, { project: "local/lab" })
+      yield* keyIn("local/default", ["admin"], { user: "boss" })
+      const lab = yield* keyIn("local/lab", ["admin"], { user: "labs" })
+      const change = yield* ask(`${os}/users/boss`, {
+        method: "PATCH",
+        headers: { authorization: `Bearer ${lab}`, "content-type": "application/json" },
+        body: JSON.stringify({ disabled: true })
+      })
+      const create = yield* as(lab).post(`${os}/users`, { id: "eve", role: "admin" })
+
+      assert.deepStrictEqual([change.status, change.json.error.code], [403, "installation_only"])
+      assert.deepStrictEqual([create.status, create.json.error.code], [403, "installation_only"])
+      const { users } = (yield* ask(`${os}/users`)).json
+      assert.deepStrictEqual(
+        users.map(({ id, disabled_at: at }: { id: string; disabled_at?: number }) => [id, at]),
+        [
+          ["boss", undefined],
+          ["labs", undefined]
+        ]
+      )
+    }).pipe(Effect.provide(layer()))
+  )
+
   it.effect("bad names, roles and changes are refused by name, and change nothing", () =>
     Effect.gen(function* () {
       yield* made
