@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Result from "effect/Result"
@@ -121,4 +122,32 @@ describe("SessionKey", () => {
       )
     return back === user && canonical(key.success) === key.success
   })
+
+  const slugs = Arbitrary.schema(
+    Schema.Literals(["acme", "agent", "local", "default", "a", "agent-", "cron"])
+  )
+  const rests = Arbitrary.schema(
+    Schema.Literals(["main", "a/b", "x/agent:y:z", "cron:a/agent:b", "user:ann:notes", "dm:a/b/agent:c"])
+  )
+  it.prop(
+    "a tenant's key says whose it is and what its people call it, and no two are one",
+    { org: slugs, project: slugs, agent: slugs, rest: rests, otherOrg: slugs, otherRest: rests },
+    ({ org, project, agent, rest, otherOrg, otherRest }) => {
+      const own = Result.getOrThrow(
+        SessionKey.canonical(`agent:${SessionKey.normalizeAgentId(agent)}:${rest}`)
+      )
+      const other = Result.getOrThrow(SessionKey.canonical(otherRest))
+      const key = SessionKey.within({ org, project }, own)
+      const foreign = SessionKey.within({ org: otherOrg, project }, other)
+      const isSame = org === otherOrg && own === other
+      return (
+        isDeepStrictEqual(SessionKey.tenantOf(key), { org, project }) &&
+        SessionKey.nameOf(key) === own &&
+        SessionKey.agentOf(key) === SessionKey.agentOf(own) &&
+        SessionKey.restOf(key) === SessionKey.restOf(own) &&
+        SessionKey.budgetClassOf(key) === SessionKey.budgetClassOf(own) &&
+        (key === foreign) === isSame
+      )
+    }
+  )
 })
