@@ -6,13 +6,14 @@
  * Does not own: when a lane is idle (`decide`), nor what it does (`Lanes`).
  */
 import type * as Fiber from "effect/Fiber"
-import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { type BudgetClass, budgetClassOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { initial, type LaneState } from "./decide.ts"
 import type { Permit } from "./Permits.ts"
 import type { ActiveRun } from "./ActiveRun.ts"
 
 export interface Lane {
   readonly key: SessionKey
+  readonly budget: BudgetClass
   state: LaneState
   active: ActiveRun | undefined
   /** Of the newest run. */
@@ -62,6 +63,7 @@ export class LaneTable {
     }
     const lane: Lane = {
       key,
+      budget: budgetClassOf(key),
       state: this.#initial,
       active: undefined,
       fiber: undefined,

@@ -248,7 +248,7 @@ export const make = Effect.gen(function* () {
     const { recovery } = lane
     if (recovery !== undefined && (isOver || lane.state.phase._tag === "Parked")) {
       lane.recovery = undefined
-      budgets[budgetClassOf(key)].recovery.giveBack(recovery)
+      budgets[lane.budget].recovery.giveBack(recovery)
     }
     if (isOver && isIdle(lane.state)) lanes.rest(lane)
   }
@@ -332,7 +332,7 @@ export const make = Effect.gen(function* () {
     const active = activate(run, (messageIds) =>
       post(lane.key, { _tag: "Steered", runId: run.runId, messageIds })
     )
-    const budget = budgets[budgetClassOf(lane.key)]
+    const budget = budgets[lane.budget]
     lane.active = active
     idle.running++
     watch()
@@ -453,7 +453,8 @@ export const make = Effect.gen(function* () {
   const send = (key: SessionKey, message: MessageRow, begun: boolean, window?: PartsWindow) => {
     if (!placement.isHere(key)) return
     if (isUntaken(key)) fork(takeUp(key))
-    post(key, { _tag: "Arrived", message, begun, ...(window === undefined ? {} : { window }) })
+    const event = { _tag: "Arrived", message, begun } as const
+    post(key, window === undefined ? event : { ...event, window })
   }
 
   const command = (message: MessageRow): void => {
@@ -790,7 +791,7 @@ export const make = Effect.gen(function* () {
     for (const lane of Array.from(lanes.awake()).filter(({ key }) => isLost(key))) {
       if (lane.active !== undefined) lane.active.closed = true
       const { fibers: running, recovery } = lane
-      if (recovery !== undefined) budgets[budgetClassOf(lane.key)].recovery.giveBack(recovery)
+      if (recovery !== undefined) budgets[lane.budget].recovery.giveBack(recovery)
       lanes.rest(lane)
       for (const fiber of running) fiber.interruptUnsafe()
     }
@@ -855,11 +856,11 @@ export const make = Effect.gen(function* () {
   })
 
   const list = Effect.sync(() => {
-    const awake = Array.from(lanes.awake(), ({ key, state, active }): LaneInfo => {
+    const awake = Array.from(lanes.awake(), ({ key, budget, state, active }): LaneInfo => {
       const mayCostMicros = active === undefined ? undefined : driver.mayCost(active)
       return {
         session: key,
-        budget: budgetClassOf(key),
+        budget,
         phase: phaseWord[state.phase._tag],
         paused: state.paused,
         ...oldestOf(state),
