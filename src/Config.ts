@@ -13,6 +13,7 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { normalizeAgentId } from "#src/domain/SessionKey.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
+import { ProjectDbSettingsSchema } from "#src/horizons/ProjectDbSettings.ts"
 import { isKey, keysIn, SecretsSettingsSchema } from "#src/horizons/SecretsSettings.ts"
 import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
@@ -35,6 +36,11 @@ export const ConfigSchema = Schema.Struct({
   runtime: withDefault(RuntimeSettingsSchema, {}, "Which composition runs, and where its data is"),
   postgres: withDefault(PostgresSettingsSchema, {}, "Where prod keeps everything durable"),
   secrets: withDefault(SecretsSettingsSchema, {}, "What stored credentials are encrypted with"),
+  project_db: withDefault(
+    ProjectDbSettingsSchema,
+    {},
+    "A database for each project, which its agents and its people use by SQL"
+  ),
   nodes: withDefault(NodesSettingsSchema, {}, "Several gateways on one database, which share its sessions"),
   general: withDefault(
     AgentSettingsSchema,
@@ -122,6 +128,7 @@ export const variables = {
   OPENCRAW_GATEWAY_TOKEN: "gateway.token",
   OPENCRAW_POSTGRES_URL: "postgres.url",
   OPENCRAW_SECRETS_KEY: "secrets.key",
+  OPENCRAW_PROJECT_DB_URL: "project_db.url",
   OPENCRAW_MODEL: "general.model",
   OPENCRAW_RECORD: "runtime.record"
 } as const
@@ -182,6 +189,7 @@ const check = ({ general, ...rest }: Decoded, raw: Table, env: Environment) => {
     problems: [
       ...prodProblems(rest, agents),
       ...secretsProblems(rest),
+      ...projectDbProblems(rest, agents),
       ...agentProblems(agents),
       ...modelProblems(providers, modelsIn(agents, rest.models, raw), raw),
       ...keyProblems(rest.providers, agents, env),
@@ -226,6 +234,7 @@ const overridden = (raw: Table, env: Environment): Table => {
   const token = variable(env, "OPENCRAW_GATEWAY_TOKEN")
   const postgres = variable(env, "OPENCRAW_POSTGRES_URL")
   const secretsKey = variable(env, "OPENCRAW_SECRETS_KEY")
+  const projectDb = variable(env, "OPENCRAW_PROJECT_DB_URL")
   const model = variable(env, "OPENCRAW_MODEL")
   const record = variable(env, "OPENCRAW_RECORD")
   if (dataDir !== undefined) put("runtime", "data_dir", dataDir)
@@ -234,6 +243,7 @@ const overridden = (raw: Table, env: Environment): Table => {
   if (token !== undefined) put("gateway", "token", token)
   if (postgres !== undefined) put("postgres", "url", postgres)
   if (secretsKey !== undefined) put("secrets", "key", secretsKey)
+  if (projectDb !== undefined) put("project_db", "url", projectDb)
   if (model !== undefined) {
     if (isTable(tableAt(result, "agents")["main"])) {
       const { model: _, ...main } = tableAt(tableAt(result, "agents"), "main")
@@ -297,7 +307,7 @@ const prodProblems = ({ runtime, gateway, postgres }: Config, agents: Agents): R
       problem: "prod needs a database",
       hint: "or set OPENCRAW_POSTGRES_URL"
     })
-  } else if (!/^postgres(ql)?:\/\/./.test(Redacted.value(postgres.url))) {
+  } else if (!isPostgres(postgres.url)) {
     problems.push({ path: "postgres.url", problem: "must begin with postgres://" })
   }
   if (gateway.token === undefined) {
@@ -326,6 +336,42 @@ const storedIn = (providers: ProviderMap): ReadonlyArray<string> =>
         : [pathOf(["providers", name, "profiles", profile, "api_key_stored"])]
     )
   ])
+
+const isPostgres = (url: Redacted.Redacted): boolean => /^postgres(ql)?:\/\/./.test(Redacted.value(url))
+
+const projectDbProblems = (
+  { runtime, project_db, secrets }: Config,
+  agents: Agents
+): ReadonlyArray<Problem> => {
+  if (runtime.mode === "dev") return []
+  if (project_db.url === undefined) {
+    return Object.entries(agents).flatMap(([name, { tools }]) =>
+      tools.some((tool) => tool.startsWith("database."))
+        ? [
+            {
+              path: pathOf(name === "main" ? ["general", "tools"] : ["agents", name, "tools"]),
+              problem: "the database tools need a server for the projects' databases",
+              hint: "set project_db.url, or OPENCRAW_PROJECT_DB_URL"
+            }
+          ]
+        : []
+    )
+  }
+  return [
+    ...(isPostgres(project_db.url)
+      ? []
+      : [{ path: "project_db.url", problem: "must begin with postgres://" }]),
+    ...(secrets.key === undefined
+      ? [
+          {
+            path: "secrets.key",
+            problem: "project_db.url needs a key: the passwords of its users are made from it",
+            hint: "or set OPENCRAW_SECRETS_KEY; openssl rand -base64 32 makes one"
+          }
+        ]
+      : [])
+  ]
+}
 
 const secretsProblems = ({ runtime, secrets, providers }: Config): ReadonlyArray<Problem> => {
   if (secrets.key !== undefined) {
@@ -510,11 +556,12 @@ const withKey = (provider: ProviderSettings, env: Environment): ProviderSettings
 })
 
 /** A database that somebody named is not left aside in silence. */
-const unusedInDev = ({ runtime, postgres, nodes }: Config): ReadonlyArray<Problem> => {
+const unusedInDev = ({ runtime, postgres, project_db, nodes }: Config): ReadonlyArray<Problem> => {
   if (runtime.mode !== "dev") return []
   const unused = { problem: "is not used in dev", hint: 'set runtime.mode = "prod"' }
   return [
     ...(postgres.url === undefined ? [] : [{ path: "postgres.url", ...unused }]),
+    ...(project_db.url === undefined ? [] : [{ path: "project_db.url", ...unused }]),
     ...(nodes.enabled ? [{ path: "nodes.enabled", ...unused }] : [])
   ]
 }

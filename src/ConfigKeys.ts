@@ -10,6 +10,7 @@ import { ContextSettingsSchema } from "#src/context/ContextSettings.ts"
 import { GatewaySettingsSchema } from "#src/gateway/GatewaySettings.ts"
 import { NodesSettingsSchema } from "#src/placement/NodesSettings.ts"
 import { PostgresSettingsSchema } from "#src/horizons/PostgresSettings.ts"
+import { ProjectDbSettingsSchema } from "#src/horizons/ProjectDbSettings.ts"
 import { SecretsSettingsSchema } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalSettingsSchema } from "#src/approval/ApprovalSettings.ts"
 import { InboundSettingsSchema, QueueSettingsSchema, StallSettingsSchema } from "#src/lane/QueueSettings.ts"
@@ -59,6 +60,7 @@ const tables: Readonly<Record<Section, Table>> = {
   runtime: { title: "[runtime]", ast: RuntimeSettingsSchema.ast, defaults: config.runtime },
   postgres: { title: "[postgres]", ast: PostgresSettingsSchema.ast, defaults: config.postgres },
   secrets: { title: "[secrets]", ast: SecretsSettingsSchema.ast, defaults: config.secrets },
+  project_db: { title: "[project_db]", ast: ProjectDbSettingsSchema.ast, defaults: config.project_db },
   nodes: { title: "[nodes]", ast: NodesSettingsSchema.ast, defaults: config.nodes },
   general: { ...agent, title: "[general]" },
   agents: agent,

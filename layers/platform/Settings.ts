@@ -24,6 +24,7 @@ import { Streaming } from "#src/outbound/StreamSettings.ts"
 import { Gateway } from "#src/gateway/GatewaySettings.ts"
 import { Nodes } from "#src/placement/NodesSettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
+import { ProjectDbPlace } from "#src/horizons/ProjectDbSettings.ts"
 import { SecretsPlace } from "#src/horizons/SecretsSettings.ts"
 import { ApprovalTimes } from "#src/approval/ApprovalSettings.ts"
 import { Retention } from "#src/session/RetentionSettings.ts"
@@ -192,6 +193,7 @@ const servicesOf = (settings: Settings) =>
     Context.add(Gateway, settings.gateway),
     Context.add(PostgresPlace, settings.postgres),
     Context.add(SecretsPlace, settings.secrets),
+    Context.add(ProjectDbPlace, settings.project_db),
     Context.add(Nodes, settings.nodes),
     Context.add(Queue, settings.queue),
     Context.add(InboundWindow, settings.inbound),
@@ -214,6 +216,7 @@ export const fromConfig = (config: Config) =>
       gateway: fixed(config.gateway),
       postgres: fixed(config.postgres),
       secrets: fixed(config.secrets),
+      project_db: fixed(config.project_db),
       nodes: fixed(config.nodes),
       queue: fixed(config.queue),
       inbound: fixed(config.inbound),
@@ -280,6 +283,7 @@ export const fromLoaded = (loaded: LoadedConfig, options: LoadOptions = {}) =>
         gateway: fixed(config.gateway),
         postgres: fixed(config.postgres),
         secrets: fixed(config.secrets),
+        project_db: fixed(config.project_db),
         nodes: fixed(config.nodes),
         retention: fixed(config.retention),
         queue: cells.queue.setting,

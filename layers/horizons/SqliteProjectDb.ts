@@ -1,0 +1,173 @@
+/**
+ * A SQLite file for each project, below `projects` in the data directory. The file is all there is to know of it: there is no other
+ * list of them.
+ *
+ * Owns: where the files are, and the life of the processes that run SQL on them (`projectFile`): one for each project that is used, a
+ * few at work at once; one that takes too long is killed, and one that is not used any more ends.
+ */
+import { type ChildProcess, fork } from "node:child_process"
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as RcMap from "effect/RcMap"
+import * as Semaphore from "effect/Semaphore"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import * as Port from "#src/horizons/ProjectDb.ts"
+import { ProjectDb, ProjectDbError } from "#src/horizons/ProjectDb.ts"
+import { ProjectDbPlace } from "#src/horizons/ProjectDbSettings.ts"
+import { StoreBroken, StoreBusy, StoreFull } from "#src/horizons/MessageLog.ts"
+import { DataDir } from "#layers/platform/DataDir.ts"
+import { createPrivate } from "#layers/platform/SqliteEngine.ts"
+import type { Ask, Failure, Reply } from "./projectFile.ts"
+
+const program = fileURLToPath(
+  new URL(import.meta.url.endsWith(".ts") ? "./projectFile.ts" : "./projectFile.mjs", import.meta.url)
+)
+
+/** Statements of projects that run at once, in all. */
+const atOnce = 4
+const idle = "10 seconds"
+
+type Reason = ProjectDbError["reason"]
+const refuse = (reason: Reason) => Effect.fail(new ProjectDbError({ reason }))
+
+interface Project {
+  readonly child: ChildProcess
+  /** It takes one call after the other. */
+  readonly turn: Semaphore.Semaphore
+}
+
+const isDead = ({ child }: Project): boolean =>
+  child.killed || !child.connected
+
+const start = (folder: string, { org, project }: Tenant, megabytes: number) =>
+  Effect.acquireRelease(
+    Effect.try({
+      try: (): Project => {
+        const own = join(folder, org)
+        mkdirSync(own, { recursive: true, mode: 0o700 })
+        const filename = join(own, `${project}.db`)
+        createPrivate(filename)
+        const child = fork(program, [filename, String(megabytes), String(Port.maxBytes)], {
+          env: {},
+          execArgv: ["--disable-warning=ExperimentalWarning", "--max-old-space-size=128"],
+          serialization: "advanced",
+          stdio: ["ignore", "ignore", "inherit", "ipc"]
+        })
+        // Whoever waits for an answer hears of it; a process that ends while nobody does is begun again.
+        child.on("error", () => {})
+        return { child, turn: Semaphore.makeUnsafe(1) }
+      },
+      catch: (error) =>
+        new ProjectDbError({
+          reason: new StoreBroken({ detail: error instanceof Error ? error.message : String(error) })
+        })
+    }),
+    ({ child }) =>
+      Effect.sync(() => {
+        if (child.connected) child.disconnect()
+      })
+  )
+
+const reasonOf = (failure: Failure, megabytes: number): Reason => {
+  switch (failure.kind) {
+    case "refused":
+      return new Port.SqlRefused({ statement: failure.statement, detail: failure.detail })
+    case "full":
+      return new Port.ProjectDbFull({ megabytes })
+    case "disk":
+      return new StoreFull({})
+    case "big":
+      return new Port.SqlTooBig({})
+    case "busy":
+      return new StoreBusy({ detail: failure.detail })
+    case "broken":
+      return new StoreBroken({ detail: failure.detail })
+  }
+}
+
+type Answer = Exclude<Reply, { readonly _tag: "Committing" | "Failed" }>
+
+/** One call. Whoever does not wait for it any more ends it, and the process with it. */
+const call = ({ child }: Project, ask: Ask, seconds: number, megabytes: number) =>
+  Effect.callback<Answer, ProjectDbError>((resume) => {
+    let isCommitting = false
+    const lost = (reason: Reason) => refuse(isCommitting ? new Port.SqlUncertain({}) : reason)
+    const onMessage = (reply: Reply) => {
+      if (reply._tag === "Committing") {
+        isCommitting = true
+        return
+      }
+      // It is about to end itself, and serves nobody any more.
+      if (reply._tag === "Failed" && reply.failure.kind === "big") child.kill("SIGKILL")
+      settle(reply._tag === "Failed" ? refuse(reasonOf(reply.failure, megabytes)) : Effect.succeed(reply))
+    }
+    const onExit = () => settle(lost(new StoreBusy({ detail: "the process that ran it ended" })))
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL")
+      settle(lost(new Port.SqlTooLong({ seconds })))
+    }, seconds * 1000)
+    const stop = () => {
+      clearTimeout(timer)
+      child.off("message", onMessage)
+      child.off("exit", onExit)
+    }
+    const settle = (answer: Effect.Effect<Answer, ProjectDbError>) => {
+      stop()
+      resume(answer)
+    }
+    child.on("message", onMessage)
+    child.on("exit", onExit)
+    if (!child.connected) onExit()
+    else child.send(ask, (error) => error !== null && onExit())
+    return Effect.sync(() => {
+      stop()
+      child.kill("SIGKILL")
+    })
+  })
+
+export const make = (folder: string) =>
+  Effect.gen(function* () {
+    const settings = yield* ProjectDbPlace
+    const busy = Semaphore.makeUnsafe(atOnce)
+    const projects = yield* RcMap.make({
+      lookup: (tenant: Tenant) => start(folder, tenant, settings.get().max_mb),
+      idleTimeToLive: idle
+    })
+    /** One that was killed, or died, is nobody's any more. */
+    const forget = (tenant: Tenant, project: Project) =>
+      isDead(project) ? RcMap.invalidate(projects, tenant) : Effect.void
+    const living = (tenant: Tenant) =>
+      Effect.flatMap(RcMap.get(projects, tenant), (project) =>
+        isDead(project)
+          ? Effect.andThen(RcMap.invalidate(projects, tenant), RcMap.get(projects, tenant))
+          : Effect.succeed(project)
+      )
+
+    const ask = (tenant: Tenant, what: Ask) =>
+      Effect.flatMap(living(tenant), (project) => {
+        const { timeout_s: seconds, max_mb: megabytes } = settings.get()
+        return project.turn
+          .withPermit(busy.withPermit(call(project, what, seconds, megabytes)))
+          .pipe(Effect.onExit(() => forget(tenant, project)))
+      }).pipe(Effect.scoped)
+
+    return ProjectDb.of({
+      dialect: "sqlite",
+      query: Effect.fn("ProjectDb.query")(function* (tenant, statement, maxRows) {
+        const answer = yield* ask(tenant, { kind: "query", statement, maxRows })
+        return answer._tag === "Rows" ? answer.rows : yield* Effect.die(answer)
+      }),
+      execute: Effect.fn("ProjectDb.execute")(function* (tenant, statements) {
+        const answer = yield* ask(tenant, { kind: "execute", statements })
+        return answer._tag === "Changed" ? answer.changes : yield* Effect.die(answer)
+      })
+    })
+  })
+
+/** Below this folder. */
+export const layerFolder = (folder: string) => Layer.effect(ProjectDb, make(folder))
+
+export const layer = Layer.unwrap(Effect.map(DataDir, ({ path }) => layerFolder(join(path, "projects"))))

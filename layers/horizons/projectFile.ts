@@ -1,0 +1,304 @@
+/**
+ * The process that runs a project's SQL on its SQLite file: nothing else runs in it, and it can be killed at any moment.
+ *
+ * A statement that runs cannot be ended from within its process, so it has one of its own. Its main thread hears the gateway, and
+ * ends all of it as soon as that is gone; the other thread runs the SQL. Environment and memory of the gateway are not in here.
+ *
+ * Owns: what SQL may do to the file (an authorizer, which SQLite asks while it compiles a statement), one statement at a time, and the
+ * limits of size and memory. Does not own: when it is started and killed (`SqliteProjectDb`).
+ */
+import { statfsSync } from "node:fs"
+import { dirname } from "node:path"
+import { DatabaseSync, constants, type SQLInputValue, type StatementSync } from "node:sqlite"
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads"
+import type { SqlRows, SqlStatement, SqlValue } from "#src/horizons/ProjectDb.ts"
+import { isBlank, placeholders } from "./sqlText.ts"
+
+export interface File {
+  readonly filename: string
+  readonly megabytes: number
+  readonly maxBytes: number
+}
+
+export type Ask =
+  | { readonly kind: "query"; readonly statement: SqlStatement; readonly maxRows: number }
+  | { readonly kind: "execute"; readonly statements: ReadonlyArray<SqlStatement> }
+
+export type Failure =
+  | { readonly kind: "refused"; readonly statement: number; readonly detail: string }
+  | { readonly kind: "full" | "big" | "disk" }
+  | { readonly kind: "busy" | "broken"; readonly detail: string }
+
+export type Reply =
+  | { readonly _tag: "Rows"; readonly rows: SqlRows }
+  | { readonly _tag: "Changed"; readonly changes: ReadonlyArray<number> }
+  /** From now on it may be durable, whatever happens. */
+  | { readonly _tag: "Committing" }
+  | { readonly _tag: "Failed"; readonly failure: Failure }
+
+const closing = "close"
+/** How long a statement that runs may go on when the process shall end. */
+const closeMillis = 1000
+/**
+ * Memory of the whole process, and how often it is looked at: SQLite as Node builds it keeps no count of its own. An empty process has
+ * some 60 MB.
+ */
+const maxResidentBytes = 384 * 1_048_576
+const lookMillis = 20
+/** A disk with less is a full one. */
+const spareBytes = 4 * 1_048_576
+
+const watch = ([filename, megabytes, maxBytes]: ReadonlyArray<string>): void => {
+  const data: File = {
+    filename: filename ?? "",
+    megabytes: Number(megabytes),
+    maxBytes: Number(maxBytes)
+  }
+  const worker = new Worker(new URL(import.meta.url), { workerData: data })
+  worker.on("message", (reply: Reply) => process.send?.(reply))
+  worker.on("exit", () => process.exit())
+  process.on("message", (ask: Ask) => worker.postMessage(ask))
+  process.on("disconnect", () => {
+    worker.postMessage(closing)
+    // It does not hear while a statement runs, and nothing else would end that.
+    setTimeout(() => process.kill(process.pid, "SIGKILL"), closeMillis)
+  })
+  setInterval(() => {
+    if (process.memoryUsage.rss() < maxResidentBytes) return
+    const tooBig: Reply = { _tag: "Failed", failure: { kind: "big" } }
+    process.send?.(tooBig, () => process.kill(process.pid, "SIGKILL"))
+  }, lookMillis)
+  // A signal to the whole group is for the gateway to hear, which ends this when it has no more use for it.
+  process.on("SIGINT", () => {})
+  process.on("SIGTERM", () => {})
+}
+
+const {
+  SQLITE_OK,
+  SQLITE_DENY,
+  SQLITE_SELECT,
+  SQLITE_READ,
+  SQLITE_FUNCTION,
+  SQLITE_RECURSIVE,
+  SQLITE_PRAGMA
+} = constants
+
+const always: ReadonlySet<number> = new Set([SQLITE_SELECT, SQLITE_READ, SQLITE_FUNCTION, SQLITE_RECURSIVE])
+/** What reaches beyond the file, ends the transaction it is in, or outlives it. */
+const never: ReadonlyMap<number, string> = new Map([
+  [constants.SQLITE_ATTACH, "another database"],
+  [constants.SQLITE_DETACH, "another database"],
+  [constants.SQLITE_TRANSACTION, "BEGIN, COMMIT and ROLLBACK: all statements of a call are one transaction"],
+  [constants.SQLITE_SAVEPOINT, "savepoints"],
+  [constants.SQLITE_CREATE_TEMP_INDEX, "temporary tables"],
+  [constants.SQLITE_CREATE_TEMP_TABLE, "temporary tables"],
+  [constants.SQLITE_CREATE_TEMP_TRIGGER, "temporary tables"],
+  [constants.SQLITE_CREATE_TEMP_VIEW, "temporary tables"]
+])
+/** They only tell of tables. */
+const pragmas = new Set([
+  "table_info",
+  "table_xinfo",
+  "table_list",
+  "index_list",
+  "index_info",
+  "index_xinfo",
+  "foreign_key_list",
+  "foreign_key_check"
+])
+
+class Refused extends Error {}
+
+/** Written by the worker alone: what may be done now, and why SQLite was told no. */
+let allowed: "all" | "read" | "write" = "all"
+let denied: string | undefined
+
+const authorize = (action: number, first: string | null, second: string | null): number => {
+  if (allowed === "all" || always.has(action)) {
+    if (allowed === "all" || !/^load_extension$/i.test(second ?? "")) return SQLITE_OK
+    denied = "load_extension"
+    return SQLITE_DENY
+  }
+  if (action === SQLITE_PRAGMA) {
+    if (pragmas.has(first?.toLowerCase() ?? "")) return SQLITE_OK
+    denied = `PRAGMA ${first ?? ""}`
+    return SQLITE_DENY
+  }
+  denied = never.get(action) ?? (allowed === "read" ? "changing anything: a query only reads" : undefined)
+  return denied === undefined ? SQLITE_OK : SQLITE_DENY
+}
+
+const open = ({ filename, megabytes }: File): DatabaseSync => {
+  const database = new DatabaseSync(filename, {
+    timeout: 2000,
+    enableForeignKeyConstraints: true,
+    enableDoubleQuotedStringLiterals: false,
+    defensive: true,
+    limits: { attach: 0, length: 16 * 1_048_576, sqlLength: 1_048_576 }
+  })
+  database.exec(`
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA cache_size = -8000;
+    PRAGMA max_page_count = ${String(megabytes * 256)};
+  `)
+  database.setAuthorizer(authorize)
+  return database
+}
+
+const bind = (value: SqlValue): SQLInputValue => {
+  if (typeof value === "string" || value === null) return value
+  if (typeof value === "boolean") return value ? 1 : 0
+  // A number of JavaScript would be bound as a float.
+  if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : value
+  return JSON.stringify(value)
+}
+
+const named = ({ sql, params }: SqlStatement): Record<string, SQLInputValue> => {
+  const { numbers, other } = placeholders(sql)
+  if (other !== undefined) throw new Refused(`${other}: placeholders are $1, $2 and so on`)
+  for (const number of numbers) {
+    if (number < 1 || number > params.length)
+      throw new Refused(`$${number} has no parameter: there are ${params.length}`)
+  }
+  for (let number = 1; number <= params.length; number++) {
+    if (!numbers.has(number)) throw new Refused(`parameter ${number} has no $${number}`)
+  }
+  return Object.fromEntries(params.map((value, at) => [`$${at + 1}`, bind(value)]))
+}
+
+const prepare = (database: DatabaseSync, { sql }: SqlStatement): StatementSync => {
+  if (isBlank(sql)) throw new Refused("there is no statement")
+  const statement = database.prepare(sql)
+  if (!isBlank(sql.slice(statement.sourceSQL.length)))
+    throw new Refused("there is something behind the statement: one statement at a time")
+  return statement
+}
+
+const told = (value: unknown): SqlValue => {
+  if (typeof value === "bigint") {
+    const number = Number(value)
+    return Number.isSafeInteger(number) ? number : value.toString()
+  }
+  if (typeof value === "number") return Number.isFinite(value) ? value : String(value)
+  if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString("hex")}`
+  return typeof value === "string" ? value : null
+}
+const sizeOf = (value: SqlValue): number => (typeof value === "string" ? Buffer.byteLength(value) : 8)
+
+const query = (
+  database: DatabaseSync,
+  maxBytes: number,
+  { statement, maxRows }: Extract<Ask, { kind: "query" }>
+): SqlRows => {
+  const params = named(statement)
+  allowed = "read"
+  const prepared = prepare(database, statement)
+  const columns = prepared.columns().map(({ name }) => name)
+  if (columns.length === 0) throw new Refused("it gives no rows: execute it")
+  prepared.setReturnArrays(true)
+  prepared.setReadBigInts(true)
+  const rows: Array<ReadonlyArray<SqlValue>> = []
+  let bytes = 0
+  for (const row of prepared.iterate(params) as Iterable<unknown>) {
+    const values = (row as ReadonlyArray<unknown>).map(told)
+    bytes += values.reduce<number>((sum, value) => sum + sizeOf(value), 0)
+    if (rows.length === maxRows || bytes > maxBytes) return { columns, rows, isAll: false }
+    rows.push(values)
+  }
+  return { columns, rows, isAll: true }
+}
+
+const totalChanges = (database: DatabaseSync): number =>
+  Number(database.prepare("SELECT total_changes() AS total").get()?.["total"])
+
+/** The whole of one transaction. `at` says which statement it is at. */
+const execute = (
+  database: DatabaseSync,
+  { statements }: Extract<Ask, { kind: "execute" }>,
+  at: (statement: number) => void
+): ReadonlyArray<number> => {
+  database.exec("BEGIN IMMEDIATE")
+  try {
+    const changes = statements.map((statement, index) => {
+      at(index)
+      const params = named(statement)
+      const before = totalChanges(database)
+      allowed = "write"
+      const { changes: changed } = prepare(database, statement).run(params)
+      allowed = "all"
+      // Of a statement that changes none it tells the last one's again.
+      return totalChanges(database) === before ? 0 : Number(changed)
+    })
+    parentPort?.postMessage({ _tag: "Committing" } satisfies Reply)
+    database.exec("COMMIT")
+    return changes
+  } catch (error) {
+    allowed = "all"
+    if (database.isTransaction) database.exec("ROLLBACK")
+    throw error
+  }
+}
+
+/** The disk has no space left, or the file has the size it may have: SQLite says the same of both. */
+const isDiskFull = (filename: string): boolean => {
+  const { bavail, bsize } = statfsSync(dirname(filename))
+  return bavail * bsize < spareBytes
+}
+
+const failureOf = (filename: string, error: unknown, statement: number): Failure => {
+  const detail = error instanceof Error ? error.message : String(error)
+  const code =
+    error instanceof Error && "errcode" in error && typeof error.errcode === "number" ? error.errcode : 0
+  switch (code & 0xff) {
+    case 5:
+    case 6:
+    case 15:
+      return { kind: "busy", detail }
+    case 7:
+    case 18:
+      return { kind: "big" }
+    case 10:
+    case 11:
+    case 14:
+    case 26:
+      return { kind: "broken", detail }
+    case 13:
+      return { kind: isDiskFull(filename) ? "disk" : "full" }
+    default:
+      return {
+        kind: "refused",
+        statement,
+        detail: denied === undefined ? detail : `not allowed here: ${denied}`
+      }
+  }
+}
+
+const work = (file: File): void => {
+  let database: DatabaseSync | undefined
+  const answer = (ask: Ask): Reply => {
+    let statement = 0
+    denied = undefined
+    try {
+      database ??= open(file)
+      return ask.kind === "query"
+        ? { _tag: "Rows", rows: query(database, file.maxBytes, ask) }
+        : { _tag: "Changed", changes: execute(database, ask, (at) => (statement = at)) }
+    } catch (error) {
+      allowed = "all"
+      return { _tag: "Failed", failure: failureOf(file.filename, error, statement) }
+    } finally {
+      allowed = "all"
+    }
+  }
+  parentPort?.on("message", (ask: Ask | typeof closing) => {
+    if (ask !== closing) return parentPort?.postMessage(answer(ask))
+    database?.close()
+    parentPort?.close()
+  })
+}
+
+if (isMainThread) watch(process.argv.slice(2))
+else work(workerData as File)

@@ -1,0 +1,56 @@
+/**
+ * What can be said of a statement by its text alone: its first word, whether there is another one behind it, and its placeholders.
+ *
+ * Nothing here is a guard: what SQL may reach is decided by the database. Pure.
+ */
+
+/** Comments of PostgreSQL nest; where SQLite's end earlier, what follows is no statement to it. */
+const commentEnd = (sql: string, from: number): number => {
+  let depth = 0
+  for (let at = from; at < sql.length; at++) {
+    const two = sql.slice(at, at + 2)
+    if (two === "/*") depth++
+    else if (two === "*/") depth--
+    else continue
+    at++
+    if (depth === 0) return at + 1
+  }
+  return sql.length
+}
+
+/** Where the first thing that is neither space, comment nor semicolon stands. */
+const firstAt = (sql: string): number => {
+  let at = 0
+  while (at < sql.length) {
+    if (/[\s;]/.test(sql.charAt(at))) at++
+    else if (sql.startsWith("--", at)) {
+      const end = sql.indexOf("\n", at)
+      at = end < 0 ? sql.length : end + 1
+    } else if (sql.startsWith("/*", at)) at = commentEnd(sql, at)
+    else break
+  }
+  return at
+}
+
+/** Nothing but spaces, comments and semicolons. */
+export const isBlank = (sql: string): boolean => firstAt(sql) >= sql.length
+
+/** In capitals; empty when it begins with something else. */
+export const firstWord = (sql: string): string =>
+  /^[a-z]+/i.exec(sql.slice(firstAt(sql)))?.[0].toUpperCase() ?? ""
+
+/** Strings, names and comments, in which nothing is a placeholder; then what is one. */
+const tokens =
+  /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|[^\W\d][\w$]*|\$\d+(?!\w)|[?:@$][\w:]*/g
+
+/** The numbers of `$1`, `$2` in SQLite's text, and the first placeholder that is written in another way. */
+export const placeholders = (
+  sql: string
+): { readonly numbers: ReadonlySet<number>; readonly other?: string } => {
+  const numbers = new Set<number>()
+  for (const [token] of sql.matchAll(tokens)) {
+    if (/^\$\d+$/.test(token)) numbers.add(Number(token.slice(1)))
+    else if (/^[?:@$]/.test(token)) return { numbers, other: token }
+  }
+  return { numbers }
+}

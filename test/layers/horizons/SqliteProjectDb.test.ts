@@ -1,0 +1,148 @@
+/** Each project in a file, its SQL in a process of its own: real files, real processes. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import fs from "node:fs"
+import { tmpdir } from "node:os"
+import path from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import * as SqliteProjectDb from "#layers/horizons/SqliteProjectDb.ts"
+import * as Settings from "#layers/platform/Settings.ts"
+import {
+  execute,
+  freshTenants,
+  projectDbContract,
+  query,
+  reasonOf,
+  settings
+} from "../../contracts/ProjectDb.contract.ts"
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(path.join(tmpdir(), "opencraw-projects-"))),
+  (made) => Effect.sync(() => fs.rmSync(made, { recursive: true, force: true }))
+)
+const on = (place: string) =>
+  SqliteProjectDb.layerFolder(place).pipe(Layer.provide(Settings.layerFrom({ project_db: settings })))
+const layer = Layer.unwrap(Effect.map(folder, on))
+
+projectDbContract("SQLite", layer)
+
+describe("SQLite of a project", { timeout: 30_000 }, () => {
+  it.live("reaches nothing outside its file", () =>
+    Effect.gen(function* () {
+      const place = yield* folder
+      const secret = path.join(place, "secret.db")
+      const other = new DatabaseSync(secret)
+      other.exec("CREATE TABLE keys (k TEXT); INSERT INTO keys VALUES ('top secret')")
+      other.close()
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        const reaching = [
+          `ATTACH '${secret}' AS other`,
+          `VACUUM INTO '${path.join(place, "copy.db")}'`,
+          "VACUUM",
+          "PRAGMA temp_store_directory = '/'",
+          "PRAGMA journal_mode = OFF",
+          "PRAGMA writable_schema = ON",
+          "PRAGMA max_page_count = 4294967294",
+          "SELECT load_extension('/lib/libm.so')",
+          "UPDATE sqlite_schema SET sql = ''",
+          "CREATE TEMP TABLE t (id INTEGER)",
+          "DETACH main"
+        ]
+        for (const sql of reaching) {
+          const reason = yield* reasonOf(execute(acme, sql))
+          assert.strictEqual(reason._tag, "SqlRefused", sql)
+        }
+        for (const sql of [...reaching, "SELECT readfile('/etc/hostname')", "SELECT writefile('x', 'y')"]) {
+          assert.strictEqual((yield* reasonOf(query(acme, sql)))._tag, "SqlRefused", sql)
+        }
+        const listed = yield* query(acme, "SELECT name FROM pragma_database_list")
+          .pipe(Effect.map(({ rows }) => rows))
+          .pipe(Effect.catchTags({ ProjectDbError: () => Effect.succeed([]) }))
+        assert.deepStrictEqual(listed, [])
+        const tables = yield* query(acme, "PRAGMA table_info(a)")
+        assert.strictEqual(tables.rows[0]?.[1], "id")
+      }).pipe(Effect.provide(on(path.join(place, "projects"))))
+      assert.deepStrictEqual(fs.readdirSync(place).toSorted(), ["projects", "secret.db"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is there again after a restart, readable by its owner only", () =>
+    Effect.gen(function* () {
+      const place = yield* folder
+      const [acme] = freshTenants()
+      yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)").pipe(
+        Effect.provide(on(place))
+      )
+      const found = yield* query(acme, "SELECT id FROM a").pipe(Effect.provide(on(place)))
+      assert.deepStrictEqual(found.rows, [[7]])
+      const file = path.join(place, acme.org, `${acme.project}.db`)
+      assert.strictEqual(fs.statSync(file).mode & 0o077, 0)
+      assert.strictEqual(fs.statSync(path.dirname(file)).mode & 0o077, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what needs too much memory is refused, and the next one is served", () =>
+    Effect.gen(function* () {
+      const [acme] = freshTenants()
+      const reason = yield* reasonOf(
+        query(
+          acme,
+          `WITH RECURSIVE c(x, t) AS (SELECT 1, hex(zeroblob(500000)) UNION ALL SELECT x + 1, t || x FROM c WHERE x < 600)
+            SELECT x FROM c ORDER BY t`
+        )
+      )
+      assert.strictEqual(reason._tag, "SqlTooBig")
+      assert.deepStrictEqual((yield* query(acme, "SELECT 1")).rows, [[1]])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("a file that is none is told, and so is a folder that cannot be made", () =>
+    Effect.gen(function* () {
+      const place = yield* folder
+      const [acme] = freshTenants()
+      fs.mkdirSync(path.join(place, acme.org))
+      fs.writeFileSync(path.join(place, acme.org, `${acme.project}.db`), "this is no database ".repeat(100))
+      const broken = yield* reasonOf(query(acme, "SELECT 1")).pipe(Effect.provide(on(place)))
+      assert.strictEqual(broken._tag, "StoreBroken")
+      fs.writeFileSync(path.join(place, "taken"), "")
+      const none = yield* reasonOf(query(acme, "SELECT 1")).pipe(
+        Effect.provide(on(path.join(place, "taken")))
+      )
+      assert.strictEqual(none._tag, "StoreBroken")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a process that dies while nobody waits is begun again", () =>
+    Effect.gen(function* () {
+      const place = yield* folder
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        process.kill(childOf(place), "SIGKILL")
+        yield* Effect.promise(() => untilGone(place))
+        assert.deepStrictEqual(yield* execute(acme, "INSERT INTO a VALUES (1)"), [1])
+      }).pipe(Effect.provide(on(place)))
+    }).pipe(Effect.scoped)
+  )
+})
+
+/** Processes whose arguments name this folder. */
+const processesOf = (place: string): ReadonlyArray<number> =>
+  fs.readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return []
+    try {
+      const line = fs.readFileSync(`/proc/${name}/cmdline`, "utf8")
+      return line.includes("projectFile") && line.includes(place) ? [Number(name)] : []
+    } catch {
+      return []
+    }
+  })
+const childOf = (place: string): number => processesOf(place)[0] ?? assert.fail("there is no process")
+const untilGone = async (place: string) => {
+  while (processesOf(place).length > 0) await new Promise((done) => setTimeout(done, 10))
+  // Its end is heard of a little later.
+  await new Promise((done) => setTimeout(done, 50))
+}
