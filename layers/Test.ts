@@ -14,9 +14,12 @@ import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
 import * as Settings from "#layers/platform/Settings.ts"
 import { Ids } from "#src/domain/Ids.ts"
 import type { Checks } from "#src/check/Checks.ts"
+import * as ProjectDb from "#src/horizons/ProjectDb.ts"
+import type { ProjectDbPlace } from "#src/horizons/ProjectDbSettings.ts"
 import type { MessageLog } from "#src/horizons/MessageLog.ts"
 import * as Failover from "#src/model/Failover.ts"
 import * as ModelHealth from "#src/model/ModelHealth.ts"
+import * as DatabaseTools from "#layers/tool/DatabaseTools.ts"
 import * as System from "#src/System.ts"
 
 let count = 0
@@ -33,6 +36,8 @@ export interface Options {
   readonly script?: Parameters<typeof ScriptedModel.layer>[0]
   /** What a configuration file could say. Without a word on `models`, a failed call is not repeated. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** Databases of projects; none without. */
+  readonly projectDb?: Layer.Layer<ProjectDb.ProjectDb, never, ProjectDbPlace>
 }
 
 /** What stands between a run and any model, on a memory that ends with the test. */
@@ -63,9 +68,11 @@ const layerIdentity = System.access.pipe(
 /** The system over any log: what a test of durability gives the same file twice. */
 export const layerOn = <A, E>(
   log: Layer.Layer<A | MessageLog, E, Checks>,
-  { script = [], config = {} }: Options = {}
+  { script = [], config = {}, projectDb = ProjectDb.layerNone }: Options = {}
 ) =>
   System.layer.pipe(
+    Layer.provideMerge(DatabaseTools.layer),
+    Layer.provideMerge(projectDb),
     Layer.provideMerge(RecordingChannel.layer),
     Layer.provideMerge(log),
     Layer.provideMerge(layerIdentity),

@@ -102,6 +102,9 @@ const programOf = async (given: Given): Promise<Effect<number, CommandFailed>> =
     case "agents list":
     case "agents delete":
       return (await import("#layers/gateway/cli/directory.ts")).programs[name](given)
+    case "db query":
+    case "db execute":
+      return (await import("#layers/gateway/cli/database.ts")).programs[name](given)
     case "keys create":
     case "keys list":
     case "keys revoke":

@@ -17,11 +17,13 @@ import * as providers from "#layers/model/providers.ts"
 import * as DataDir from "#layers/platform/DataDir.ts"
 import * as Failpoints from "#layers/platform/Failpoints.ts"
 import * as NodeIds from "#layers/platform/NodeIds.ts"
+import * as DatabaseTools from "#layers/tool/DatabaseTools.ts"
 import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
 import * as StoredKeys from "#src/access/StoredKeys.ts"
 import * as GatewayRoom from "#src/gateway/GatewayRoom.ts"
 import type { AuditLog } from "#src/horizons/AuditLog.ts"
 import type { CentralDb } from "#src/horizons/CentralDb.ts"
+import type { ProjectDb } from "#src/horizons/ProjectDb.ts"
 import type { MessageLog } from "#src/horizons/MessageLog.ts"
 import * as Takeover from "#src/lane/Takeover.ts"
 import * as Models from "#src/model/Models.ts"
@@ -31,7 +33,8 @@ import * as System from "#src/System.ts"
 const adapters = Layer.mergeAll(
   Models.layer.pipe(Layer.provide(providers.layer)),
   FileHealthStore.layer,
-  FileSystemTools.layer
+  FileSystemTools.layer,
+  DatabaseTools.layer
 )
 
 /** What an earlier process, or another node, left open is on its lanes before the first new message is taken. */
@@ -43,7 +46,7 @@ const recovered = Layer.effectDiscard(
 )
 
 /** The gateway on these stores. Needs the settings. It listens once this is built. */
-export const onStores = <E, R>(stores: Layer.Layer<MessageLog | CentralDb | AuditLog, E, R>) =>
+export const onStores = <E, R>(stores: Layer.Layer<MessageLog | CentralDb | AuditLog | ProjectDb, E, R>) =>
   NodeServer.layer().pipe(
     Layer.provide(Layer.merge(recovered, checks.layerModels)),
     Layer.provideMerge(GatewayRoom.layer),
@@ -62,7 +65,7 @@ export const onStores = <E, R>(stores: Layer.Layer<MessageLog | CentralDb | Audi
     // The keys that providers have in the store: whatever asks for a provider stands above.
     Layer.provideMerge(StoredKeys.layer),
     Layer.provideMerge(System.access),
-    Layer.provideMerge(Layer.merge(stores, KeySecrets.layer)),
+    Layer.provideMerge(stores.pipe(Layer.provideMerge(KeySecrets.layer))),
     Layer.provideMerge(
       Layer.mergeAll(System.registries, DataDir.layerSettings, NodeIds.layer, Failpoints.layer())
     )

@@ -30,10 +30,13 @@ const bundleGateway = async () => {
   removeOld()
   const result = await build({
     absWorkingDir: root,
-    entryPoints: ["layers/main.ts"],
+    // The second runs the SQL of a project's file, in a process of its own.
+    entryPoints: [
+      { in: "layers/main.ts", out: "opencraw" },
+      { in: "layers/horizons/projectFile.ts", out: "projectFile" }
+    ],
     outdir: dist,
     outExtension: { ".js": ".mjs" },
-    entryNames: "opencraw",
     // Beside the entry, since a module finds the page and its version from where it stands.
     chunkNames: "[name]-[hash]",
     bundle: true,

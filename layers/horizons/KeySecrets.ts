@@ -6,7 +6,14 @@
  * A sealed text is 12 random bytes, the encrypted text and 16 bytes of proof, in base64url. The place it belongs to is part of the
  * proof, so that it opens nowhere else.
  */
-import { createCipheriv, createDecipheriv, createHash, randomBytes, timingSafeEqual } from "node:crypto"
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  randomBytes,
+  timingSafeEqual
+} from "node:crypto"
 import path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -81,6 +88,12 @@ export const make = (keys: ReadonlyArray<Key>): Secrets["Service"] =>
         return text === undefined ? refuse(new Tampered({})) : Effect.succeed(Redacted.make(text))
       }),
     keyId: () => keys[0]?.id,
+    derived: (place) =>
+      keys.map(({ bytes }) =>
+        Redacted.make(
+          createHmac("sha256", bytes).update("opencraw derived").update(bound(place)).digest("base64url")
+        )
+      ),
     digest: (text) => digestOf(text).toString("base64url"),
     isDigestOf: (digest, text) => {
       const known = Buffer.from(digest, "base64url")

@@ -10,12 +10,15 @@ import * as Layer from "effect/Layer"
 import { bucketCount } from "#src/domain/Bucket.ts"
 import { type CheckResult, Checks } from "#src/check/Checks.ts"
 import { MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
+import * as ProjectDb from "#src/horizons/ProjectDb.ts"
+import { ProjectDbPlace } from "#src/horizons/ProjectDbSettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { Nodes } from "#src/placement/NodesSettings.ts"
 import { type NodeInfo, Placement } from "#src/placement/Placement.ts"
 import type * as PgLink from "#layers/platform/PgLink.ts"
 import { mustBeFit, placeOf } from "./pgFitness.ts"
 import * as PgPlacement from "./PgPlacement.ts"
+import * as PostgresProjectDb from "./PostgresProjectDb.ts"
 import * as PostgresStores from "./PostgresStores.ts"
 
 const judgeNodes = (nodes: ReadonlyArray<NodeInfo>): CheckResult => {
@@ -82,7 +85,11 @@ export const layer = Layer.unwrap(
   Effect.gen(function* () {
     const options = placeOf((yield* PostgresPlace).get())
     const { enabled, name = hostname() } = (yield* Nodes).get()
-    yield* mustBeFit(options, !enabled)
-    return enabled ? layerAt(options, name) : PostgresStores.layerAt(options)
+    const { url: projects } = (yield* ProjectDbPlace).get()
+    yield* mustBeFit(options, !enabled, projects)
+    return Layer.merge(
+      enabled ? layerAt(options, name) : PostgresStores.layerAt(options),
+      projects === undefined ? ProjectDb.layerNone : PostgresProjectDb.layer
+    )
   })
 )

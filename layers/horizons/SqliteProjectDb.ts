@@ -39,8 +39,7 @@ interface Project {
   readonly turn: Semaphore.Semaphore
 }
 
-const isDead = ({ child }: Project): boolean =>
-  child.killed || !child.connected
+const isDead = ({ child }: Project): boolean => child.killed || !child.connected
 
 const start = (folder: string, { org, project }: Tenant, megabytes: number) =>
   Effect.acquireRelease(

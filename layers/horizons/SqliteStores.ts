@@ -11,6 +11,7 @@ import { DataDir } from "#layers/platform/DataDir.ts"
 import type * as SqliteClient from "#layers/platform/SqliteClient.ts"
 import * as SqlAuditLog from "./SqlAuditLog.ts"
 import * as SqlCentralDb from "./SqlCentralDb.ts"
+import * as SqliteProjectDb from "./SqliteProjectDb.ts"
 import * as SqliteMessageLog from "./SqliteMessageLog.ts"
 import * as SqliteStore from "./SqliteStore.ts"
 
@@ -21,7 +22,10 @@ export const layerFile = (options: SqliteClient.Options) =>
     Layer.provideMerge(SqliteMessageLog.layerFile(options))
   )
 
-/** `log.db` in the data directory. Closing it makes durable what is under way. Registers the check `store`. */
+/**
+ * `log.db` in the data directory, and the projects' files beside it. Closing it makes durable what is under way. Registers the check
+ * `store`.
+ */
 export const layer = Layer.unwrap(
   Effect.map(DataDir, ({ path }) => layerFile({ filename: join(path, "log.db") }))
-)
+).pipe(Layer.merge(SqliteProjectDb.layer))

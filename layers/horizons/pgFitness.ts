@@ -33,7 +33,7 @@ export class StoreUnreachable extends Schema.TaggedError<StoreUnreachable>()("St
   detail: Schema.String
 }) {
   override get message() {
-    return `the database ${this.database} cannot be reached (${this.detail}): is the server running, and is postgres.url right?`
+    return `the database ${this.database} cannot be reached (${this.detail}): is the server running, and is its URL right?`
   }
 }
 
@@ -170,17 +170,82 @@ const examine = (options: PgLink.Options, isAlone: boolean) =>
     })
   )
 
-/** Fails with everything that is wrong. `isAlone`: for a gateway that is not one of several nodes. */
+const makerFacts = `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
+  pg_is_in_recovery() AS read_only, rolname AS name, rolsuper OR (rolcreatedb AND rolcreaterole) AS may_make,
+  (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template0') AS encoding
+  FROM pg_roles WHERE rolname = current_user`
+interface MakerFacts {
+  readonly version: number
+  readonly version_name: string
+  readonly read_only: boolean
+  readonly name: string
+  readonly may_make: boolean
+  readonly encoding: string
+}
+
+const projectsOptions = (url: Redacted.Redacted): PgLink.Options => ({ url, schema: "public" })
+
+/** What is wrong with the server that shall keep the projects' databases. */
+const examineProjects = (url: Redacted.Redacted) =>
+  Effect.gen(function* () {
+    const options = projectsOptions(url)
+    const link = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
+    const found = (yield* link.query(makerFacts)).rows[0] as unknown as MakerFacts
+    return [
+      ...(found.version < oldest.number
+        ? [`it is PostgreSQL ${found.version_name}: ${oldest.name} or newer is needed`]
+        : []),
+      ...(found.read_only ? ["it can only be read (a standby?): name the primary in project_db.url"] : []),
+      ...(found.may_make
+        ? []
+        : [
+            `${found.name} may not make databases and users for projects: ALTER ROLE ${found.name} CREATEDB CREATEROLE`
+          ]),
+      ...(found.encoding === "UTF8"
+        ? []
+        : [`new databases have the encoding ${found.encoding}: it needs UTF8 in template0`]),
+      ...((yield* isPooled(link, options)) ? [pooled] : [])
+    ]
+  }).pipe(
+    Effect.scoped,
+    Effect.catchTags({
+      PgFailure: (failure) =>
+        isAway(failure)
+          ? Effect.fail(
+              new StoreUnreachable({ database: nameOf(projectsOptions(url)), detail: failure.detail })
+            )
+          : Effect.succeed([inWords(failure)])
+    })
+  )
+
+/**
+ * Fails with everything that is wrong, of the server of the projects' databases too. `isAlone`: for a gateway that is not one of
+ * several nodes.
+ */
 export const mustBeFit = (
   options: PgLink.Options,
-  isAlone = true
+  isAlone = true,
+  projects?: Redacted.Redacted
 ): Effect.Effect<void, StoreUnfit | StoreUnreachable> =>
-  Effect.flatMap(examine(options, isAlone), ({ faults, warnings }) =>
-    faults.length > 0
-      ? Effect.fail(new StoreUnfit({ database: nameOf(options), faults }))
-      : Effect.forEach(warnings, (warning) => Effect.logWarning(`the database: ${warning}`), {
-          discard: true
-        })
+  Effect.gen(function* () {
+    const { faults, warnings } = yield* examine(options, isAlone)
+    const others = projects === undefined ? [] : yield* examineProjects(projects)
+    const all = [...faults, ...others.map((fault) => `project_db.url: ${fault}`)]
+    if (all.length > 0) return yield* new StoreUnfit({ database: nameOf(options), faults: all })
+    for (const warning of warnings) yield* Effect.logWarning(`the database: ${warning}`)
+  })
+
+/** The server of the projects' databases, for `doctor`. */
+export const judgeProjects = (url: Redacted.Redacted): Effect.Effect<CheckResult> =>
+  examineProjects(url).pipe(
+    Effect.map((faults): CheckResult =>
+      faults.length > 0
+        ? { status: "failed", message: faults.join("\n") }
+        : { status: "ok", message: nameOf(projectsOptions(url)) }
+    ),
+    Effect.catchTags({
+      StoreUnreachable: ({ message }) => Effect.succeed<CheckResult>({ status: "failed", message })
+    })
   )
 
 /** The same for `doctor`. */

@@ -54,3 +54,15 @@ export const placeholders = (
   }
   return { numbers }
 }
+
+/** The same for PostgreSQL's text, in which only a semicolon is looked for. */
+const pgTokens =
+  /e'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$[\s\S]*?\$\1\$|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|\w+|;/gi
+
+/** PostgreSQL's statement without the semicolon that it ends with, so that it can stand in another one. */
+export const withoutEnd = (sql: string): string => {
+  for (const match of sql.matchAll(pgTokens)) {
+    if (match[0] === ";" && isBlank(sql.slice(match.index))) return sql.slice(0, match.index)
+  }
+  return sql
+}

@@ -20,6 +20,7 @@ import type { DecidedCall } from "#src/domain/Approval.ts"
 import type { ModelParams } from "#src/domain/Inbound.ts"
 import type { Failure } from "#src/domain/Outcome.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import type { ToolCall, ToolResult, ToolSpec } from "#src/domain/Tool.ts"
 import * as Usage from "#src/domain/Usage.ts"
 import * as Failover from "#src/model/Failover.ts"
@@ -28,6 +29,7 @@ import * as Tools from "#src/tool/Tools.ts"
 import type { AgentSettings } from "./AgentSettings.ts"
 
 export interface RunInput {
+  readonly tenant: Tenant
   readonly agent: string
   readonly session: string
   readonly settings: AgentSettings
@@ -399,6 +401,7 @@ const callTool = (
   })
   return bounded(
     tool.run(args, {
+      tenant: input.tenant,
       agent: input.agent,
       session: input.session,
       ...(input.settings.workspace === undefined ? {} : { workspace: input.settings.workspace })

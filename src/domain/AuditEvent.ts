@@ -28,7 +28,8 @@ export const actions = [
   "user.disabled",
   "user.enabled",
   "agent.set",
-  "agent.deleted"
+  "agent.deleted",
+  "database.executed"
 ] as const
 export const AuditAction = Schema.Literals(actions)
 export type AuditAction = typeof AuditAction.Type

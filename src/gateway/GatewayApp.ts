@@ -18,6 +18,7 @@ import { allowsHost, allowsOrigin, securityHeaders } from "./Guard.ts"
 import * as agentRoutes from "./agentRoutes.ts"
 import * as auditRoutes from "./auditRoutes.ts"
 import * as credentialRoutes from "./credentialRoutes.ts"
+import * as databaseRoutes from "./databaseRoutes.ts"
 import * as directoryRoutes from "./directoryRoutes.ts"
 import * as docsRoutes from "./docsRoutes.ts"
 import * as keyRoutes from "./keyRoutes.ts"
@@ -57,6 +58,7 @@ export const make = Effect.gen(function* () {
     ...(yield* usageRoutes.make),
     ...(yield* directoryRoutes.make),
     ...(yield* agentRoutes.make),
+    ...(yield* databaseRoutes.make),
     ...(yield* keyRoutes.make),
     ...(yield* credentialRoutes.make),
     ...(yield* auditRoutes.make),

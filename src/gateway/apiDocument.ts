@@ -309,6 +309,22 @@ const os = HttpApiGroup.make("os").add(
     success: HttpApiSchema.NoContent,
     error
   }).annotate(OpenApi.Description, "The configuration's agent of this name is there again, if it has one."),
+  HttpApiEndpoint.post("queryDatabase", "/api/v1/os/database/query", {
+    payload: Api.SqlQuery,
+    success: Api.SqlRows,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Ask the project's own database, in its own SQL (SQLite's in dev, PostgreSQL's in prod). It changes nothing, whatever it says, and reaches nothing but the project's tables. 400 sql_refused with the database's words; 422 sql_too_long or sql_too_big; 409 when this gateway keeps no such databases."
+  ),
+  HttpApiEndpoint.post("executeInDatabase", "/api/v1/os/database/execute", {
+    payload: Api.SqlExecute,
+    success: Api.SqlChanges,
+    error
+  }).annotate(
+    OpenApi.Description,
+    "Change the project's own database: all of the statements or none, durable when it is answered. 400 sql_refused names the statement, from 0; 507 database_full; 500 sql_uncertain when the database was lost while it committed. The audit log is told."
+  ),
   HttpApiEndpoint.post("createKey", "/api/v1/os/keys", {
     payload: Api.NewApiKey,
     success: Api.MadeApiKey.pipe(HttpApiSchema.status(201)),

@@ -375,6 +375,34 @@ export const AgentSet = Schema.Struct({ name: Schema.String, revision: Count }).
   identifier: "AgentSet"
 })
 
+const sqlStatement = {
+  /** One statement; placeholders are `$1`, `$2` and so on. */
+  sql: Schema.String,
+  /** Strings, numbers, booleans and nulls; a list or an object is stored as JSON text. */
+  params: Schema.optionalKey(Schema.Array(Schema.Json))
+}
+export const SqlQuery = Schema.Struct({
+  ...sqlStatement,
+  /** At most `project_db.max_rows`, which it is without. */
+  max_rows: Schema.optionalKey(Count)
+}).annotate({ identifier: "SqlQuery" })
+export const SqlRows = Schema.Struct({
+  columns: Schema.Array(Schema.String),
+  /**
+   * Values in the order of the columns. Whole numbers beyond 2^53, and decimals of PostgreSQL, are text; bytes are `\\x` and hex digits.
+   */
+  rows: Schema.Array(Schema.Array(Schema.Json)),
+  /** False when there are more. */
+  is_all: Schema.Boolean
+}).annotate({ identifier: "SqlRows" })
+export const SqlExecute = Schema.Struct({
+  statements: Schema.Array(Schema.Struct(sqlStatement))
+}).annotate({ identifier: "SqlExecute" })
+export const SqlChanges = Schema.Struct({
+  /** How many rows each statement changed. */
+  changes: Schema.Array(Count)
+}).annotate({ identifier: "SqlChanges" })
+
 export const NewApiKey = Schema.Struct({
   /** What people call it; unique among the keys that are not revoked. */
   name: Schema.String,

@@ -2,6 +2,7 @@
 import { nameOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import type { CentralError } from "#src/horizons/CentralDb.ts"
 import type { LogError } from "#src/horizons/MessageLog.ts"
+import type { ProjectDbError } from "#src/horizons/ProjectDb.ts"
 import type { SecretsError } from "#src/horizons/Secrets.ts"
 import type { Refusal } from "#src/inbound/Inbound.ts"
 import { ApiError, notFound, storeUnavailable } from "./ApiError.ts"
@@ -116,6 +117,34 @@ export const centralRefusal = ({ reason }: CentralError): ApiError => {
     case "NoSuchProject":
     case "NoSuchUser":
       return notFound(reason.message)
+    case "StoreFull":
+    case "StoreBroken":
+    case "StoreBusy":
+      return storeUnavailable(false)
+  }
+}
+
+/** What a project's database refuses. */
+export const projectDbRefusal = ({ reason }: ProjectDbError): ApiError => {
+  const { message } = reason
+  switch (reason._tag) {
+    case "SqlRefused":
+      return new ApiError({
+        status: 400,
+        code: "sql_refused",
+        message,
+        details: { statement: reason.statement }
+      })
+    case "SqlTooLong":
+      return new ApiError({ status: 422, code: "sql_too_long", message })
+    case "SqlTooBig":
+      return new ApiError({ status: 422, code: "sql_too_big", message })
+    case "ProjectDbFull":
+      return new ApiError({ status: 507, code: "database_full", message })
+    case "SqlUncertain":
+      return new ApiError({ status: 500, code: "sql_uncertain", message })
+    case "NoProjectDb":
+      return conflict("no_project_db", message)
     case "StoreFull":
     case "StoreBroken":
     case "StoreBusy":

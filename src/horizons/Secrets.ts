@@ -56,6 +56,11 @@ export class Secrets extends Context.Service<
     ) => Effect.Effect<Redacted.Redacted, SecretsError>
     /** The key that seals now; undefined when there is none. */
     readonly keyId: () => string | undefined
+    /**
+     * A text of 256 random-looking bits for this place alone, the same every time: one from each key, the present one's first. None
+     * without a key.
+     */
+    readonly derived: (place: ReadonlyArray<string>) => ReadonlyArray<Redacted.Redacted>
     /** What is kept of a text of much randomness, instead of it. */
     readonly digest: (text: string) => string
     /** Is this the digest of the text? Takes the same time whatever is wrong with it. */

@@ -221,6 +221,7 @@ export const make = Effect.gen(function* () {
         : `${settings.system_prompt}\n\n${newest.body.system}`
     const shaped = window.shape(system, history, run.runId, limits, images)
     return {
+      tenant: place.tenant,
       agent: place.agent,
       session: place.session,
       settings,

@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import type { Effects, ToolSpec } from "#src/domain/Tool.ts"
 
 /** The tool could not do what was asked. `message` is shown to the model. */
@@ -17,6 +18,7 @@ export class ToolError extends Schema.TaggedError<ToolError>()("ToolError", {
 
 /** Who a call is made for. */
 export interface ToolContext {
+  readonly tenant: Tenant
   readonly agent: string
   readonly session: string
   /** The folder the agent's settings let its tools read. */

@@ -9,6 +9,7 @@ import { TestClock } from "effect/testing"
 import * as Agent from "#src/agent/Agent.ts"
 import type { AgentSettings } from "#src/agent/AgentSettings.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
+import { local } from "#src/domain/Tenant.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import { ModelRateLimited } from "#src/model/Model.ts"
 import * as ScriptedModel from "#layers/model/ScriptedModel.ts"
@@ -25,6 +26,7 @@ const settings: AgentSettings = {
 }
 
 const input: Agent.RunInput = {
+  tenant: local,
   agent: "main",
   session: "agent:main:main",
   settings,

@@ -23,6 +23,7 @@ import * as Layer from "effect/Layer"
 import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import { startSwapping } from "../layers/tool/swapping.ts"
+import { local } from "#src/domain/Tenant.ts"
 import type { Row, Verdict } from "./Row.ts"
 
 export const topic = "security-path"
@@ -114,7 +115,7 @@ const call = ({ root }: Sandbox, name: string, args: unknown): Promise<string | 
       const tool = tools.find(name)
       if (tool === undefined) return Effect.die(new Error(`no tool ${name}`))
       return tool
-        .run(args, { agent: "main", session: "conformance", workspace: root })
+        .run(args, { tenant: local, agent: "main", session: "conformance", workspace: root })
         .pipe(Effect.match({ onSuccess: (answer): string | undefined => answer, onFailure: () => undefined }))
     }).pipe(Effect.provide(layer))
   )

@@ -80,7 +80,7 @@ export const projectDbContract = <E>(name: string, layer: Layer.Layer<ProjectDb,
         Effect.gen(function* () {
           const [acme] = freshTenants()
           yield* execute(acme, "CREATE TABLE v (name TEXT PRIMARY KEY, t TEXT, n BIGINT, r DOUBLE PRECISION)")
-          const texts = ["", "plain", "it's \"quoted\" \\ `$1` -- ? :x", "\u{1F600}\u00e9\u4e2d\u0001\n\r\t"]
+          const texts = ["", "plain", 'it\'s "quoted" \\ `$1` -- ? :x', "\u{1F600}\u00e9\u4e2d\u0001\n\r\t"]
           yield* execute(
             acme,
             ...texts.map((text, at) => ["INSERT INTO v VALUES ($1, $2, NULL, NULL)", `t${at}`, text] as const)

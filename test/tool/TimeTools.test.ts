@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
+import { local } from "#src/domain/Tenant.ts"
 import { timeNow } from "#src/tool/TimeTools.ts"
 
-const context = { agent: "main", session: "s" }
+const context = { tenant: local, agent: "main", session: "s" }
 
 describe("time.now", () => {
   it.effect("tells the clock's time in UTC, or where it is asked for", () =>

@@ -525,6 +525,45 @@ export const commands: ReadonlyArray<Command> = [
     examples: [{ line: "opencraw agents delete helper --project acme/support", about: "its sessions stay" }]
   },
   {
+    name: "db query",
+    about: "ask the project's own database, by one SQL statement that reads",
+    details:
+      "In the SQL of its database: SQLite's in dev, PostgreSQL's in prod. It changes nothing, whatever it says. Without SQL, standard input is read.",
+    arguments: [{ name: "SQL", about: "the statement; placeholders are $1, $2", isOptional: true }],
+    flags: [
+      { name: "params", value: "JSON", about: "a list of the placeholders' values" },
+      { name: "limit", value: "N", about: "at most so many rows; project_db.max_rows without" },
+      project,
+      config,
+      json
+    ],
+    examples: [
+      { line: "opencraw db query 'SELECT * FROM orders' --limit 20", about: "as a table" },
+      {
+        line: "opencraw db query 'SELECT * FROM orders WHERE id = $1' --params '[7]' --json",
+        about: "for programs"
+      }
+    ]
+  },
+  {
+    name: "db execute",
+    about: "change the project's own database, by one SQL statement",
+    details: "Durable when it is answered; the audit log is told. Without SQL, standard input is read.",
+    arguments: [{ name: "SQL", about: "the statement; placeholders are $1, $2", isOptional: true }],
+    flags: [
+      { name: "params", value: "JSON", about: "a list of the placeholders' values" },
+      project,
+      config,
+      json
+    ],
+    examples: [
+      {
+        line: "opencraw db execute 'CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)'",
+        about: "a table for the agents that may use the database tools"
+      }
+    ]
+  },
+  {
     name: "keys create",
     about: "make an API key of the running gateway, and print it this once",
     details:

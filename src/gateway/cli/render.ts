@@ -282,6 +282,18 @@ export const users = (list: ReadonlyArray<typeof Api.User.Type>, now: number): s
         ])
       )
 
+const sqlCell = (value: unknown): string =>
+  value === null ? "NULL" : plain(typeof value === "string" ? value : JSON.stringify(value))
+
+/** Rows of a project's database. */
+export const sqlRows = ({ columns, rows, is_all: isAll }: typeof Api.SqlRows.Type): string => {
+  const count = `${rows.length} ${rows.length === 1 ? "row" : "rows"}`
+  return `${table(
+    columns.map(plain),
+    rows.map((row) => row.map(sqlCell))
+  )}${isAll ? count : `the first ${count}; there are more`}\n`
+}
+
 export const credentials = (list: ReadonlyArray<typeof Api.Credential.Type>, now: number): string =>
   list.length === 0
     ? "No stored credentials: opencraw credentials set NAME\n"

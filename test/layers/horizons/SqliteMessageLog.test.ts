@@ -10,6 +10,7 @@ import { DatabaseSync } from "node:sqlite"
 import * as Checks from "#src/check/Checks.ts"
 import { LogError, MessageLog, type Unit } from "#src/horizons/MessageLog.ts"
 import { deliveryId, messageId, runId } from "#src/domain/Ids.ts"
+import * as Settings from "#layers/platform/Settings.ts"
 import * as SqliteMessageLog from "#layers/horizons/SqliteMessageLog.ts"
 import * as SqliteStores from "#layers/horizons/SqliteStores.ts"
 import { known, missing } from "#layers/horizons/sqlSchema.ts"
@@ -515,7 +516,9 @@ describe("SqliteMessageLog", () => {
   it.effect("it lives in the data directory", () =>
     Effect.gen(function* () {
       const path = join(yield* folder, "data")
-      const layer = SqliteStores.layer.pipe(Layer.provide(Layer.merge(DataDir.layer(path), Checks.layer)))
+      const layer = SqliteStores.layer.pipe(
+        Layer.provide(Layer.mergeAll(DataDir.layer(path), Checks.layer, Settings.layerFrom({})))
+      )
       yield* Effect.provide(commit(acceptOf("m1")), layer)
 
       assert.isTrue(statSync(join(path, "log.db")).isFile())

@@ -7,6 +7,8 @@ import * as Checks from "#src/check/Checks.ts"
 import { Nodes } from "#src/placement/NodesSettings.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { MessageLog } from "#src/horizons/MessageLog.ts"
+import * as KeySecrets from "#layers/horizons/KeySecrets.ts"
+import * as Settings from "#layers/platform/Settings.ts"
 import { judge, mustBeFit } from "#layers/horizons/pgFitness.ts"
 import { migrate } from "#layers/horizons/pgSchema.ts"
 import * as PostgresNodes from "#layers/horizons/PostgresNodes.ts"
@@ -174,6 +176,8 @@ describe.skipIf(withoutPostgres)(named("a database that prod starts on"), () => 
           Layer.provide(
             Layer.mergeAll(
               Checks.layer,
+              Settings.layerFrom({}),
+              KeySecrets.layerKeys(undefined),
               Layer.succeed(PostgresPlace, { get: () => place, changes: Stream.succeed(place) }),
               Layer.succeed(Nodes, { get: () => ({ enabled: false }), changes: Stream.empty })
             )

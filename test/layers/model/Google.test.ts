@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Test from "#layers/Test.ts"
+import { local } from "#src/domain/Tenant.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import { reasonOf } from "#src/model/failure.ts"
 import { Model, type ModelEvent, type ModelRequest } from "#src/model/Model.ts"
@@ -171,6 +172,7 @@ describe("Google", () => {
       const events = yield* Effect.flatMap(Agent.Agent, (agent) =>
         Stream.runCollect(
           agent.run({
+            tenant: local,
             agent: "main",
             session: "agent:main:main",
             model: "fake/gemini-4-argon",

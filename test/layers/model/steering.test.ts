@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import * as Test from "#layers/Test.ts"
 import * as Agent from "#src/agent/Agent.ts"
 import type { RunEvent } from "#src/domain/RunEvent.ts"
+import { local } from "#src/domain/Tenant.ts"
 import type { PromptMessage } from "#src/model/Model.ts"
 import * as Tools from "#src/tool/Tools.ts"
 import * as Events from "./anthropicEvents.ts"
@@ -62,6 +63,7 @@ const settings: Agent.RunInput["settings"] = {
 }
 
 const inputWith = (steering: Agent.RunInput["steering"]): Agent.RunInput => ({
+  tenant: local,
   agent: "main",
   session: "agent:main:main",
   settings,

@@ -16,6 +16,7 @@ import { dirname, join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { local } from "#src/domain/Tenant.ts"
 import * as FileSystemTools from "#layers/tool/FileSystemTools.ts"
 import * as Workspace from "#layers/tool/Workspace.ts"
 import * as Tools from "#src/tool/Tools.ts"
@@ -44,6 +45,7 @@ const run = (name: string, args: unknown, workspace?: string) =>
     const tool = (yield* Tools.Tools).find(name)
     assert.isDefined(tool)
     return yield* tool.run(args, {
+      tenant: local,
       agent: "main",
       session: "s",
       ...(workspace === undefined ? {} : { workspace })

@@ -1,0 +1,321 @@
+/** Each project in a database and with a user of its own, on a real server that asks these users for their passwords. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
+import fs from "node:fs"
+import { tmpdir } from "node:os"
+import path from "node:path"
+import * as KeySecrets from "#layers/horizons/KeySecrets.ts"
+import { mustBeFit } from "#layers/horizons/pgFitness.ts"
+import { nameOf } from "#layers/horizons/pgProjects.ts"
+import * as PostgresProjectDb from "#layers/horizons/PostgresProjectDb.ts"
+import * as PgLink from "#layers/platform/PgLink.ts"
+import * as Settings from "#layers/platform/Settings.ts"
+import * as Checks from "#src/check/Checks.ts"
+import { type Tenant, local } from "#src/domain/Tenant.ts"
+import { named, newSchema, startServer, withoutPostgres } from "../../postgres/server.ts"
+import {
+  execute,
+  freshTenants,
+  projectDbContract,
+  query,
+  reasonOf,
+  settings
+} from "../../contracts/ProjectDb.contract.ts"
+
+/** Of no superuser: what an operator of a managed server has. */
+const keeper = "keeper"
+
+/** A server where users have to show their passwords, but the one that all other tests are. */
+const server = Effect.acquireRelease(
+  Effect.promise(async () => {
+    const folder = fs.mkdtempSync(path.join(tmpdir(), "opencraw-hba-"))
+    fs.chmodSync(folder, 0o755)
+    const rules = path.join(folder, "pg_hba.conf")
+    fs.writeFileSync(
+      rules,
+      `local all app trust\nhost all app 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n`
+    )
+    const started = await startServer(["fsync=off", `hba_file=${rules}`])
+    return { ...started, folder }
+  }),
+  ({ stop, folder }) =>
+    Effect.promise(async () => {
+      await stop()
+      fs.rmSync(folder, { recursive: true, force: true })
+    })
+).pipe(
+  Effect.tap(({ url }) =>
+    asked(url, `CREATE ROLE ${keeper} LOGIN CREATEDB CREATEROLE PASSWORD 'kept'`).pipe(
+      Effect.andThen(asked(url, `GRANT ALL ON SCHEMA public TO ${keeper}`))
+    )
+  )
+)
+const ofKeeper = (url: string) => url.replace("app@", `${keeper}:kept@`)
+
+const asked = (url: string, sql: string) =>
+  Effect.scoped(
+    Effect.flatMap(PgLink.make({ url: Redacted.make(url), schema: "public" }), (link) => link.query(sql))
+  )
+
+const keys = (...digits: ReadonlyArray<string>) =>
+  Redacted.make(digits.map((digit) => digit.repeat(64)).join(","))
+
+interface Place {
+  readonly url: string
+  readonly prefix?: string
+  readonly secrets?: Redacted.Redacted
+}
+const on = ({ url, prefix = "test", secrets = keys("1") }: Place) =>
+  PostgresProjectDb.layer.pipe(
+    Layer.provide(
+      Layer.mergeAll(
+        Settings.layerFrom({ project_db: { ...settings, url, prefix } }).pipe(Layer.orDie),
+        KeySecrets.layerKeys(secrets),
+        Checks.layer
+      )
+    )
+  )
+
+describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_000 }, () => {
+  projectDbContract("PostgreSQL", Layer.unwrap(Effect.map(server, ({ url }) => on({ url: ofKeeper(url) }))))
+
+  it.live("reaches nothing outside its database", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const [acme, rival] = freshTenants()
+      yield* asked(url, "CREATE SCHEMA opencraw")
+      yield* asked(url, "CREATE TABLE opencraw.api_keys (digest TEXT)")
+      yield* asked(url, "CREATE TABLE public.open (secret TEXT)")
+      yield* asked(url, "GRANT ALL ON public.open TO PUBLIC")
+      yield* Effect.gen(function* () {
+        yield* execute(rival, "CREATE TABLE customers (id INTEGER)", "INSERT INTO customers VALUES (1)")
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        const theirs = nameOf("test", rival)
+        const reaching = [
+          "SELECT * FROM opencraw.api_keys",
+          "SELECT * FROM public.open",
+          "SELECT * FROM postgres.public.open",
+          `SELECT * FROM ${theirs}.data.customers`,
+          "SELECT pg_read_file('/etc/passwd')",
+          "SELECT pg_ls_dir('/')",
+          "SELECT lo_import('/etc/passwd')",
+          "SELECT rolpassword FROM pg_authid",
+          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' OR usename IS NULL",
+          "SELECT set_config('role', 'app', false)",
+          "SELECT set_config('session_authorization', 'app', false)"
+        ]
+        for (const sql of reaching) {
+          assert.strictEqual((yield* reasonOf(query(acme, sql)))._tag, "SqlRefused", sql)
+          assert.strictEqual((yield* reasonOf(execute(acme, sql)))._tag, "SqlRefused", sql)
+        }
+        const changing = [
+          "SET ROLE app",
+          "SET SESSION AUTHORIZATION app",
+          "COPY a FROM '/etc/passwd'",
+          "COPY a TO PROGRAM 'id'",
+          "CREATE EXTENSION dblink",
+          "CREATE ROLE evil",
+          "CREATE DATABASE evil",
+          "CREATE SCHEMA evil",
+          "CREATE TABLESPACE evil LOCATION '/tmp'",
+          `ALTER ROLE "${nameOf("test", acme)}" SUPERUSER`,
+          `ALTER ROLE "${nameOf("test", acme)}" CREATEROLE`,
+          `ALTER DATABASE "${theirs}" RENAME TO gone`,
+          `DROP DATABASE "${theirs}"`,
+          `GRANT "${theirs}" TO "${nameOf("test", acme)}"`,
+          "GRANT app TO CURRENT_USER",
+          "ALTER SYSTEM SET fsync = off",
+          "DO $$ BEGIN EXECUTE 'SET ROLE app'; END $$",
+          "DO $$ BEGIN COMMIT; END $$"
+        ]
+        for (const sql of changing)
+          assert.strictEqual((yield* reasonOf(execute(acme, sql)))._tag, "SqlRefused", sql)
+        const seen = yield* query(
+          acme,
+          "SELECT relname FROM pg_class WHERE relname IN ('customers', 'api_keys')"
+        )
+        assert.deepStrictEqual(seen.rows, [])
+      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      // With its password it could be connected to its own database alone; others' are shut to it.
+      const databases = yield* asked(
+        url,
+        `SELECT has_database_privilege('${nameOf("test", acme)}', '${nameOf("test", rival)}', 'CONNECT') AS may`
+      )
+      assert.strictEqual(databases.rows[0]?.["may"], false)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("locks and notifications of a project are its own", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        const heard = yield* PgLink.listen({ url: Redacted.make(url), schema: "public" }, "hints")
+        yield* execute(acme, "SELECT pg_notify('hints', 'forged')")
+        yield* asked(url, "SELECT pg_notify('hints', 'ours')")
+        assert.strictEqual((yield* Queue.take(heard)).payload, "ours")
+
+        const theirs = "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory'"
+        const holding = yield* Effect.forkScoped(
+          execute(acme, "SELECT pg_advisory_lock(42)", "SELECT pg_sleep(1)")
+        )
+        yield* Effect.repeat(asked(url, theirs), { until: ({ rows }) => rows[0]?.["held"] === 1 })
+        const free = yield* asked(url, "SELECT pg_try_advisory_lock(42) AS is_free")
+        assert.strictEqual(free.rows[0]?.["is_free"], true)
+        yield* Fiber.join(holding)
+      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what a statement sets ends with its call, and its limits with the statement", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        yield* execute(acme, "SELECT set_config('search_path', 'nowhere', false)")
+        assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
+        const timeout = yield* reasonOf(
+          execute(acme, "SELECT set_config('statement_timeout', '0', false)", "SELECT pg_sleep(30)")
+        )
+        assert.strictEqual(timeout._tag, "SqlTooLong")
+      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("values of PostgreSQL's own types are told as text", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const [acme] = freshTenants()
+      const { rows, columns } = yield* query(
+        acme,
+        `SELECT true AS b, 12.50::numeric AS n, 'infinity'::float8 AS i, timestamptz '2026-11-26 18:00:00+02' AS t,
+          '{"a": 12345678901234567890}'::jsonb AS j, ARRAY[1,2] AS l, '\\x00ff'::bytea AS y, int4range(1, 5) AS r,
+          NULL AS nothing, 9007199254740993::bigint AS big; -- the end`
+      ).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      assert.deepStrictEqual(columns, ["b", "n", "i", "t", "j", "l", "y", "r", "nothing", "big"])
+      assert.deepStrictEqual(rows, [
+        [
+          true,
+          "12.50",
+          "Infinity",
+          "2026-11-26 16:00:00+00",
+          '{"a": 12345678901234567890}',
+          "{1,2}",
+          "\\x00ff",
+          "[1,5)",
+          null,
+          "9007199254740993"
+        ]
+      ])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what a statement returns by the gigabyte ends it, not us", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        const many = yield* reasonOf(
+          execute(acme, "SELECT repeat('x', 1000000) FROM generate_series(1, 100000)")
+        )
+        assert.strictEqual(many._tag, "SqlTooBig")
+        const one = yield* reasonOf(query(acme, "SELECT repeat('x', 100000000)"))
+        assert.strictEqual(one._tag, "SqlTooBig")
+        assert.deepStrictEqual((yield* query(acme, "SELECT 1")).rows, [[1]])
+      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a deferred constraint is told of at the end; nothing is kept", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(
+          acme,
+          "CREATE TABLE a (id INTEGER PRIMARY KEY)",
+          "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)"
+        )
+        const reason = yield* reasonOf(execute(acme, "INSERT INTO b VALUES (1)"))
+        assert.strictEqual(reason._tag, "SqlRefused")
+        assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM b")).rows, [[0]])
+      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("two gateways make the same database at once, and a restarted server is met again", () =>
+    Effect.gen(function* () {
+      const started = yield* server
+      const url = ofKeeper(started.url)
+      const [acme] = freshTenants()
+      const both = [on({ url }), on({ url })]
+      const made = yield* Effect.forEach(
+        both,
+        (layer) => query(acme, "SELECT 1").pipe(Effect.provide(layer)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(
+        made.map(({ rows }) => rows),
+        [[[1]], [[1]]]
+      )
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)")
+        yield* Effect.promise(started.kill)
+        const away = yield* reasonOf(query(acme, "SELECT 1"))
+        assert.strictEqual(away._tag, "StoreBusy")
+        yield* Effect.promise(started.start)
+        assert.deepStrictEqual((yield* query(acme, "SELECT id FROM a")).rows, [[7]])
+      }).pipe(Effect.provide(on({ url })))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("another key behind the first opens what the first has made; without it, it is told", () =>
+    Effect.gen(function* () {
+      const { url: app } = yield* server
+      const url = ofKeeper(app)
+      const [acme] = freshTenants()
+      const one = (secrets: Redacted.Redacted) =>
+        query(acme, "SELECT id FROM a").pipe(Effect.provide(on({ url, secrets })))
+      yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)").pipe(
+        Effect.provide(on({ url, secrets: keys("1") }))
+      )
+      const stranger = yield* reasonOf(one(keys("2")))
+      assert.strictEqual(stranger._tag, "StoreBroken")
+      assert.match(stranger.message, /another project_db.prefix|OPENCRAW_SECRETS_KEY/)
+      assert.deepStrictEqual((yield* one(keys("1"))).rows, [[7]])
+      assert.deepStrictEqual((yield* one(keys("2", "1"))).rows, [[7]])
+      assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
+      assert.strictEqual((yield* reasonOf(one(keys("1"))))._tag, "StoreBroken")
+      // SQL that locks its own user out has harmed nobody.
+      yield* execute(acme, "ALTER ROLE CURRENT_USER PASSWORD 'mine'").pipe(
+        Effect.provide(on({ url, secrets: keys("2") }))
+      )
+      assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a user that may not make databases is told of at the start, with what else is wrong", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      yield* asked(url, "CREATE ROLE poor LOGIN PASSWORD 'p'")
+      const poor = Redacted.make(url.replace("app@", "poor:p@"))
+      const options = { url: Redacted.make(url), schema: newSchema() }
+      const unfit = yield* Effect.flip(mustBeFit(options, true, poor))
+      assert.strictEqual(unfit._tag, "StoreUnfit")
+      assert.match(unfit.message, /project_db.url: poor may not make .*ALTER ROLE poor CREATEDB CREATEROLE/)
+      const both = yield* Effect.flip(mustBeFit({ ...options, url: poor }, true, poor))
+      assert.match(both.message, /may not create it[\s\S]*project_db.url: poor may not make/)
+      yield* mustBeFit(options, true, Redacted.make(ofKeeper(url)))
+      const nobody = yield* reasonOf(
+        query(local as Tenant, "SELECT 1").pipe(Effect.provide(on({ url: url.replace(/:\d+\//, ":1/") })))
+      )
+      assert.strictEqual(nobody._tag, "StoreBusy")
+    }).pipe(Effect.scoped)
+  )
+})
