@@ -7,6 +7,7 @@
  * Owns: what SQL may do to the file (an authorizer, which SQLite asks while it compiles a statement), one statement at a time, and the
  * limits of size and memory. Does not own: when it is started and killed (`SqliteProjectDb`).
  */
+// oxlint-disable unicorn/require-post-message-target-origin -- that is of windows; these are threads
 import { statfsSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, constants, type SQLInputValue, type StatementSync } from "node:sqlite"

@@ -86,6 +86,8 @@ const doors: Readonly<Record<string, string>> = {
   [`POST ${os}/agents`]: "a",
   [`GET ${os}/agents`]: "a",
   [`DELETE ${os}/agents/:name`]: "a",
+  [`POST ${os}/database/query`]: "ra",
+  [`POST ${os}/database/execute`]: "a",
   [`POST ${os}/keys`]: "a",
   [`GET ${os}/keys`]: "a",
   [`DELETE ${os}/keys/:id`]: "a",
