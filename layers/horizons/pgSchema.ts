@@ -18,6 +18,51 @@ export const ofPostgres = (statement: string): string =>
     .replaceAll(/\bTEXT\b/g, `TEXT COLLATE "C"`)
     .replaceAll("WITHOUT ROWID", "")
 
+const key = (table: string, ...columns: ReadonlyArray<string>) => [
+  `ALTER TABLE ${table} DROP CONSTRAINT ${table}_pkey`,
+  `ALTER TABLE ${table} ADD PRIMARY KEY (${columns.join(", ")})`
+]
+const index = (name: string, definition: string) => [
+  `DROP INDEX ${name}`,
+  `CREATE ${definition.startsWith("UNIQUE ") ? "UNIQUE INDEX" : "INDEX"} ${name} ON ${definition.replace("UNIQUE ", "")}`
+]
+
+/**
+ * What Postgres needs of a migration beside its statements.
+ *
+ * A table of which it has no statistics yet, or none of a new tenant, it takes for one where org and project alone leave a row. Then every
+ * index that begins with them costs it the same, and it may take the one that is wrong: which reads all that the tenant has. So what
+ * rows are looked up by stands first, and the tenant stands first only where its rows are wanted in an order.
+ */
+const ofPostgresAlone: Readonly<Record<string, ReadonlyArray<string>>> = {
+  keys: [
+    ...key("sessions", "session", "org", "project"),
+    ...index("sessions_latest", "sessions (ephemeral, org, project, updated_at DESC, session)"),
+    ...key("messages", "id", "org", "project"),
+    ...index(
+      "messages_identity",
+      "UNIQUE messages (external_id, conversation, channel, account, thread, revision, org, project)"
+    ),
+    ...key("entries", "session", "org", "project", "seq"),
+    ...index("entries_order", "entries (session, org, project, ord) WHERE ord IS NOT NULL"),
+    ...index("entries_run", "entries (run_id, org, project, seq) WHERE run_id IS NOT NULL"),
+    ...key("runs", "id", "org", "project"),
+    ...index("runs_session", "runs (session, org, project)"),
+    ...key("outbox", "id", "org", "project"),
+    ...index("outbox_run", "outbox (run_id, org, project, seq, part)"),
+    ...key("approvals", "id", "org", "project"),
+    ...index("approvals_run", "approvals (run_id, org, project, id)"),
+    ...index("approvals_session", "approvals (session, org, project)"),
+    ...key("spending", "session", "org", "project", "day", "sender", "model", "agent"),
+    ...index("spending_sender", "spending (sender, org, project, day)"),
+    ...key("shares", "session", "org", "project", "last_seq"),
+    ...index("shares_owner", "shares (owner, org, project, session)"),
+    ...key("journal", "session", "org", "project", "seq"),
+    ...index("journal_old", "journal (at, org, project, session, seq)"),
+    ...key("audit", "id", "org", "project")
+  ]
+}
+
 const bookkeeping = `CREATE TABLE IF NOT EXISTS ${table} (
   migration_id BIGINT PRIMARY KEY, name TEXT NOT NULL, created_at TIMESTAMPTZ NOT NULL DEFAULT now())`
 
@@ -69,6 +114,7 @@ const inTransaction = Effect.fnUntraced(function* (link: PgLink.Session, schema:
   for (const statement of (yield* hasPlacement(link)) ? [] : placementTables) yield* link.query(statement)
   for (const { id, name, statements } of todo) {
     for (const statement of statements) yield* link.query(ofPostgres(statement))
+    for (const statement of ofPostgresAlone[name] ?? []) yield* link.query(statement)
     yield* link.query(`INSERT INTO ${table} (migration_id, name) VALUES ($1, $2)`, [id, name])
   }
   yield* link.query("COMMIT")

@@ -470,7 +470,7 @@ interface SessionColumns extends Home {
 }
 const latest = `SELECT * FROM sessions
   WHERE org = ? AND project = ? AND ephemeral = 0 ORDER BY updated_at DESC, session LIMIT ?`
-const oneSession = `SELECT * FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral = 0 LIMIT ?`
+const oneSession = `SELECT * FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral + 0 = 0 LIMIT ?`
 export function* sessions({ tenant, key, limit }: Query<"sessions">): Body<ReadonlyArray<SessionRow>> {
   const [sql, from] =
     key === undefined

@@ -2,8 +2,8 @@
  * The tables of the log, of who may use the gateway and of what was done, and the migrations that make them, for every database. Forward only: a migration that was released stays as it is.
  *
  * Written as SQLite reads it; `pgSchema` says what Postgres calls the same.
- * org and project are columns of every table, and composite keys start with them; agent and session are columns of every table of the
- * log. Texts of people and models are JSON. Rows that a recovery looks for are found by partial indexes, which stay small however long the log is.
+ * org and project are columns of every table, and composite keys start with them (on Postgres with what tells rows apart); agent and
+ * session are columns of every table of the log. Texts of people and models are JSON. Rows that a recovery looks for are found by partial indexes, which stay small however long the log is.
  */
 import * as Schema from "effect/Schema"
 
@@ -266,7 +266,9 @@ export const migrations: Readonly<Record<string, ReadonlyArray<string>>> = {
   "0012_identity": identity,
   "0013_codes": codes,
   "0014_tenants": tenants,
-  "0015_agents": agents
+  "0015_agents": agents,
+  // Of Postgres alone, see `pgSchema`: SQLite finds the right index by how many of its columns are compared.
+  "0016_keys": []
 }
 /** The newest schema of this version. */
 export const known = Object.keys(migrations).length

@@ -684,7 +684,7 @@ interface Turn {
 interface Answering extends Turn {
   readonly entry: string
 }
-const sessionToFork = `SELECT queue, settings FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral = 0`
+const sessionToFork = `SELECT queue, settings FROM sessions WHERE org = ? AND project = ? AND session = ? AND ephemeral + 0 = 0`
 const anySession = `SELECT 1 AS one FROM sessions WHERE org = ? AND project = ? AND session = ?`
 const lastAnswer = `SELECT session, seq, ord, entry FROM entries
   WHERE org = ? AND project = ? AND session = ? AND ord > 0 AND ord < ? AND answers IS NOT NULL ORDER BY ord DESC LIMIT 1`

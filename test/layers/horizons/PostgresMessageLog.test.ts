@@ -17,7 +17,7 @@ import * as PgLink from "#layers/platform/PgLink.ts"
 import { acceptOf, acme, finishOf, messageLogContract, placeAt } from "../../contracts/MessageLog.contract.ts"
 import { messageLogMembers } from "../../contracts/MessageLog.members.ts"
 import { fresh } from "../../postgres/fresh.ts"
-import { plansAtScale } from "./pgPlans.ts"
+import { plansAtFirst, plansAtScale } from "./pgPlans.ts"
 import { named, newSchema, type Server, startServer, withoutPostgres } from "../../postgres/server.ts"
 
 const at = (options: PgLink.Options) =>
@@ -253,6 +253,11 @@ describe.skipIf(withoutPostgres)(named("PostgresMessageLog"), () => {
     "every read and every unit finds its rows by an index, at a cost that does not grow",
     () => plansAtScale(4000),
     60_000
+  )
+
+  it.effect(
+    "no read and no unit reads all of a tenant's rows, before the server has statistics",
+    () => plansAtFirst
   )
 
   it.effect("texts sort by their bytes, whatever the database's locale is", () =>
