@@ -110,10 +110,8 @@ describe("help", () => {
       for (const { name } of command.flags) assert.include(text, `--${name}`)
       assert.isNotEmpty(command.examples)
       for (const { line } of command.examples) {
-        const words = line
-          .replace(/^.*?opencraw /, "")
-          .replace(/\)".*$| > .*$/, "")
-          .split(" ")
+        const typed = line.replace(/^.*?opencraw /, "").replace(/\)".*$| > .*$/, "")
+        const words = [...typed.matchAll(/'([^']*)'|\S+/g)].map(([word, quoted]) => quoted ?? word)
         const parsed = parse(words)
         assert.isTrue(parsed._tag === "Run" || parsed._tag === "Version", line)
         if (parsed._tag === "Run") assert.strictEqual(parsed.given.command, command, line)
