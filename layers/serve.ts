@@ -39,6 +39,7 @@ export const codeOf: Readonly<Record<string, number>> = {
   DataDirNotWritable: exitCodes.dataDir,
   DataDirOnNetwork: exitCodes.dataDir,
   KeyFileError: exitCodes.dataDir,
+  KeyCommandFailed: exitCodes.config,
   RecordingFolderUnusable: exitCodes.dataDir,
   DataDirLocked: exitCodes.locked,
   SchemaTooNew: exitCodes.store,

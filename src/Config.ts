@@ -361,7 +361,7 @@ const projectDbProblems = (
     ...(isPostgres(project_db.url)
       ? []
       : [{ path: "project_db.url", problem: "must begin with postgres://" }]),
-    ...(secrets.key === undefined
+    ...(secrets.key === undefined && secrets.key_command === undefined
       ? [
           {
             path: "secrets.key",
@@ -374,6 +374,17 @@ const projectDbProblems = (
 }
 
 const secretsProblems = ({ runtime, secrets, providers }: Config): ReadonlyArray<Problem> => {
+  if (secrets.key_command !== undefined) {
+    return secrets.key === undefined
+      ? []
+      : [
+          {
+            path: "secrets.key_command",
+            problem: "there is a secrets.key already",
+            hint: "keep one of the two (OPENCRAW_SECRETS_KEY sets secrets.key)"
+          }
+        ]
+  }
   if (secrets.key !== undefined) {
     return keysIn(Redacted.value(secrets.key)).every(isKey)
       ? []

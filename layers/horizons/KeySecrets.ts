@@ -1,5 +1,6 @@
 /**
- * Secrets sealed by AES-256-GCM with keys that are at hand: of the configuration, or of a file in the data directory.
+ * Secrets sealed by AES-256-GCM with keys that are at hand: of the configuration, of a program that has them (a KMS, a vault), or of a file
+ * in the data directory.
  *
  * Owns: where the keys are found, their names, and the form of a sealed text. Does not own: what is sealed.
  *
@@ -14,15 +15,27 @@ import {
   randomBytes,
   timingSafeEqual
 } from "node:crypto"
+import { execFile } from "node:child_process"
 import path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import { KeyMissing, NoSecretsKey, Secrets, SecretsError, Tampered } from "#src/horizons/Secrets.ts"
-import { keysIn, SecretsPlace } from "#src/horizons/SecretsSettings.ts"
+import { isKey, keysIn, SecretsPlace } from "#src/horizons/SecretsSettings.ts"
 import { Runtime } from "#src/setting/RuntimeSettings.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
 import { loadKey } from "#layers/platform/keyFile.ts"
+
+/** The program of `secrets.key_command` gave no key. */
+export class KeyCommandFailed extends Schema.TaggedError<KeyCommandFailed>()("KeyCommandFailed", {
+  program: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `secrets.key_command: ${this.program} gave no key: ${this.detail}`
+  }
+}
 
 const nonceBytes = 12
 const proofBytes = 16
@@ -108,12 +121,47 @@ export const make = (keys: ReadonlyArray<Key>): Secrets["Service"] =>
 export const layerKeys = (setting: Redacted.Redacted | undefined) =>
   Layer.sync(Secrets, () => make(setting === undefined ? [] : parse(Redacted.value(setting))))
 
+const commandMillis = 30_000
+/** Enough for dozens of keys. */
+const commandBytes = 16_384
+
+/** What the command of `secrets.key_command` prints: keys, as the setting would have them. */
+const commanded = ([program, ...args]: readonly [string, ...ReadonlyArray<string>]) => {
+  const failed = (detail: string) => Effect.fail(new KeyCommandFailed({ program, detail }))
+  return Effect.callback<string, KeyCommandFailed>((resume) => {
+    const child = execFile(
+      program,
+      args,
+      { timeout: commandMillis, maxBuffer: commandBytes, killSignal: "SIGKILL" },
+      // What it printed is a secret, or was meant to be one: only what it complained of is told.
+      (error, stdout, stderr) => {
+        if (error === null) return resume(Effect.succeed(stdout.trim()))
+        const ended = error.killed === true ? `no answer within ${commandMillis / 1000} s` : undefined
+        const why = typeof error.code === "string" ? error.code : `it ended with ${String(error.code)}`
+        const said = stderr.trim().split("\n").at(-1) ?? ""
+        resume(failed(ended ?? (said === "" ? why : `${why}: ${said.slice(0, 500)}`)))
+      }
+    )
+    child.stdin?.end()
+    return Effect.sync(() => void child.kill("SIGKILL"))
+  }).pipe(
+    Effect.flatMap((printed) =>
+      keysIn(printed).every(isKey)
+        ? Effect.succeed(Redacted.make(printed))
+        : failed(
+            "what it prints is no key: 32 bytes in base64 or hex, older ones behind it with commas between"
+          )
+    )
+  )
+}
+
 /** The keys of `[secrets]`; without any, dev keeps one in the data directory. */
 export const layer = Layer.effect(
   Secrets,
   Effect.gen(function* () {
-    const { key } = (yield* SecretsPlace).get()
+    const { key, key_command } = (yield* SecretsPlace).get()
     if (key !== undefined) return make(parse(Redacted.value(key)))
+    if (key_command !== undefined) return make(parse(Redacted.value(yield* commanded(key_command))))
     if ((yield* Runtime).get().mode === "prod") return make([])
     const { path: directory } = yield* DataDir
     return make([keyOf(yield* loadKey(path.join(directory, fileName)))])

@@ -8,6 +8,10 @@ export const SecretsSettingsSchema = Schema.Struct({
   key: Schema.optionalKey(secret("secrets.key")).annotate({
     description:
       "The key that stored credentials are encrypted with: 32 bytes in base64 or hex. Older keys behind it, with commas between, still open what they encrypted. Without it, dev makes one in the data directory and prod stores no credential"
+  }),
+  key_command: Schema.optionalKey(Schema.NonEmptyArray(Schema.String)).annotate({
+    description:
+      "A program and its arguments, run once at the start, which prints what secrets.key would say: the way to a KMS or a vault. No shell reads it"
   })
 })
 export type SecretsSettings = typeof SecretsSettingsSchema.Type

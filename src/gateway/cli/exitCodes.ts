@@ -35,5 +35,5 @@ export const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
     "the store cannot be used or trusted (failed sync, newer schema, an unfit database): mend it, then start again",
   locked: "another process holds the data directory",
   refused: "the gateway refused the token, or a key that may not do this",
-  config: "the configuration is wrong; all problems are listed"
+  config: "the configuration is wrong, all problems are listed; or secrets.key_command gave no key"
 }

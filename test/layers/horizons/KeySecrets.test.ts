@@ -40,6 +40,34 @@ describe("KeySecrets", () => {
       }).pipe(Effect.provide(withKeys(key)))
   )
 
+  it.live(
+    "a program may have the keys: it is asked once, and what it says wrong is told without what it printed",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* folder
+        const node = process.execPath
+        const asked = (...command: ReadonlyArray<string>) =>
+          seal("x").pipe(Effect.provide(inFolder(path, { secrets: { key_command: command } })))
+        const { keyId } = yield* asked(node, "-e", `console.log("${key},${"cd".repeat(32)}\\n")`)
+        const own = yield* seal("x").pipe(Effect.provide(withKeys(key)))
+        const refused = [
+          ["no-such-program"],
+          [node, "-e", 'console.log("s3cret"); console.error("one\\ntoken expired"); process.exit(3)'],
+          [node, "-e", 'console.log("s3cret")'],
+          [node, "-e", 'console.log("s3cret".repeat(10000))']
+        ]
+        const messages: Array<string> = []
+        for (const command of refused) messages.push((yield* Effect.flip(asked(...command))).message)
+
+        assert.strictEqual(keyId, own.keyId)
+        assert.match(messages[0] ?? "", /no-such-program gave no key: ENOENT/)
+        assert.match(messages[1] ?? "", /gave no key: it ended with 3: token expired/)
+        assert.match(messages[2] ?? "", /what it prints is no key/)
+        assert.match(messages[3] ?? "", /MAXBUFFER/)
+        assert.notInclude(messages.join(), "s3cret")
+      }).pipe(Effect.scoped)
+  )
+
   it.effect("no place can be spelled as another", () =>
     Effect.gen(function* () {
       const secrets = yield* Secrets
