@@ -153,7 +153,9 @@ export const Lane = Schema.Struct({
   phase: Schema.Literals(["idle", "running", "parked", "waiting"]),
   /** It starts nothing until it is resumed. */
   paused: Schema.Boolean,
-  /** Messages that wait in memory. */
+  /** Another node has it; what is told of it is what the log says. */
+  elsewhere: Schema.optionalKey(Schema.Literal(true)),
+  /** Messages that wait. */
   depth: Count,
   /** When the oldest message was accepted that waits or is being answered. */
   oldest_at: Schema.optionalKey(Schema.Finite),
@@ -186,7 +188,7 @@ export const Journal = Schema.Struct({
 export const Lanes = Schema.Struct({
   /** No session starts anything until all are resumed. */
   paused: Schema.Boolean,
-  /** Those of the node that answers. */
+  /** Of the node that answers, and of others those that have something to do, up to a thousand of their messages in each project. */
   lanes: Schema.Array(Lane),
   /** Where several gateways share a database: who is there, and how many of the 256 buckets of sessions each has. */
   nodes: Schema.optionalKey(

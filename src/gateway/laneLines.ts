@@ -1,20 +1,44 @@
 /** A lane as it is told on the wire. */
-import { tenantOf } from "#src/domain/SessionKey.ts"
+import { budgetClassOf, tenantOf } from "#src/domain/SessionKey.ts"
 import { isLocal, isSame } from "#src/domain/Tenant.ts"
+import type { MessageRow } from "#src/horizons/MessageLog.ts"
 import type { LaneInfo } from "#src/lane/Lanes.ts"
 import type * as Api from "./apiSchemas.ts"
 import { type Principal, runsAll } from "./Auth.ts"
 import { shown } from "./ownSessions.ts"
+
+export const seesAll = (principal: Principal): boolean => runsAll(principal) && isLocal(principal.tenant)
 
 /** The lanes that this principal may see: those of the tenant it acts in; all for who runs all and names none. */
 export const lanesOf = (
   lanes: ReadonlyArray<LaneInfo>,
   principal: Principal
 ): ReadonlyArray<typeof Api.Lane.Type> => {
-  const seesAll = runsAll(principal) && isLocal(principal.tenant)
+  const isAll = seesAll(principal)
   return lanes.flatMap((lane) =>
-    seesAll || isSame(tenantOf(lane.session), principal.tenant) ? [toLane(lane, principal)] : []
+    isAll || isSame(tenantOf(lane.session), principal.tenant) ? [toLane(lane, principal)] : []
   )
+}
+
+/** Lanes of other nodes that have something to do, by their open messages. */
+export const lanesElsewhere = (
+  open: ReadonlyArray<MessageRow>,
+  principal: Principal
+): ReadonlyArray<typeof Api.Lane.Type> => {
+  const bySession = Map.groupBy(open, ({ place }) => place.session)
+  return [...bySession].map(([session, rows]) => {
+    const waiting = rows.filter(({ runId }) => runId === undefined)
+    return {
+      session_key: shown(session, principal),
+      budget: budgetClassOf(session),
+      phase: waiting.length < rows.length ? "running" : "waiting",
+      paused: false,
+      elsewhere: true,
+      depth: waiting.length,
+      oldest_at: Math.min(...rows.map(({ acceptedAt }) => acceptedAt)),
+      fenced: 0
+    }
+  })
 }
 
 const toLane = (lane: LaneInfo, principal: Principal): typeof Api.Lane.Type => ({

@@ -34,6 +34,12 @@ const post = async (gateway: Gateway, path: string, body: unknown = {}) => {
   const response = await api(gateway, path, { method: "POST", body: JSON.stringify(body) })
   return response.status
 }
+interface Lane {
+  readonly session_key: string
+  readonly phase: string
+  readonly depth: number
+  readonly elsewhere?: true
+}
 const key = (session: string) => encodeURIComponent(session)
 
 describe.skipIf(withoutPostgres)(named("a session on another node"), { timeout: 60_000 }, () => {
@@ -130,7 +136,23 @@ describe.skipIf(withoutPostgres)(named("a session on another node"), { timeout: 
     await until("what waits", () =>
       made.every(({ here, there, id }) => here.acked.has(id) && there.acked.has(`${id}-next`))
     )
-    await new Promise((done) => setTimeout(done, 300))
+    const listed = async (gateway: Gateway) => {
+      const response = await api(gateway, "/api/v1/os/lanes")
+      const { lanes } = (await response.json()) as { readonly lanes: ReadonlyArray<Lane> }
+      return lanes.filter(({ session_key: session }) => made.some((one) => one.session === session))
+    }
+    // Either node lists all of them: its own as they are, the other's as the log has them.
+    await until("every lane, running, at both", async () => {
+      const both = [await listed(first), await listed(second)]
+      return both.every(
+        (lanes) => lanes.filter(({ phase, depth }) => phase === "running" && depth === 1).length === sessions
+      )
+    })
+    const [ofFirst, ofSecond] = [await listed(first), await listed(second)]
+    for (const { session_key: session, elsewhere } of ofFirst) {
+      const same = ofSecond.find((lane) => lane.session_key === session)
+      assert.notStrictEqual(elsewhere ?? false, same?.elsewhere ?? false, session)
+    }
     for (const { there } of made) there.stop()
     await until("every end", () =>
       made.every(({ here, there, id }) => here.outcomes.has(id) && there.outcomes.has(`${id}-next`))

@@ -125,7 +125,7 @@ export const lanes = (
     lane.run === undefined ? "" : String(lane.run.step),
     passed(lane.run?.began_at, now),
     lane.may_cost_usd_micros === undefined ? "" : money(lane.may_cost_usd_micros),
-    doing(lane)
+    lane.elsewhere === true ? "on another node" : doing(lane)
   ])
   return (
     head +
