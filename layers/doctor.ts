@@ -54,6 +54,13 @@ const inspectStore = Effect.fnUntraced(function* ({ runtime, postgres }: Config,
   return { name: "database", ...(yield* judge(placeOf(postgres))) }
 })
 
+/** The server of the projects' databases, where one is named. */
+const inspectProjects = Effect.fnUntraced(function* ({ runtime, project_db: { url } }: Config) {
+  if (runtime.mode === "dev" || url === undefined) return []
+  const { judgeProjects } = yield* Effect.promise(() => import("#layers/horizons/pgFitness.ts"))
+  return [{ name: "project_db", ...(yield* judgeProjects(url)) }]
+})
+
 /** The same checks, as far as they make sense without one. */
 const withoutGateway = Effect.fnUntraced(function* (loaded: Settings.LoadedConfig, offline: boolean) {
   const { config } = loaded
@@ -72,7 +79,8 @@ const withoutGateway = Effect.fnUntraced(function* (loaded: Settings.LoadedConfi
     return [
       { name: "data directory", status: "ok", message: path } as const,
       ...own,
-      yield* inspectStore(config, path)
+      yield* inspectStore(config, path),
+      ...(yield* inspectProjects(config))
     ]
   }).pipe(
     Effect.provide(layerDataDir(place)),

@@ -25,7 +25,7 @@ import { Secrets } from "#src/horizons/Secrets.ts"
 import { failureOf, type PgFailure } from "#layers/platform/pgFailure.ts"
 import { judgeProjects } from "./pgFitness.ts"
 import * as pgProjects from "./pgProjects.ts"
-import { firstWord, isBlank, withoutEnd } from "./sqlText.ts"
+import { firstWord, isBlank, maxDetail, withoutEnd } from "./sqlText.ts"
 
 /** Calls of all projects that are at the server at once. */
 const atOnce = 8
@@ -43,7 +43,8 @@ const refused = (detail: string, statement = 0) => failed(new Port.SqlRefused({ 
 const reasonOf = (error: SqlError, statement: number, seconds: number): Reason => {
   const { cause } = error.reason
   if (cause instanceof PgProtocol.ParseError) return new Port.SqlTooBig({})
-  const { kind, code, detail } = failureOf(error)
+  const { kind, code, detail: whole } = failureOf(error)
+  const detail = whole.slice(0, maxDetail)
   if (code === "57014") return new Port.SqlTooLong({ seconds })
   // Of the server's memory, and what is too large for a value.
   if (code === "53200" || code === "54000" || code === "22P05") return new Port.SqlTooBig({})
@@ -220,6 +221,8 @@ const execute = Effect.fnUntraced(function* (
     changes.push(changing.has(command.split(" ")[0] ?? "") ? rowCount : 0)
   }
   yield* session.ask("RESET ALL")
+  // What statements have put off to the end is theirs too: it counts, and is within their time.
+  yield* session.ask("SET CONSTRAINTS ALL IMMEDIATE")
   const after = yield* sizeOf(session)
   // Deleting takes a little room itself.
   const isLess = after <= before || statements.every(({ sql }) => deleting.has(firstWord(sql)))
@@ -320,11 +323,12 @@ export const make = Effect.gen(function* () {
       )
       const done = yield* running
       if (!isKept) return done
-      const commit = session.ask("COMMIT").pipe(
+      const commit = Effect.interruptible(session.ask("COMMIT")).pipe(
         Effect.mapError((error) => {
-          const reason = reasonOf(error, statement, seconds)
-          // What the server refuses at the end (a constraint that was deferred) it has told; else nobody knows.
-          return failed(reason._tag === "SqlRefused" ? reason : new Port.SqlUncertain({}))
+          const { code } = failureOf(error)
+          // What the server itself has refused, it has not done. Of a connection that was lost nobody knows.
+          const isKnown = code !== undefined && !/^(57P|08)/.test(code)
+          return failed(isKnown ? reasonOf(error, statement, seconds) : new Port.SqlUncertain({}))
         }),
         Effect.timeoutOrElse({
           duration: "15 seconds",

@@ -41,34 +41,59 @@ interface Project {
 
 const isDead = ({ child }: Project): boolean => child.killed || !child.connected
 
+const broken = (detail: string) => new ProjectDbError({ reason: new StoreBroken({ detail }) })
+
+const begin = (filename: string, megabytes: number): Project => {
+  const child = fork(program, [filename, String(megabytes), String(Port.maxBytes)], {
+    env: {},
+    execArgv: ["--disable-warning=ExperimentalWarning", "--max-old-space-size=128"],
+    serialization: "advanced",
+    stdio: ["ignore", "ignore", "inherit", "ipc"]
+  })
+  // Whoever waits for an answer hears of it; a process that ends while nobody does is begun again.
+  child.on("error", () => {})
+  return { child, turn: Semaphore.makeUnsafe(1) }
+}
+
+/** Until it takes calls: the time to start is no call's. */
+const ready = ({ child }: Project) =>
+  Effect.callback<void, ProjectDbError>((resume) => {
+    const onMessage = ({ _tag }: Reply) => {
+      if (_tag === "Ready") settle(Effect.void)
+    }
+    const onEnd = () => settle(Effect.fail(broken("the process that runs its SQL does not start")))
+    const stop = () => {
+      child.off("message", onMessage)
+      child.off("exit", onEnd)
+      child.off("error", onEnd)
+    }
+    const settle = (answer: Effect.Effect<void, ProjectDbError>) => {
+      stop()
+      resume(answer)
+    }
+    child.on("message", onMessage)
+    child.on("exit", onEnd)
+    child.on("error", onEnd)
+    return Effect.sync(stop)
+  })
+
 const start = (folder: string, { org, project }: Tenant, megabytes: number) =>
   Effect.acquireRelease(
     Effect.try({
-      try: (): Project => {
+      try: () => {
         const own = join(folder, org)
         mkdirSync(own, { recursive: true, mode: 0o700 })
         const filename = join(own, `${project}.db`)
         createPrivate(filename)
-        const child = fork(program, [filename, String(megabytes), String(Port.maxBytes)], {
-          env: {},
-          execArgv: ["--disable-warning=ExperimentalWarning", "--max-old-space-size=128"],
-          serialization: "advanced",
-          stdio: ["ignore", "ignore", "inherit", "ipc"]
-        })
-        // Whoever waits for an answer hears of it; a process that ends while nobody does is begun again.
-        child.on("error", () => {})
-        return { child, turn: Semaphore.makeUnsafe(1) }
+        return begin(filename, megabytes)
       },
-      catch: (error) =>
-        new ProjectDbError({
-          reason: new StoreBroken({ detail: error instanceof Error ? error.message : String(error) })
-        })
+      catch: (error) => broken(error instanceof Error ? error.message : String(error))
     }),
     ({ child }) =>
       Effect.sync(() => {
         if (child.connected) child.disconnect()
       })
-  )
+  ).pipe(Effect.tap(ready))
 
 const reasonOf = (failure: Failure, megabytes: number): Reason => {
   switch (failure.kind) {
@@ -87,7 +112,7 @@ const reasonOf = (failure: Failure, megabytes: number): Reason => {
   }
 }
 
-type Answer = Exclude<Reply, { readonly _tag: "Committing" | "Failed" }>
+type Answer = Extract<Reply, { readonly _tag: "Rows" | "Changed" }>
 
 /** One call. Whoever does not wait for it any more ends it, and the process with it. */
 const call = ({ child }: Project, ask: Ask, seconds: number, megabytes: number) =>
@@ -95,6 +120,7 @@ const call = ({ child }: Project, ask: Ask, seconds: number, megabytes: number) 
     let isCommitting = false
     const lost = (reason: Reason) => refuse(isCommitting ? new Port.SqlUncertain({}) : reason)
     const onMessage = (reply: Reply) => {
+      if (reply._tag === "Ready") return
       if (reply._tag === "Committing") {
         isCommitting = true
         return
@@ -135,23 +161,27 @@ export const make = (folder: string) =>
       lookup: (tenant: Tenant) => start(folder, tenant, settings.get().max_mb),
       idleTimeToLive: idle
     })
-    /** One that was killed, or died, is nobody's any more. */
-    const forget = (tenant: Tenant, project: Project) =>
-      isDead(project) ? RcMap.invalidate(projects, tenant) : Effect.void
-    const living = (tenant: Tenant) =>
-      Effect.flatMap(RcMap.get(projects, tenant), (project) =>
-        isDead(project)
-          ? Effect.andThen(RcMap.invalidate(projects, tenant), RcMap.get(projects, tenant))
-          : Effect.succeed(project)
-      )
-
-    const ask = (tenant: Tenant, what: Ask) =>
-      Effect.flatMap(living(tenant), (project) => {
+    /** Undefined when its process was dead before the call had its turn: nothing was done. */
+    const attempt = (tenant: Tenant, what: Ask) =>
+      Effect.flatMap(RcMap.get(projects, tenant), (project) => {
+        // A process that was killed, or died, is nobody's any more.
+        const forget = Effect.suspend(() =>
+          isDead(project) ? RcMap.invalidate(projects, tenant) : Effect.void
+        )
         const { timeout_s: seconds, max_mb: megabytes } = settings.get()
-        return project.turn
-          .withPermit(busy.withPermit(call(project, what, seconds, megabytes)))
-          .pipe(Effect.onExit(() => forget(tenant, project)))
+        return project.turn.withPermit(
+          Effect.suspend(() =>
+            isDead(project)
+              ? Effect.succeed(undefined)
+              : busy.withPermit(call(project, what, seconds, megabytes))
+          ).pipe(Effect.onExit(() => forget))
+        )
       }).pipe(Effect.scoped)
+
+    const ask = (tenant: Tenant, what: Ask): Effect.Effect<Answer, ProjectDbError> =>
+      Effect.flatMap(attempt(tenant, what), (answer) =>
+        answer === undefined ? ask(tenant, what) : Effect.succeed(answer)
+      )
 
     return ProjectDb.of({
       dialect: "sqlite",

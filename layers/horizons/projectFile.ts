@@ -13,7 +13,7 @@ import { dirname } from "node:path"
 import { DatabaseSync, constants, type SQLInputValue, type StatementSync } from "node:sqlite"
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads"
 import type { SqlRows, SqlStatement, SqlValue } from "#src/horizons/ProjectDb.ts"
-import { isBlank, placeholders } from "./sqlText.ts"
+import { isBlank, maxDetail, placeholders } from "./sqlText.ts"
 
 export interface File {
   readonly filename: string
@@ -31,6 +31,8 @@ export type Failure =
   | { readonly kind: "busy" | "broken"; readonly detail: string }
 
 export type Reply =
+  /** It takes calls. */
+  | { readonly _tag: "Ready" }
   | { readonly _tag: "Rows"; readonly rows: SqlRows }
   | { readonly _tag: "Changed"; readonly changes: ReadonlyArray<number> }
   /** From now on it may be durable, whatever happens. */
@@ -272,7 +274,7 @@ const failureOf = (filename: string, error: unknown, statement: number): Failure
       return {
         kind: "refused",
         statement,
-        detail: denied === undefined ? detail : `not allowed here: ${denied}`
+        detail: denied === undefined ? detail.slice(0, maxDetail) : `not allowed here: ${denied}`
       }
   }
 }
@@ -299,6 +301,7 @@ const work = (file: File): void => {
     database?.close()
     parentPort?.close()
   })
+  parentPort?.postMessage({ _tag: "Ready" } satisfies Reply)
 }
 
 if (isMainThread) watch(process.argv.slice(2))

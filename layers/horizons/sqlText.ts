@@ -4,6 +4,9 @@
  * Nothing here is a guard: what SQL may reach is decided by the database. Pure.
  */
 
+/** Characters of what a database says of a statement: SQL may write its errors itself, of any length. */
+export const maxDetail = 2000
+
 /** Comments of PostgreSQL nest; where SQLite's end earlier, what follows is no statement to it. */
 const commentEnd = (sql: string, from: number): number => {
   let depth = 0

@@ -268,6 +268,18 @@ export const projectDbContract = <E>(name: string, layer: Layer.Layer<ProjectDb,
         })
       )
 
+      it.effect("what waits behind one that takes too long is served", () =>
+        Effect.gen(function* () {
+          const [acme] = freshTenants()
+          yield* execute(acme, "CREATE TABLE a (n BIGINT)")
+          const [first, second] = yield* Effect.all(
+            [Effect.flip(query(acme, forever)), execute(acme, "INSERT INTO a VALUES (1)")],
+            { concurrency: "unbounded" }
+          )
+          assert.deepStrictEqual([first.reason._tag, second], ["SqlTooLong", [1]])
+        })
+      )
+
       it.effect("a full database refuses more, is read, and takes more after something was deleted", () =>
         Effect.gen(function* () {
           const [acme] = freshTenants()

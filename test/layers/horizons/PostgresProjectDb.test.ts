@@ -245,6 +245,24 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
         const reason = yield* reasonOf(execute(acme, "INSERT INTO b VALUES (1)"))
         assert.strictEqual(reason._tag, "SqlRefused")
         assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM b")).rows, [[0]])
+
+        const atTheEnd = (what: string) => [
+          `CREATE OR REPLACE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${what}; RETURN NULL; END $$`,
+          "DROP TABLE IF EXISTS c",
+          "CREATE TABLE c (id INTEGER, t TEXT)",
+          "CREATE CONSTRAINT TRIGGER c AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION late()"
+        ]
+        yield* execute(acme, ...atTheEnd("PERFORM pg_sleep(30)"))
+        assert.strictEqual((yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag, "SqlTooLong")
+        yield* execute(
+          acme,
+          ...atTheEnd("INSERT INTO c SELECT 2, repeat('x', 1900) FROM generate_series(1, 12000)")
+        )
+        assert.strictEqual((yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag, "ProjectDbFull")
+        const long = yield* reasonOf(
+          execute(acme, "DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 1000000); END $$")
+        )
+        assert.deepStrictEqual([long._tag, long.message.length], ["SqlRefused", 2000])
       }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
     }).pipe(Effect.scoped)
   )
