@@ -85,6 +85,12 @@ describe.skipIf(!hasNpm)("the package (needs npm)", () => {
           gateway.once("exit", () => reject(new Error("it did not start")))
         })
         assert.include(run(target, opencraw, "send", "hello"), "You wrote: hello")
+        // Its SQL runs in a process of its own, from a file of its own.
+        run(target, opencraw, "db", "execute", "CREATE TABLE a (x INTEGER)")
+        assert.strictEqual(
+          run(target, opencraw, "db", "query", "SELECT 7 AS x", "--json"),
+          '{"columns":["x"],"rows":[[7]],"is_all":true}\n'
+        )
         const link = new URL(run(target, opencraw, "open").trim())
         assert.strictEqual(link.origin, url)
         const code = link.hash.replace("#code=", "")
