@@ -1,7 +1,7 @@
 /**
  * A database for each project on a PostgreSQL server.
  *
- * Owns: one call's way through it: a connection of its own (so that nothing a statement sets outlives it), a transaction, the limits of
+ * Owns: one call's way through it: a connection of its own (so that nothing a statement sets in its session outlives it), a transaction, the limits of
  * time, size and memory, and values as text. Does not own: the databases and their users (`pgProjects`), which keep projects apart.
  */
 import { connect as connectTo, type Socket } from "node:net"

@@ -1,9 +1,9 @@
 /**
  * The databases of projects on a PostgreSQL server: their names, and how they are made.
  *
- * Each project has a database and a user of its own. That user may connect to this database alone, owns nothing but what it made, and
- * knows no password of anything. So nothing that its SQL says reaches other tables, other projects' names, locks or notifications: the
- * server keeps them apart, not we.
+ * Each project has a database and a user of its own. That user may connect to no other project's, owns nothing but what it made, and
+ * knows no password of anything. So its SQL reaches no other tables, names, locks or notifications than the project's: the server keeps
+ * them apart, not we. What the server has for all (room for locks, workers) they share.
  *
  * Owns: making both, safely beside other nodes, and taking them back after the key of the secrets has changed.
  */

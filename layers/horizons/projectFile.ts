@@ -43,8 +43,8 @@ const closing = "close"
 /** How long a statement that runs may go on when the process shall end. */
 const closeMillis = 1000
 /**
- * Memory of the whole process, and how often it is looked at: SQLite as Node builds it keeps no count of its own. An empty process has
- * some 60 MB.
+ * Memory of the whole process, and how often it is looked at: SQLite as Node builds it keeps no count of its own. A process that has
+ * nothing to do has some 100 MB.
  */
 const maxResidentBytes = 384 * 1_048_576
 const lookMillis = 20

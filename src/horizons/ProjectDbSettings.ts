@@ -7,7 +7,7 @@ import type { Setting } from "#src/setting/Setting.ts"
 export const ProjectDbSettingsSchema = Schema.Struct({
   url: Schema.optionalKey(secret("project_db.url")).annotate({
     description:
-      "postgres://USER:PASSWORD@HOST:PORT/DATABASE of a server that keeps a database for each project; its user needs CREATEDB and CREATEROLE. It may be the server of postgres.url. Without it prod has none; dev keeps a file for each project"
+      "postgres://USER:PASSWORD@HOST:PORT/DATABASE of a server that keeps a database for each project; its user needs CREATEDB and CREATEROLE. Better another server than that of postgres.url: projects share its room for locks. Without it prod has none; dev keeps a file for each project"
   }),
   prefix: withDefault(
     Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_]{0,19}$/)),
