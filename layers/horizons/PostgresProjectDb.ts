@@ -17,7 +17,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { Checks } from "#src/check/Checks.ts"
 import type { Tenant } from "#src/domain/Tenant.ts"
-import { StoreBroken, StoreBusy, StoreFull } from "#src/horizons/MessageLog.ts"
+import { StoreBroken } from "#src/horizons/MessageLog.ts"
 import * as Port from "#src/horizons/ProjectDb.ts"
 import { ProjectDb, ProjectDbError, type SqlStatement, type SqlValue } from "#src/horizons/ProjectDb.ts"
 import { ProjectDbPlace, type ProjectDbSettings } from "#src/horizons/ProjectDbSettings.ts"
@@ -25,6 +25,7 @@ import { Secrets } from "#src/horizons/Secrets.ts"
 import { failureOf, type PgFailure } from "#layers/platform/pgFailure.ts"
 import { judgeProjects } from "./pgFitness.ts"
 import * as pgProjects from "./pgProjects.ts"
+import { stateOf } from "./SqlStore.ts"
 import { firstWord, isBlank, maxDetail, withoutEnd } from "./sqlText.ts"
 
 /** Calls of all projects that are at the server at once. */
@@ -50,22 +51,10 @@ const reasonOf = (error: SqlError, statement: number, seconds: number): Reason =
   if (code === "53200" || code === "54000" || code === "22P05") return new Port.SqlTooBig({})
   if (code !== undefined && /^(2|42|3F|0A|P0|08P01|55000|55006)/.test(code))
     return new Port.SqlRefused({ statement, detail })
-  switch (kind) {
-    case "full":
-      return new StoreFull({})
-    case "busy":
-    case "conflict":
-    case "unreachable":
-      return new StoreBusy({ detail })
-    case "broken":
-      return new StoreBroken({ detail })
-    case "fenced":
-    case "statement":
-      return new Port.SqlRefused({ statement, detail })
-  }
+  return stateOf({ kind, detail }) ?? new Port.SqlRefused({ statement, detail })
 }
 
-const bind = (value: SqlValue): PgTypes.Parameter | string | null => {
+const bind = (value: SqlValue): string | null => {
   if (value === null) return null
   // As text of no type: the server reads it as what stands there, a number for a bigint or a decimal too.
   if (typeof value === "object") return JSON.stringify(value)
@@ -258,13 +247,7 @@ export const make = Effect.gen(function* () {
   const { url = Redacted.make(""), prefix } = place.get()
 
   const toError = (failure: PgFailure) =>
-    failed(
-      failure.kind === "full"
-        ? new StoreFull({})
-        : failure.kind === "broken" || failure.kind === "statement"
-          ? new StoreBroken({ detail: failure.detail })
-          : new StoreBusy({ detail: failure.detail })
-    )
+    failed(stateOf(failure) ?? new StoreBroken({ detail: failure.detail }))
   const ensure = (name: string, isLockedOut: boolean) =>
     making
       .withPermit(
@@ -281,6 +264,7 @@ export const make = Effect.gen(function* () {
     const opening = open(url, name, pgProjects.passwordOf(secrets, name), settings).pipe(
       Effect.mapError(failureOf)
     )
+    // One that is there waits for no other that is being made.
     const ready = made.has(name) ? Effect.void : ensure(name, false)
     return Effect.andThen(ready, opening).pipe(
       Effect.catchIf(
@@ -296,7 +280,7 @@ export const make = Effect.gen(function* () {
     )
   }
 
-  /** One call, from its connection to its end. `run` gives what is left to do once nothing of it may fail the statement. */
+  /** One call, from its connection to its end; what it did is committed if it `isKept`, and else gone with the connection. */
   const call = <A>(
     tenant: Tenant,
     run: (
@@ -313,7 +297,7 @@ export const make = Effect.gen(function* () {
       let statement = 0
       const explained = (error: SqlError | ProjectDbError) =>
         error._tag === "ProjectDbError" ? error : failed(reasonOf(error, statement, seconds))
-      const running = run(session, (at) => (statement = at), settings).pipe(
+      const done = yield* run(session, (at) => (statement = at), settings).pipe(
         Effect.mapError(explained),
         Effect.timeoutOrElse({
           duration: `${seconds} seconds`,
@@ -321,7 +305,6 @@ export const make = Effect.gen(function* () {
         }),
         Effect.raceFirst(tooMuch(session))
       )
-      const done = yield* running
       if (!isKept) return done
       const commit = Effect.interruptible(session.ask("COMMIT")).pipe(
         Effect.mapError((error) => {

@@ -25,21 +25,30 @@ export class SqlStore extends Context.Service<
   }
 >()("opencraw/layers/horizons/SqlStore") {}
 
-/** A statement that the database refuses is a bug of ours and dies; all else is the store's state. */
-export const refusalOf = (failure: SqliteFailure | PgFailure): Effect.Effect<never, StoreRefusal> => {
-  switch (failure.kind) {
+/** The store's state that a failure tells of; undefined when it is the statement that was refused. */
+export const stateOf = ({
+  kind,
+  detail
+}: Pick<SqliteFailure | PgFailure, "kind" | "detail">): StoreRefusal | undefined => {
+  switch (kind) {
     case "full":
-      return Effect.fail(new StoreFull({}))
+      return new StoreFull({})
     case "busy":
     case "conflict":
     case "unreachable":
-      return Effect.fail(new StoreBusy({ detail: failure.detail }))
+      return new StoreBusy({ detail })
     case "io":
     case "broken":
-      return Effect.fail(new StoreBroken({ detail: failure.detail }))
+      return new StoreBroken({ detail })
     // Units of these ports name no fence.
     case "fenced":
     case "statement":
-      return Effect.die(failure)
+      return undefined
   }
+}
+
+/** A statement of ours that the database refuses is a bug and dies; all else is the store's state. */
+export const refusalOf = (failure: SqliteFailure | PgFailure): Effect.Effect<never, StoreRefusal> => {
+  const state = stateOf(failure)
+  return state === undefined ? Effect.die(failure) : Effect.fail(state)
 }

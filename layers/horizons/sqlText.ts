@@ -21,9 +21,9 @@ const commentEnd = (sql: string, from: number): number => {
   return sql.length
 }
 
-/** Where the first thing that is neither space, comment nor semicolon stands. */
-const firstAt = (sql: string): number => {
-  let at = 0
+/** Where the first thing from there on stands that is neither space, comment nor semicolon. */
+const firstAt = (sql: string, from = 0): number => {
+  let at = from
   while (at < sql.length) {
     if (/[\s;]/.test(sql.charAt(at))) at++
     else if (sql.startsWith("--", at)) {
@@ -64,8 +64,12 @@ const pgTokens =
 
 /** PostgreSQL's statement without the semicolon that it ends with, so that it can stand in another one. */
 export const withoutEnd = (sql: string): string => {
-  for (const match of sql.matchAll(pgTokens)) {
-    if (match[0] === ";" && isBlank(sql.slice(match.index))) return sql.slice(0, match.index)
+  // What stands next is looked for once, however many semicolons there are before it.
+  let next = 0
+  for (const { 0: token, index } of sql.matchAll(pgTokens)) {
+    if (token !== ";" || index < next) continue
+    next = firstAt(sql, index)
+    if (next >= sql.length) return sql.slice(0, index)
   }
   return sql
 }

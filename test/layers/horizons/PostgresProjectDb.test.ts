@@ -1,5 +1,6 @@
 /** Each project in a database and with a user of its own, on a real server that asks these users for their passwords. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -54,6 +55,9 @@ const server = Effect.acquireRelease(
     )
   )
 )
+/** One for all of them: each has tenants of its own. */
+class Server extends Context.Service<Server, Effect.Success<typeof server>>()("test/Server") {}
+
 const ofKeeper = (url: string) => url.replace("app@", `${keeper}:kept@`)
 
 const asked = (url: string, sql: string) =>
@@ -83,257 +87,262 @@ const on = ({ url, prefix = "test", secrets = keys("1") }: Place) =>
 describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_000 }, () => {
   projectDbContract("PostgreSQL", Layer.unwrap(Effect.map(server, ({ url }) => on({ url: ofKeeper(url) }))))
 
-  it.live("reaches nothing outside its database", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      const [acme, rival] = freshTenants()
-      yield* asked(url, "CREATE SCHEMA opencraw")
-      yield* asked(url, "CREATE TABLE opencraw.api_keys (digest TEXT)")
-      yield* asked(url, "CREATE TABLE public.open (secret TEXT)")
-      yield* asked(url, "GRANT ALL ON public.open TO PUBLIC")
-      yield* Effect.gen(function* () {
-        yield* execute(rival, "CREATE TABLE customers (id INTEGER)", "INSERT INTO customers VALUES (1)")
-        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
-        const theirs = nameOf("test", rival)
-        const reaching = [
-          "SELECT * FROM opencraw.api_keys",
-          "SELECT * FROM public.open",
-          "SELECT * FROM postgres.public.open",
-          `SELECT * FROM ${theirs}.data.customers`,
-          "SELECT pg_read_file('/etc/passwd')",
-          "SELECT pg_ls_dir('/')",
-          "SELECT lo_import('/etc/passwd')",
-          "SELECT rolpassword FROM pg_authid",
-          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' OR usename IS NULL",
-          "SELECT set_config('role', 'app', false)",
-          "SELECT set_config('session_authorization', 'app', false)"
-        ]
-        for (const sql of reaching) {
-          assert.strictEqual((yield* reasonOf(query(acme, sql)))._tag, "SqlRefused", sql)
-          assert.strictEqual((yield* reasonOf(execute(acme, sql)))._tag, "SqlRefused", sql)
-        }
-        const changing = [
-          "SET ROLE app",
-          "SET SESSION AUTHORIZATION app",
-          "COPY a FROM '/etc/passwd'",
-          "COPY a TO PROGRAM 'id'",
-          "CREATE EXTENSION dblink",
-          "CREATE ROLE evil",
-          "CREATE DATABASE evil",
-          "CREATE SCHEMA evil",
-          "CREATE TABLESPACE evil LOCATION '/tmp'",
-          `ALTER ROLE "${nameOf("test", acme)}" SUPERUSER`,
-          `ALTER ROLE "${nameOf("test", acme)}" CREATEROLE`,
-          `ALTER DATABASE "${theirs}" RENAME TO gone`,
-          `DROP DATABASE "${theirs}"`,
-          `GRANT "${theirs}" TO "${nameOf("test", acme)}"`,
-          "GRANT app TO CURRENT_USER",
-          "ALTER SYSTEM SET fsync = off",
-          "DO $$ BEGIN EXECUTE 'SET ROLE app'; END $$",
-          "DO $$ BEGIN COMMIT; END $$"
-        ]
-        for (const sql of changing)
-          assert.strictEqual((yield* reasonOf(execute(acme, sql)))._tag, "SqlRefused", sql)
-        const seen = yield* query(
+  it.layer(Layer.effect(Server, server), { timeout: 60_000, excludeTestServices: true })((it) => {
+    it.effect("reaches nothing outside its database", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme, rival] = freshTenants()
+        yield* asked(url, "CREATE SCHEMA opencraw")
+        yield* asked(url, "CREATE TABLE opencraw.api_keys (digest TEXT)")
+        yield* asked(url, "CREATE TABLE public.open (secret TEXT)")
+        yield* asked(url, "GRANT ALL ON public.open TO PUBLIC")
+        yield* Effect.gen(function* () {
+          yield* execute(rival, "CREATE TABLE customers (id INTEGER)", "INSERT INTO customers VALUES (1)")
+          yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+          const theirs = nameOf("test", rival)
+          const reaching = [
+            "SELECT * FROM opencraw.api_keys",
+            "SELECT * FROM public.open",
+            "SELECT * FROM postgres.public.open",
+            `SELECT * FROM ${theirs}.data.customers`,
+            "SELECT pg_read_file('/etc/passwd')",
+            "SELECT pg_ls_dir('/')",
+            "SELECT lo_import('/etc/passwd')",
+            "SELECT rolpassword FROM pg_authid",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' OR usename IS NULL",
+            "SELECT set_config('role', 'app', false)",
+            "SELECT set_config('session_authorization', 'app', false)"
+          ]
+          for (const sql of reaching) {
+            assert.strictEqual((yield* reasonOf(query(acme, sql)))._tag, "SqlRefused", sql)
+            assert.strictEqual((yield* reasonOf(execute(acme, sql)))._tag, "SqlRefused", sql)
+          }
+          const changing = [
+            "SET ROLE app",
+            "SET SESSION AUTHORIZATION app",
+            "COPY a FROM '/etc/passwd'",
+            "COPY a TO PROGRAM 'id'",
+            "CREATE EXTENSION dblink",
+            "CREATE ROLE evil",
+            "CREATE DATABASE evil",
+            "CREATE SCHEMA evil",
+            "CREATE TABLESPACE evil LOCATION '/tmp'",
+            `ALTER ROLE "${nameOf("test", acme)}" SUPERUSER`,
+            `ALTER ROLE "${nameOf("test", acme)}" CREATEROLE`,
+            `ALTER DATABASE "${theirs}" RENAME TO gone`,
+            `DROP DATABASE "${theirs}"`,
+            `GRANT "${theirs}" TO "${nameOf("test", acme)}"`,
+            "GRANT app TO CURRENT_USER",
+            "ALTER SYSTEM SET fsync = off",
+            "DO $$ BEGIN EXECUTE 'SET ROLE app'; END $$",
+            "DO $$ BEGIN COMMIT; END $$"
+          ]
+          for (const sql of changing)
+            assert.strictEqual((yield* reasonOf(execute(acme, sql)))._tag, "SqlRefused", sql)
+          const seen = yield* query(
+            acme,
+            "SELECT relname FROM pg_class WHERE relname IN ('customers', 'api_keys')"
+          )
+          assert.deepStrictEqual(seen.rows, [])
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+        // With its password it could be connected to its own database alone; others' are shut to it.
+        const databases = yield* asked(
+          url,
+          `SELECT has_database_privilege('${nameOf("test", acme)}', '${nameOf("test", rival)}', 'CONNECT') AS may`
+        )
+        assert.strictEqual(databases.rows[0]?.["may"], false)
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("locks and notifications of a project are its own", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+          const heard = yield* PgLink.listen({ url: Redacted.make(url), schema: "public" }, "hints")
+          yield* execute(acme, "SELECT pg_notify('hints', 'forged')")
+          yield* asked(url, "SELECT pg_notify('hints', 'ours')")
+          assert.strictEqual((yield* Queue.take(heard)).payload, "ours")
+
+          const theirs = "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory'"
+          const holding = yield* Effect.forkScoped(
+            execute(acme, "SELECT pg_advisory_lock(42)", "SELECT pg_sleep(1)")
+          )
+          yield* Effect.repeat(asked(url, theirs), { until: ({ rows }) => rows[0]?.["held"] === 1 })
+          const free = yield* asked(url, "SELECT pg_try_advisory_lock(42) AS is_free")
+          assert.strictEqual(free.rows[0]?.["is_free"], true)
+          yield* Fiber.join(holding)
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("what a statement sets ends with its call, and its limits with the statement", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+          yield* execute(acme, "SELECT set_config('search_path', 'nowhere', false)")
+          assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
+          const timeout = yield* reasonOf(
+            execute(acme, "SELECT set_config('statement_timeout', '0', false)", "SELECT pg_sleep(30)")
+          )
+          assert.strictEqual(timeout._tag, "SqlTooLong")
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("values of PostgreSQL's own types are told as text", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        const { rows, columns } = yield* query(
           acme,
-          "SELECT relname FROM pg_class WHERE relname IN ('customers', 'api_keys')"
-        )
-        assert.deepStrictEqual(seen.rows, [])
-      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
-      // With its password it could be connected to its own database alone; others' are shut to it.
-      const databases = yield* asked(
-        url,
-        `SELECT has_database_privilege('${nameOf("test", acme)}', '${nameOf("test", rival)}', 'CONNECT') AS may`
-      )
-      assert.strictEqual(databases.rows[0]?.["may"], false)
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("locks and notifications of a project are its own", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      const [acme] = freshTenants()
-      yield* Effect.gen(function* () {
-        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
-        const heard = yield* PgLink.listen({ url: Redacted.make(url), schema: "public" }, "hints")
-        yield* execute(acme, "SELECT pg_notify('hints', 'forged')")
-        yield* asked(url, "SELECT pg_notify('hints', 'ours')")
-        assert.strictEqual((yield* Queue.take(heard)).payload, "ours")
-
-        const theirs = "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory'"
-        const holding = yield* Effect.forkScoped(
-          execute(acme, "SELECT pg_advisory_lock(42)", "SELECT pg_sleep(1)")
-        )
-        yield* Effect.repeat(asked(url, theirs), { until: ({ rows }) => rows[0]?.["held"] === 1 })
-        const free = yield* asked(url, "SELECT pg_try_advisory_lock(42) AS is_free")
-        assert.strictEqual(free.rows[0]?.["is_free"], true)
-        yield* Fiber.join(holding)
-      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("what a statement sets ends with its call, and its limits with the statement", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      const [acme] = freshTenants()
-      yield* Effect.gen(function* () {
-        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
-        yield* execute(acme, "SELECT set_config('search_path', 'nowhere', false)")
-        assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
-        const timeout = yield* reasonOf(
-          execute(acme, "SELECT set_config('statement_timeout', '0', false)", "SELECT pg_sleep(30)")
-        )
-        assert.strictEqual(timeout._tag, "SqlTooLong")
-      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("values of PostgreSQL's own types are told as text", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      const [acme] = freshTenants()
-      const { rows, columns } = yield* query(
-        acme,
-        `SELECT true AS b, 12.50::numeric AS n, 'infinity'::float8 AS i, timestamptz '2026-11-26 18:00:00+02' AS t,
+          `SELECT true AS b, 12.50::numeric AS n, 'infinity'::float8 AS i, timestamptz '2026-11-26 18:00:00+02' AS t,
           '{"a": 12345678901234567890}'::jsonb AS j, ARRAY[1,2] AS l, '\\x00ff'::bytea AS y, int4range(1, 5) AS r,
           NULL AS nothing, 9007199254740993::bigint AS big; -- the end`
-      ).pipe(Effect.provide(on({ url: ofKeeper(url) })))
-      assert.deepStrictEqual(columns, ["b", "n", "i", "t", "j", "l", "y", "r", "nothing", "big"])
-      assert.deepStrictEqual(rows, [
-        [
-          true,
-          "12.50",
-          "Infinity",
-          "2026-11-26 16:00:00+00",
-          '{"a": 12345678901234567890}',
-          "{1,2}",
-          "\\x00ff",
-          "[1,5)",
-          null,
-          "9007199254740993"
-        ]
-      ])
-    }).pipe(Effect.scoped)
-  )
+        ).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+        assert.deepStrictEqual(columns, ["b", "n", "i", "t", "j", "l", "y", "r", "nothing", "big"])
+        assert.deepStrictEqual(rows, [
+          [
+            true,
+            "12.50",
+            "Infinity",
+            "2026-11-26 16:00:00+00",
+            '{"a": 12345678901234567890}',
+            "{1,2}",
+            "\\x00ff",
+            "[1,5)",
+            null,
+            "9007199254740993"
+          ]
+        ])
+      }).pipe(Effect.scoped)
+    )
 
-  it.live("what a statement returns by the gigabyte ends it, not us", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      const [acme] = freshTenants()
-      yield* Effect.gen(function* () {
-        const many = yield* reasonOf(
-          execute(acme, "SELECT repeat('x', 1000000) FROM generate_series(1, 100000)")
+    it.effect("what a statement returns by the gigabyte ends it, not us", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          const many = yield* reasonOf(
+            execute(acme, "SELECT repeat('x', 1000000) FROM generate_series(1, 100000)")
+          )
+          assert.strictEqual(many._tag, "SqlTooBig")
+          const one = yield* reasonOf(query(acme, "SELECT repeat('x', 20000000)"))
+          assert.strictEqual(one._tag, "SqlTooBig")
+          assert.deepStrictEqual((yield* query(acme, "SELECT 1")).rows, [[1]])
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("a deferred constraint is told of at the end; nothing is kept", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          yield* execute(
+            acme,
+            "CREATE TABLE a (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)"
+          )
+          const reason = yield* reasonOf(execute(acme, "INSERT INTO b VALUES (1)"))
+          assert.strictEqual(reason._tag, "SqlRefused")
+          assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM b")).rows, [[0]])
+
+          const atTheEnd = (what: string) => [
+            `CREATE OR REPLACE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${what}; RETURN NULL; END $$`,
+            "DROP TABLE IF EXISTS c",
+            "CREATE TABLE c (id INTEGER, t TEXT)",
+            "CREATE CONSTRAINT TRIGGER c AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION late()"
+          ]
+          yield* execute(acme, ...atTheEnd("PERFORM pg_sleep(30)"))
+          assert.strictEqual((yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag, "SqlTooLong")
+          yield* execute(
+            acme,
+            ...atTheEnd("INSERT INTO c SELECT 2, repeat('x', 1900) FROM generate_series(1, 12000)")
+          )
+          assert.strictEqual(
+            (yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag,
+            "ProjectDbFull"
+          )
+          const long = yield* reasonOf(
+            execute(acme, "DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 1000000); END $$")
+          )
+          assert.deepStrictEqual([long._tag, long.message.length], ["SqlRefused", 2000])
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("two gateways make the same database at once, and a restarted server is met again", () =>
+      Effect.gen(function* () {
+        const started = yield* Server
+        const url = ofKeeper(started.url)
+        const [acme] = freshTenants()
+        const both = [on({ url }), on({ url })]
+        const made = yield* Effect.forEach(
+          both,
+          (layer) => query(acme, "SELECT 1").pipe(Effect.provide(layer)),
+          { concurrency: "unbounded" }
         )
-        assert.strictEqual(many._tag, "SqlTooBig")
-        const one = yield* reasonOf(query(acme, "SELECT repeat('x', 20000000)"))
-        assert.strictEqual(one._tag, "SqlTooBig")
-        assert.deepStrictEqual((yield* query(acme, "SELECT 1")).rows, [[1]])
-      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("a deferred constraint is told of at the end; nothing is kept", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      const [acme] = freshTenants()
-      yield* Effect.gen(function* () {
-        yield* execute(
-          acme,
-          "CREATE TABLE a (id INTEGER PRIMARY KEY)",
-          "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)"
+        assert.deepStrictEqual(
+          made.map(({ rows }) => rows),
+          [[[1]], [[1]]]
         )
-        const reason = yield* reasonOf(execute(acme, "INSERT INTO b VALUES (1)"))
-        assert.strictEqual(reason._tag, "SqlRefused")
-        assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM b")).rows, [[0]])
+        yield* Effect.gen(function* () {
+          yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)")
+          yield* Effect.promise(started.kill)
+          const away = yield* reasonOf(query(acme, "SELECT 1"))
+          assert.strictEqual(away._tag, "StoreBusy")
+          yield* Effect.promise(started.start)
+          assert.deepStrictEqual((yield* query(acme, "SELECT id FROM a")).rows, [[7]])
+        }).pipe(Effect.provide(on({ url })))
+      }).pipe(Effect.scoped)
+    )
 
-        const atTheEnd = (what: string) => [
-          `CREATE OR REPLACE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${what}; RETURN NULL; END $$`,
-          "DROP TABLE IF EXISTS c",
-          "CREATE TABLE c (id INTEGER, t TEXT)",
-          "CREATE CONSTRAINT TRIGGER c AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION late()"
-        ]
-        yield* execute(acme, ...atTheEnd("PERFORM pg_sleep(30)"))
-        assert.strictEqual((yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag, "SqlTooLong")
-        yield* execute(
-          acme,
-          ...atTheEnd("INSERT INTO c SELECT 2, repeat('x', 1900) FROM generate_series(1, 12000)")
+    it.effect("another key behind the first opens what the first has made; without it, it is told", () =>
+      Effect.gen(function* () {
+        const { url: app } = yield* Server
+        const url = ofKeeper(app)
+        const [acme] = freshTenants()
+        const one = (secrets: Redacted.Redacted) =>
+          query(acme, "SELECT id FROM a").pipe(Effect.provide(on({ url, secrets })))
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)").pipe(
+          Effect.provide(on({ url, secrets: keys("1") }))
         )
-        assert.strictEqual((yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag, "ProjectDbFull")
-        const long = yield* reasonOf(
-          execute(acme, "DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 1000000); END $$")
+        const stranger = yield* reasonOf(one(keys("2")))
+        assert.strictEqual(stranger._tag, "StoreBroken")
+        assert.match(stranger.message, /another project_db.prefix|OPENCRAW_SECRETS_KEY/)
+        assert.deepStrictEqual((yield* one(keys("1"))).rows, [[7]])
+        assert.deepStrictEqual((yield* one(keys("2", "1"))).rows, [[7]])
+        assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
+        assert.strictEqual((yield* reasonOf(one(keys("1"))))._tag, "StoreBroken")
+        // SQL that locks its own user out has harmed nobody.
+        yield* execute(acme, "ALTER ROLE CURRENT_USER PASSWORD 'mine'").pipe(
+          Effect.provide(on({ url, secrets: keys("2") }))
         )
-        assert.deepStrictEqual([long._tag, long.message.length], ["SqlRefused", 2000])
-      }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
-    }).pipe(Effect.scoped)
-  )
+        assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
+      }).pipe(Effect.scoped)
+    )
 
-  it.live("two gateways make the same database at once, and a restarted server is met again", () =>
-    Effect.gen(function* () {
-      const started = yield* server
-      const url = ofKeeper(started.url)
-      const [acme] = freshTenants()
-      const both = [on({ url }), on({ url })]
-      const made = yield* Effect.forEach(
-        both,
-        (layer) => query(acme, "SELECT 1").pipe(Effect.provide(layer)),
-        { concurrency: "unbounded" }
-      )
-      assert.deepStrictEqual(
-        made.map(({ rows }) => rows),
-        [[[1]], [[1]]]
-      )
-      yield* Effect.gen(function* () {
-        yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)")
-        yield* Effect.promise(started.kill)
-        const away = yield* reasonOf(query(acme, "SELECT 1"))
-        assert.strictEqual(away._tag, "StoreBusy")
-        yield* Effect.promise(started.start)
-        assert.deepStrictEqual((yield* query(acme, "SELECT id FROM a")).rows, [[7]])
-      }).pipe(Effect.provide(on({ url })))
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("another key behind the first opens what the first has made; without it, it is told", () =>
-    Effect.gen(function* () {
-      const { url: app } = yield* server
-      const url = ofKeeper(app)
-      const [acme] = freshTenants()
-      const one = (secrets: Redacted.Redacted) =>
-        query(acme, "SELECT id FROM a").pipe(Effect.provide(on({ url, secrets })))
-      yield* execute(acme, "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (7)").pipe(
-        Effect.provide(on({ url, secrets: keys("1") }))
-      )
-      const stranger = yield* reasonOf(one(keys("2")))
-      assert.strictEqual(stranger._tag, "StoreBroken")
-      assert.match(stranger.message, /another project_db.prefix|OPENCRAW_SECRETS_KEY/)
-      assert.deepStrictEqual((yield* one(keys("1"))).rows, [[7]])
-      assert.deepStrictEqual((yield* one(keys("2", "1"))).rows, [[7]])
-      assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
-      assert.strictEqual((yield* reasonOf(one(keys("1"))))._tag, "StoreBroken")
-      // SQL that locks its own user out has harmed nobody.
-      yield* execute(acme, "ALTER ROLE CURRENT_USER PASSWORD 'mine'").pipe(
-        Effect.provide(on({ url, secrets: keys("2") }))
-      )
-      assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("a user that may not make databases is told of at the start, with what else is wrong", () =>
-    Effect.gen(function* () {
-      const { url } = yield* server
-      yield* asked(url, "CREATE ROLE poor LOGIN PASSWORD 'p'")
-      const poor = Redacted.make(url.replace("app@", "poor:p@"))
-      const options = { url: Redacted.make(url), schema: newSchema() }
-      const unfit = yield* Effect.flip(mustBeFit(options, true, poor))
-      assert.strictEqual(unfit._tag, "StoreUnfit")
-      assert.match(unfit.message, /project_db.url: poor may not make .*ALTER ROLE poor CREATEDB CREATEROLE/)
-      const both = yield* Effect.flip(mustBeFit({ ...options, url: poor }, true, poor))
-      assert.match(both.message, /may not create it[\s\S]*project_db.url: poor may not make/)
-      yield* mustBeFit(options, true, Redacted.make(ofKeeper(url)))
-      const nobody = yield* reasonOf(
-        query(local as Tenant, "SELECT 1").pipe(Effect.provide(on({ url: url.replace(/:\d+\//, ":1/") })))
-      )
-      assert.strictEqual(nobody._tag, "StoreBusy")
-    }).pipe(Effect.scoped)
-  )
+    it.effect("a user that may not make databases is told of at the start, with what else is wrong", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        yield* asked(url, "CREATE ROLE poor LOGIN PASSWORD 'p'")
+        const poor = Redacted.make(url.replace("app@", "poor:p@"))
+        const options = { url: Redacted.make(url), schema: newSchema() }
+        const unfit = yield* Effect.flip(mustBeFit(options, true, poor))
+        assert.strictEqual(unfit._tag, "StoreUnfit")
+        assert.match(unfit.message, /project_db.url: poor may not make .*ALTER ROLE poor CREATEDB CREATEROLE/)
+        const both = yield* Effect.flip(mustBeFit({ ...options, url: poor }, true, poor))
+        assert.match(both.message, /may not create it[\s\S]*project_db.url: poor may not make/)
+        yield* mustBeFit(options, true, Redacted.make(ofKeeper(url)))
+        const nobody = yield* reasonOf(
+          query(local as Tenant, "SELECT 1").pipe(Effect.provide(on({ url: url.replace(/:\d+\//, ":1/") })))
+        )
+        assert.strictEqual(nobody._tag, "StoreBusy")
+      }).pipe(Effect.scoped)
+    )
+  })
 })
