@@ -92,6 +92,41 @@ describe.skipIf(withoutPostgres)(named("a gateway in prod"), { timeout: 120_000 
     assert.match(doctor.stdout, /credentials.*work: .*OPENCRAW_SECRETS_KEY/)
   })
 
+  it("keeps a project's own database, which doctor and the start look at first", async () => {
+    const server = await startServer(["fsync=off"])
+    cleanups.push(server.stop)
+    const command = [process.execPath, "-e", `console.log("${"ab".repeat(32)}")`]
+    const secrets = `[secrets]\nkey_command = ${JSON.stringify(command)}\n`
+    const on = async (url: string, keys = secrets) =>
+      configure(await provider(), `${keys}[project_db]\nurl = "${url}"\n`, {
+        url: server.url,
+        schema: newSchema()
+      }).config
+    const config = await on(server.url)
+    const gateway = await startGateway(config)
+    cleanups.push(() => void gateway.child.kill("SIGKILL"))
+    const statements = [
+      { sql: "CREATE TABLE orders (id INTEGER, what TEXT)" },
+      { sql: "INSERT INTO orders VALUES ($1, $2)", params: [7, "tea"] }
+    ]
+    const made = await api(gateway, "/api/v1/os/database/execute", {
+      method: "POST",
+      body: JSON.stringify({ statements })
+    })
+    const asked = opencraw("db", "query", "SELECT id, what FROM orders", "--json", "--config", config)
+    const well = opencraw("doctor", "--offline", "--json", "--config", config)
+    const away = opencraw("doctor", "--offline", "--config", await on("postgres://app@127.0.0.1:1/shop"))
+    const failing = secrets.replace("console.log", "process.exit(3); console.log")
+    const locked = opencraw("serve", "--config", await on(server.url, failing))
+
+    assert.deepStrictEqual(await made.json(), { changes: [0, 1] })
+    assert.strictEqual(asked.stdout, '{"columns":["id","what"],"rows":[[7,"tea"]],"is_all":true}\n')
+    assert.include(well.stdout, '"name":"project_db","status":"ok"')
+    assert.match(away.stdout, /project_db .*127\.0\.0\.1:1\/shop cannot be reached/)
+    assert.strictEqual(locked.code, 78)
+    assert.match(locked.stderr, /secrets\.key_command: .* gave no key: it ended with 3/)
+  })
+
   it("loses and repeats nothing while its database is killed and started again under load", async () => {
     const server = await startServer()
     cleanups.push(server.stop)

@@ -224,6 +224,32 @@ describe("Settings", () => {
     })
   )
 
+  it.effect("names what projects' databases and a program with the keys lack", () =>
+    Effect.gen(function* () {
+      const prod = `[runtime]\nmode = "prod"\n[postgres]\nurl = "postgres://a/b"\n[gateway]\ntoken = "t"\n`
+      const agent = (tools: string) =>
+        `[general]\nmodel = "fake/x"\n${tools}[providers.fake]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:1"\n`
+      const wanting = agent('tools = ["database.query"]\n')
+      const linesOf = (text: string, env: Environment = {}) =>
+        Effect.map(problemsOf(prod + text, env), ({ lines }) => lines)
+      assert.deepStrictEqual(yield* linesOf(wanting), [
+        "general.tools: the database tools need a server for the projects' databases (set project_db.url, or OPENCRAW_PROJECT_DB_URL)"
+      ])
+      assert.sameMembers(yield* linesOf(wanting, { OPENCRAW_PROJECT_DB_URL: "mysql://a/b" }), [
+        "project_db.url: must begin with postgres:// (set by OPENCRAW_PROJECT_DB_URL)",
+        "secrets.key: project_db.url needs a key: the passwords of its users are made from it (or set OPENCRAW_SECRETS_KEY; openssl rand -base64 32 makes one)"
+      ])
+      assert.deepStrictEqual(
+        yield* linesOf(`${agent("")}[secrets]\nkey_command = ["vault"]\n`, {
+          OPENCRAW_SECRETS_KEY: Buffer.alloc(32, 7).toString("hex")
+        }),
+        [
+          "secrets.key_command: there is a secrets.key already (keep one of the two (OPENCRAW_SECRETS_KEY sets secrets.key))"
+        ]
+      )
+    })
+  )
+
   it.effect("names what is wrong with stored keys and with what opens them, all at once", () =>
     Effect.gen(function* () {
       const stored =
