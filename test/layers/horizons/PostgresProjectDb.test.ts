@@ -56,7 +56,9 @@ const server = Effect.acquireRelease(
   )
 )
 /** One for all of them: each has tenants of its own. */
-class Server extends Context.Service<Server, Effect.Success<typeof server>>()("test/Server") {}
+class Server extends Context.Service<Server, Effect.Success<typeof server>>()(
+  "opencraw/test/layers/horizons/PostgresProjectDb.test/Server"
+) {}
 
 const ofKeeper = (url: string) => url.replace("app@", `${keeper}:kept@`)
 
