@@ -1,39 +1,39 @@
 /**
  * A database for each project on a PostgreSQL server.
  *
- * Owns: one call's way through it: a connection of its own (so that nothing a statement sets in its session outlives it), a transaction, the limits of
- * time, size and memory, and values as text. Does not own: the databases and their users (`pgProjects`), which keep projects apart.
+ * Owns: one call's way through it: a connection of its own (so that nothing a statement sets in its session outlives it), a transaction,
+ * what is looked at before it is committed, the limits of time, size and memory, and values as text. Does not own: the connection
+ * (`pgProjectSession`), the databases and their users (`pgProjects`), which keep projects apart.
  */
-import { connect as connectTo, type Socket } from "node:net"
-import * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { Checks } from "#src/check/Checks.ts"
-import type { Tenant } from "#src/domain/Tenant.ts"
 import { StoreBroken } from "#src/horizons/MessageLog.ts"
 import * as Port from "#src/horizons/ProjectDb.ts"
 import { ProjectDb, ProjectDbError, type SqlStatement, type SqlValue } from "#src/horizons/ProjectDb.ts"
+import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { ProjectDbPlace, type ProjectDbSettings } from "#src/horizons/ProjectDbSettings.ts"
 import { Secrets } from "#src/horizons/Secrets.ts"
 import { failureOf, type PgFailure } from "#layers/platform/pgFailure.ts"
-import { judgeProjects } from "./pgFitness.ts"
+import { judgeProjects, placeOf } from "./pgFitness.ts"
+import * as PgSession from "./pgProjectSession.ts"
 import * as pgProjects from "./pgProjects.ts"
 import { stateOf } from "./SqlStore.ts"
-import { firstWord, isBlank, maxDetail, withoutEnd } from "./sqlText.ts"
+import { admitted, firstWord, isBlank, maxDetail, sizeOf, withoutEnd } from "./sqlText.ts"
+
+type Session = PgSession.Session
 
 /** Calls of all projects that are at the server at once. */
 const atOnce = 8
-/** Most bytes of one row. */
-const maxMessageBytes = 8 * 1_048_576
-/** Most bytes that the server may send in one call: what a statement returns is read, and not kept. */
-const maxReceivedBytes = 64 * 1_048_576
+/** Most bytes that the server may send in one call: rows of a query, of which one may be large, and what is executed, of which nothing is told. */
+const mostTold = 16 * 1_048_576
+const mostReturned = 4 * 1_048_576
 const rowsAtOnce = 50
 
 type Reason = ProjectDbError["reason"]
@@ -46,19 +46,15 @@ const reasonOf = (error: SqlError, statement: number, seconds: number): Reason =
   if (cause instanceof PgProtocol.ParseError) return new Port.SqlTooBig({})
   const { kind, code, detail: whole } = failureOf(error)
   const detail = whole.slice(0, maxDetail)
+  // SQL raises what it likes.
+  if (cause instanceof Error && "routine" in cause && cause.routine === "exec_stmt_raise")
+    return new Port.SqlRefused({ statement, detail })
   if (code === "57014") return new Port.SqlTooLong({ seconds })
   // Of the server's memory, and what is too large for a value.
   if (code === "53200" || code === "54000" || code === "22P05") return new Port.SqlTooBig({})
   if (code !== undefined && /^(2|42|3F|0A|P0|08P01|55000|55006)/.test(code))
     return new Port.SqlRefused({ statement, detail })
   return stateOf({ kind, detail }) ?? new Port.SqlRefused({ statement, detail })
-}
-
-const bind = (value: SqlValue): string | null => {
-  if (value === null) return null
-  // As text of no type: the server reads it as what stands there, a number for a bigint or a decimal too.
-  if (typeof value === "object") return JSON.stringify(value)
-  return String(value)
 }
 
 const { OID } = PgTypes
@@ -72,66 +68,6 @@ const told = (text: unknown, oid: number): SqlValue => {
   const isExact = oid === OID.int8 ? Number.isSafeInteger(number) : Number.isFinite(number)
   return isExact ? number : text
 }
-
-/** Where the server is, by its URL. */
-const placeOf = (
-  url: string
-): { readonly path: string } | { readonly host: string; readonly port: number } => {
-  const { searchParams, hostname, port: written } = new URL(url)
-  const host = searchParams.get("host") ?? decodeURIComponent(hostname)
-  const port = Number(searchParams.get("port") ?? (written === "" ? "5432" : written))
-  if (host.startsWith("/")) return { path: `${host}/.s.PGSQL.${port}` }
-  return { host: host === "" ? "localhost" : host.replace(/^\[|\]$/g, ""), port }
-}
-
-/** One call's connection. Everything that is asked of it counts as one statement's doing. */
-interface Session {
-  readonly ask: (
-    sql: string,
-    params?: ReadonlyArray<SqlValue>
-  ) => Effect.Effect<PgConnection.Result, SqlError>
-  readonly values: (sql: string) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
-  readonly received: () => number
-}
-
-const open = (
-  url: Redacted.Redacted,
-  name: string,
-  password: Redacted.Redacted,
-  { timeout_s }: ProjectDbSettings
-): Effect.Effect<Session, SqlError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const place = placeOf(Redacted.value(url))
-    let socket: Socket | undefined
-    const connection = yield* PgConnection.make({
-      url,
-      database: name,
-      username: name,
-      password,
-      // Its own, so that what it has received can be looked at.
-      stream: () => (socket = "path" in place ? connectTo(place) : connectTo({ ...place, noDelay: true })),
-      prepare: false,
-      applicationName: "opencraw project",
-      maxMessageSize: maxMessageBytes,
-      startupParameters: {
-        search_path: pgProjects.schema,
-        statement_timeout: `${timeout_s}s`,
-        lock_timeout: `${timeout_s}s`,
-        idle_in_transaction_session_timeout: `${timeout_s + 5}s`,
-        // A query whose gateway is gone ends soon.
-        client_connection_check_interval: "2s",
-        timezone: "UTC",
-        datestyle: "ISO",
-        bytea_output: "hex",
-        extra_float_digits: "1"
-      }
-    })
-    return {
-      ask: (sql, params = []) => connection.query(sql, params.map(bind), false),
-      values: (sql) => connection.queryValues(sql, [], false),
-      received: () => socket?.bytesRead ?? 0
-    }
-  })
 
 const reading = new Set(["SELECT", "WITH", "VALUES", "TABLE", ""])
 
@@ -150,21 +86,30 @@ const query = Effect.fnUntraced(function* (session: Session, { sql, params }: Sq
   )
   const columns = fields.map(({ name }) => name)
   const rows: Array<ReadonlyArray<SqlValue>> = []
-  let bytes = 0
+  let bytes = sizeOf(columns)
+  // As many at once as have room, by those before: the first one alone.
+  let wanted = 1
   while (true) {
-    const wanted = Math.min(rowsAtOnce, maxRows + 1 - rows.length)
     const found = yield* session.values(`FETCH ${wanted} FROM texts`)
     for (const texts of found) {
-      bytes += texts.reduce<number>(
-        (sum, one) => sum + (typeof one === "string" ? Buffer.byteLength(one) : 8),
-        0
-      )
+      bytes += sizeOf(texts)
       if (rows.length === maxRows || bytes > Port.maxBytes) return { columns, rows, isAll: false }
       rows.push(texts.map((text, at) => told(text, fields[at]?.dataTypeId ?? 0)))
     }
     if (found.length < wanted) return { columns, rows, isAll: true }
+    const room = Math.ceil((Port.maxBytes - bytes) / (bytes / rows.length))
+    wanted = Math.max(1, Math.min(rowsAtOnce, maxRows + 1 - rows.length, room))
   }
 })
+
+/** How far a call is. */
+interface Progress {
+  statement: number
+  /** Size of the database in bytes: when it began, and before it is committed. */
+  before: number | undefined
+  after: number | undefined
+}
+const progress = (): Progress => ({ statement: 0, before: undefined, after: undefined })
 
 /** They would end the transaction of the call, or have no meaning within one. What they try by other ways, the server refuses. */
 const notWithin = new Set([
@@ -187,42 +132,79 @@ const notWithin = new Set([
 ])
 const deleting = new Set(["DELETE", "DROP", "TRUNCATE"])
 const changing = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"])
+/** What the server answers to what ends a transaction, however it was written. */
+const ending = new Set(["BEGIN", "START", "COMMIT", "ROLLBACK", "PREPARE"])
 
-const sizeOf = (session: Session) =>
-  Effect.map(session.ask("SELECT pg_database_size(current_database()) AS bytes"), ({ rows }) =>
-    Number(rows[0]?.["bytes"])
-  )
+const megabyte = 1_048_576
+/** Beyond its limit, what deletes may take a little room itself, and triggers do. */
+const spareBytes = 16 * megabyte
+
+/** Asked with no schema of the project's in sight, so that every word in it is the server's. */
+const judged = `SELECT pg_database_size(current_database())::text AS bytes,
+  CASE
+    WHEN EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND database = 0
+        AND mode NOT IN ('AccessShareLock', 'RowShareLock') AND relation NOT IN ('1214', '1232', '1233'))
+      THEN 'changes to the user of the database: it is the gateway''s'
+    WHEN EXISTS (SELECT FROM pg_trigger WHERE tgdeferrable AND NOT tgisinternal)
+      THEN 'a trigger that is put off to the end'
+    WHEN EXISTS (SELECT FROM pg_depend AS d WHERE d.refobjid >= '16384'
+        AND (d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+          OR d.refclassid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type WHERE oid = d.refobjid AND typtype = 'd'))
+        AND (d.classid = 'pg_statistic_ext'::regclass
+          OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class WHERE oid = d.objid AND relkind IN ('i', 'I'))))
+      THEN 'an index or statistics on a function, operator or domain of the project: the server runs it outside of any call'
+    WHEN EXISTS (SELECT FROM pg_range WHERE rngsubdiff >= '16384')
+      THEN 'a range type with a function of the project: the server runs it outside of any call'
+  END AS denied`
 
 const execute = Effect.fnUntraced(function* (
   session: Session,
   statements: ReadonlyArray<SqlStatement>,
-  at: (statement: number) => void,
+  progress: Progress,
   { max_mb: megabytes }: ProjectDbSettings
 ) {
+  const words = statements.map(({ sql }) => firstWord(sql, "postgres"))
+  const full = failed(new Port.ProjectDbFull({ megabytes }))
   yield* session.ask("BEGIN")
-  const before = yield* sizeOf(session)
+  const before = (progress.before = yield* databaseSize(session))
+  // What was taken back takes room until it is cleared away, which others may hinder.
+  if (before > 2 * megabytes * megabyte && !words.every((word) => word === "DROP")) return yield* full
   const changes: Array<number> = []
   for (const [statement, { sql, params }] of statements.entries()) {
-    at(statement)
+    progress.statement = statement
     // What the last one has set, such as its own limit of time.
     yield* session.ask("RESET ALL")
     const { command, rowCount } = yield* session.ask(sql, params)
-    changes.push(changing.has(command.split(" ")[0] ?? "") ? rowCount : 0)
+    const [done = ""] = command.split(" ")
+    if (ending.has(done))
+      return yield* refused(`not allowed here: ${done}; what was done before it may be kept`, statement)
+    changes.push(changing.has(done) ? rowCount : 0)
   }
   yield* session.ask("RESET ALL")
   // What statements have put off to the end is theirs too: it counts, and is within their time.
   yield* session.ask("SET CONSTRAINTS ALL IMMEDIATE")
-  const after = yield* sizeOf(session)
-  // Deleting takes a little room itself.
-  const isLess = after <= before || statements.every(({ sql }) => deleting.has(firstWord(sql)))
-  if (after > megabytes * 1_048_576 && !isLess) return yield* failed(new Port.ProjectDbFull({ megabytes }))
+  yield* session.ask("RESET ALL")
+  yield* session.ask("SET search_path = pg_catalog")
+  const [found] = (yield* session.ask(judged)).rows
+  if (typeof found?.["denied"] === "string")
+    return yield* refused(`not allowed here: ${found["denied"]}`, statements.length - 1)
+  const after = (progress.after = Number(found?.["bytes"]))
+  const most = megabytes * megabyte
+  const isDeleting = words.every((word) => deleting.has(word))
+  if (after > most && after > before && !(isDeleting && after <= most + spareBytes)) return yield* full
   return changes
 })
 
+const databaseSize = (session: Session) =>
+  Effect.map(
+    session.ask("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())::text AS bytes"),
+    ({ rows }) => Number(rows[0]?.["bytes"])
+  )
+
 const judgeText = (sql: string, statement: number, isQuery: boolean): ProjectDbError | undefined => {
   if (sql.includes("\0")) return refused("a statement holds no NUL", statement)
-  if (isBlank(sql)) return refused("there is no statement", statement)
-  const word = firstWord(sql)
+  if (isBlank(sql, "postgres")) return refused("there is no statement", statement)
+  const word = firstWord(sql, "postgres")
   if (isQuery)
     return reading.has(word)
       ? undefined
@@ -232,10 +214,22 @@ const judgeText = (sql: string, statement: number, isQuery: boolean): ProjectDbE
     : undefined
 }
 
-const tooMuch = (session: Session) =>
+const tooMuch = (session: Session, most: number) =>
   Effect.sync(session.received).pipe(
-    Effect.repeat({ until: (bytes) => bytes > maxReceivedBytes, schedule: Schedule.spaced("20 millis") }),
+    Effect.repeat({ until: (bytes) => bytes > most, schedule: Schedule.spaced("20 millis") }),
     Effect.andThen(failed(new Port.SqlTooBig({})))
+  )
+
+/** Gives back the room of what was deleted or taken back, as far as the server can now. */
+const tidy = (place: PgSession.Place, before: number, { timeout_s: seconds, max_mb }: ProjectDbSettings) =>
+  Effect.gen(function* () {
+    const session = yield* PgSession.make(place, seconds)
+    const bytes = yield* databaseSize(session)
+    if (bytes > Math.min(before + megabyte, max_mb * megabyte)) yield* session.ask("VACUUM (SKIP_LOCKED)")
+  }).pipe(
+    Effect.scoped,
+    Effect.timeout(`${seconds} seconds`),
+    Effect.catchCause((cause) => Effect.logDebug("a project's database was not tidied", cause))
   )
 
 export const make = Effect.gen(function* () {
@@ -260,10 +254,14 @@ export const make = Effect.gen(function* () {
         )
       )
       .pipe(Effect.mapError(toError))
-  const connect = (name: string, settings: ProjectDbSettings) => {
-    const opening = open(url, name, pgProjects.passwordOf(secrets, name), settings).pipe(
-      Effect.mapError(failureOf)
-    )
+  const databaseOf = (name: string): PgSession.Place => ({
+    url,
+    name,
+    password: pgProjects.passwordOf(secrets, name)
+  })
+  const connect = (at: PgSession.Place, { timeout_s }: ProjectDbSettings) => {
+    const { name } = at
+    const opening = Effect.mapError(PgSession.make(at, timeout_s), failureOf)
     // One that is there waits for no other that is being made.
     const ready = made.has(name) ? Effect.void : ensure(name, false)
     return Effect.andThen(ready, opening).pipe(
@@ -280,61 +278,83 @@ export const make = Effect.gen(function* () {
     )
   }
 
-  /** One call, from its connection to its end; what it did is committed if it `isKept`, and else gone with the connection. */
+  /** One call, from its connection to the end of what it runs there, which is not committed. */
   const call = <A>(
-    tenant: Tenant,
-    run: (
-      session: Session,
-      at: (statement: number) => void,
-      settings: ProjectDbSettings
-    ) => Effect.Effect<A, SqlError | ProjectDbError>,
-    isKept: boolean
+    session: Session,
+    progress: Progress,
+    run: Effect.Effect<A, SqlError | ProjectDbError>,
+    most: number,
+    { timeout_s: seconds }: ProjectDbSettings
   ) =>
-    Effect.gen(function* () {
-      const settings = place.get()
-      const { timeout_s: seconds } = settings
-      const session = yield* connect(pgProjects.nameOf(prefix, tenant), settings)
-      let statement = 0
-      const explained = (error: SqlError | ProjectDbError) =>
-        error._tag === "ProjectDbError" ? error : failed(reasonOf(error, statement, seconds))
-      const done = yield* run(session, (at) => (statement = at), settings).pipe(
-        Effect.mapError(explained),
-        Effect.timeoutOrElse({
-          duration: `${seconds} seconds`,
-          orElse: () => Effect.fail(failed(new Port.SqlTooLong({ seconds })))
-        }),
-        Effect.raceFirst(tooMuch(session))
-      )
-      if (!isKept) return done
-      const commit = Effect.interruptible(session.ask("COMMIT")).pipe(
-        Effect.mapError((error) => {
-          const { code } = failureOf(error)
-          // What the server itself has refused, it has not done. Of a connection that was lost nobody knows.
-          const isKnown = code !== undefined && !/^(57P|08)/.test(code)
-          return failed(isKnown ? reasonOf(error, statement, seconds) : new Port.SqlUncertain({}))
-        }),
-        Effect.timeoutOrElse({
-          duration: "15 seconds",
-          orElse: () => Effect.fail(failed(new Port.SqlUncertain({})))
-        })
-      )
-      yield* Effect.uninterruptible(commit)
-      return done
-    }).pipe(Effect.scoped, (calling) => busy.withPermit(calling))
+    run.pipe(
+      Effect.mapError((error) =>
+        error._tag === "ProjectDbError" ? error : failed(reasonOf(error, progress.statement, seconds))
+      ),
+      Effect.timeoutOrElse({
+        duration: `${seconds} seconds`,
+        orElse: () => Effect.fail(failed(new Port.SqlTooLong({ seconds })))
+      }),
+      Effect.raceFirst(tooMuch(session, most))
+    )
+
+  const commit = (session: Session, { statement }: Progress, seconds: number) =>
+    Effect.interruptible(session.ask("COMMIT")).pipe(
+      Effect.mapError((error) => {
+        const { code } = failureOf(error)
+        // What the server itself has refused, it has not done. Of a connection that was lost nobody knows.
+        const isKnown = code !== undefined && !/^(57P|08)/.test(code)
+        return failed(isKnown ? reasonOf(error, statement, seconds) : new Port.SqlUncertain({}))
+      }),
+      Effect.timeoutOrElse({
+        duration: "15 seconds",
+        orElse: () => Effect.fail(failed(new Port.SqlUncertain({})))
+      }),
+      Effect.uninterruptible
+    )
 
   return ProjectDb.of({
     dialect: "postgres",
     query: Effect.fn("ProjectDb.query")(function* (tenant, statement, maxRows) {
       const wrong = judgeText(statement.sql, 0, true)
       if (wrong !== undefined) return yield* wrong
-      return yield* call(tenant, (session) => query(session, statement, maxRows), false)
+      const [one = statement] = yield* Effect.fromResult(admitted([statement]))
+      const settings = place.get()
+      return yield* Effect.gen(function* () {
+        const session = yield* connect(databaseOf(pgProjects.nameOf(prefix, tenant)), settings)
+        return yield* call(session, progress(), query(session, one, maxRows), mostTold, settings)
+      }).pipe(Effect.scoped, busy.withPermit)
     }),
     execute: Effect.fn("ProjectDb.execute")(function* (tenant, statements) {
       for (const [at, { sql }] of statements.entries()) {
         const wrong = judgeText(sql, at, false)
         if (wrong !== undefined) return yield* wrong
       }
-      return yield* call(tenant, (session, at, settings) => execute(session, statements, at, settings), true)
+      const all = yield* Effect.fromResult(admitted(statements))
+      const settings = place.get()
+      const at = databaseOf(pgProjects.nameOf(prefix, tenant))
+      const made = progress()
+      const running = Effect.gen(function* () {
+        const session = yield* connect(at, settings)
+        const changes = yield* call(
+          session,
+          made,
+          execute(session, all, made, settings),
+          mostReturned,
+          settings
+        ).pipe(
+          // Before its connection goes, so that what it wrote can be cleared away at once.
+          Effect.tapError(() => (session.isBusy() ? Effect.void : Effect.ignore(session.ask("ROLLBACK"))))
+        )
+        yield* commit(session, made, settings.timeout_s)
+        return changes
+      }).pipe(Effect.scoped)
+      return yield* running.pipe(
+        Effect.tapError(() => (made.before === undefined ? Effect.void : tidy(at, made.before, settings))),
+        Effect.tap(() =>
+          (made.after ?? 0) > settings.max_mb * megabyte ? tidy(at, 0, settings) : Effect.void
+        ),
+        busy.withPermit
+      )
     })
   })
 })
@@ -348,7 +368,8 @@ export const layer = Layer.effect(
   Effect.gen(function* () {
     const { url = Redacted.make("") } = (yield* ProjectDbPlace).get()
     const { register } = yield* Checks
-    yield* register({ name: "project_db", when: "doctor", run: judgeProjects(url) })
+    const main = placeOf((yield* PostgresPlace).get())
+    yield* register({ name: "project_db", when: "doctor", run: judgeProjects(url, main) })
     return yield* make
   })
 )

@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as RcMap from "effect/RcMap"
+import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import type { Tenant } from "#src/domain/Tenant.ts"
 import * as Port from "#src/horizons/ProjectDb.ts"
@@ -21,6 +22,7 @@ import { StoreBroken, StoreBusy, StoreFull } from "#src/horizons/MessageLog.ts"
 import { DataDir } from "#layers/platform/DataDir.ts"
 import { createPrivate } from "#layers/platform/SqliteEngine.ts"
 import type { Ask, Failure, Reply } from "./projectFile.ts"
+import { admitted } from "./sqlText.ts"
 
 const program = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "./projectFile.ts" : "./projectFile.mjs", import.meta.url)
@@ -37,6 +39,13 @@ interface Project {
   readonly child: ChildProcess
   /** It takes one call after the other. */
   readonly turn: Semaphore.Semaphore
+}
+
+/** What came of starting one. */
+interface Begun {
+  readonly project: Result.Result<Project, ProjectDbError>
+  /** It is of no use, and the next one who asks begins another. */
+  isForgotten: boolean
 }
 
 const isDead = ({ child }: Project): boolean => child.killed || !child.connected
@@ -114,22 +123,30 @@ const reasonOf = (failure: Failure, megabytes: number): Reason => {
 
 type Answer = Extract<Reply, { readonly _tag: "Rows" | "Changed" }>
 
-/** One call. Whoever does not wait for it any more ends it, and the process with it. */
+/** Undefined: its process ended, and nothing was done. Whoever does not wait for it any more ends it, and the process with it. */
 const call = ({ child }: Project, ask: Ask, seconds: number, megabytes: number) =>
-  Effect.callback<Answer, ProjectDbError>((resume) => {
+  Effect.callback<Answer | undefined, ProjectDbError>((resume) => {
     let isCommitting = false
     const lost = (reason: Reason) => refuse(isCommitting ? new Port.SqlUncertain({}) : reason)
     const onMessage = (reply: Reply) => {
       if (reply._tag === "Ready") return
-      if (reply._tag === "Committing") {
+      if (reply._tag === "Prepared") {
         isCommitting = true
+        send({ kind: "commit" })
         return
       }
+      if (reply._tag !== "Failed") {
+        settle(Effect.succeed(reply))
+        return
+      }
+      const reason = reasonOf(reply.failure, megabytes)
+      const { kind } = reply.failure
       // It is about to end itself, and serves nobody any more.
-      if (reply._tag === "Failed" && reply.failure.kind === "big") child.kill("SIGKILL")
-      settle(reply._tag === "Failed" ? refuse(reasonOf(reply.failure, megabytes)) : Effect.succeed(reply))
+      if (kind === "big") child.kill("SIGKILL")
+      // What SQLite refuses to commit it takes back. Of a disk that fails in the middle nobody knows.
+      settle(kind === "big" || kind === "broken" ? lost(reason) : refuse(reason))
     }
-    const onExit = () => settle(lost(new StoreBusy({ detail: "the process that ran it ended" })))
+    const onExit = () => settle(isCommitting ? refuse(new Port.SqlUncertain({})) : Effect.succeed(undefined))
     const timer = setTimeout(() => {
       child.kill("SIGKILL")
       settle(lost(new Port.SqlTooLong({ seconds })))
@@ -139,14 +156,17 @@ const call = ({ child }: Project, ask: Ask, seconds: number, megabytes: number) 
       child.off("message", onMessage)
       child.off("exit", onExit)
     }
-    const settle = (answer: Effect.Effect<Answer, ProjectDbError>) => {
+    const settle = (answer: Effect.Effect<Answer | undefined, ProjectDbError>) => {
       stop()
       resume(answer)
     }
+    const send = (what: Ask) => {
+      if (!child.connected) onExit()
+      else child.send(what, (error) => error !== null && onExit())
+    }
     child.on("message", onMessage)
     child.on("exit", onExit)
-    if (!child.connected) onExit()
-    else child.send(ask, (error) => error !== null && onExit())
+    send(ask)
     return Effect.sync(() => {
       stop()
       child.kill("SIGKILL")
@@ -158,39 +178,59 @@ export const make = (folder: string) =>
     const settings = yield* ProjectDbPlace
     const busy = Semaphore.makeUnsafe(atOnce)
     const projects = yield* RcMap.make({
-      lookup: (tenant: Tenant) => start(folder, tenant, settings.get().max_mb),
+      lookup: (tenant: Tenant) =>
+        Effect.map(Effect.result(start(folder, tenant, settings.get().max_mb)), (project): Begun => ({
+          project,
+          isForgotten: false
+        })),
       idleTimeToLive: idle
     })
-    /** Undefined when its process was dead before the call had its turn: nothing was done. */
-    const attempt = (tenant: Tenant, what: Ask) =>
-      Effect.flatMap(RcMap.get(projects, tenant), (project) => {
-        // A process that was killed, or died, is nobody's any more.
-        const forget = Effect.suspend(() =>
-          isDead(project) ? RcMap.invalidate(projects, tenant) : Effect.void
-        )
-        const { timeout_s: seconds, max_mb: megabytes } = settings.get()
-        return project.turn.withPermit(
-          Effect.suspend(() =>
-            isDead(project)
-              ? Effect.succeed(undefined)
-              : busy.withPermit(call(project, what, seconds, megabytes))
-          ).pipe(Effect.onExit(() => forget))
-        )
-      }).pipe(Effect.scoped)
+    /** Whoever hears of an end later finds another process in its place, which stays. */
+    const forget = (tenant: Tenant, begun: Begun) =>
+      Effect.suspend(() => {
+        const isOver = Result.isFailure(begun.project) || isDead(begun.project.success)
+        if (begun.isForgotten || !isOver) return Effect.void
+        begun.isForgotten = true
+        return RcMap.invalidate(projects, tenant)
+      })
 
-    const ask = (tenant: Tenant, what: Ask): Effect.Effect<Answer, ProjectDbError> =>
-      Effect.flatMap(attempt(tenant, what), (answer) =>
-        answer === undefined ? ask(tenant, what) : Effect.succeed(answer)
+    /** `isAgain`: its process ended at the first attempt, with nothing done, and shall not end a third one's. */
+    const ask = (tenant: Tenant, what: Ask, isAgain = false): Effect.Effect<Answer, ProjectDbError> =>
+      Effect.gen(function* () {
+        const begun = yield* RcMap.get(projects, tenant)
+        const { timeout_s: seconds, max_mb: megabytes } = settings.get()
+        const calling = Effect.gen(function* () {
+          const project = yield* Effect.fromResult(begun.project)
+          // It was ended before this one had its turn.
+          if (isDead(project)) return { isBegun: false, answer: undefined }
+          return {
+            isBegun: true,
+            answer: yield* busy.withPermit(call(project, what, seconds, megabytes))
+          }
+        }).pipe(Effect.onExit(() => forget(tenant, begun)))
+        return yield* Result.isSuccess(begun.project)
+          ? begun.project.success.turn.withPermit(calling)
+          : calling
+      }).pipe(
+        Effect.scoped,
+        Effect.flatMap(({ isBegun, answer }) => {
+          if (answer !== undefined) return Effect.succeed(answer)
+          if (isBegun && isAgain)
+            return refuse(new StoreBusy({ detail: "the process that ran it ended, twice" }))
+          return ask(tenant, what, isAgain || isBegun)
+        })
       )
 
     return ProjectDb.of({
       dialect: "sqlite",
       query: Effect.fn("ProjectDb.query")(function* (tenant, statement, maxRows) {
-        const answer = yield* ask(tenant, { kind: "query", statement, maxRows })
+        const [one = statement] = yield* Effect.fromResult(admitted([statement]))
+        const answer = yield* ask(tenant, { kind: "query", statement: one, maxRows })
         return answer._tag === "Rows" ? answer.rows : yield* Effect.die(answer)
       }),
       execute: Effect.fn("ProjectDb.execute")(function* (tenant, statements) {
-        const answer = yield* ask(tenant, { kind: "execute", statements })
+        const all = yield* Effect.fromResult(admitted(statements))
+        const answer = yield* ask(tenant, { kind: "execute", statements: all })
         return answer._tag === "Changed" ? answer.changes : yield* Effect.die(answer)
       })
     })

@@ -170,8 +170,13 @@ const examine = (options: PgLink.Options, isAlone: boolean) =>
     })
   )
 
+/** To the microsecond: no two servers have the same. */
+const startedAt = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"
+const sharing =
+  "it is the server of postgres.url: what projects use up there (room for locks, the disk), the gateway waits for too"
+
 const makerFacts = `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
-  pg_is_in_recovery() AS read_only, rolname AS name, rolsuper OR (rolcreatedb AND rolcreaterole) AS may_make,
+  pg_is_in_recovery() AS read_only, rolname AS name, (${startedAt}) AS started_at, rolsuper OR (rolcreatedb AND rolcreaterole) AS may_make,
   (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template0') AS encoding
   FROM pg_roles WHERE rolname = current_user`
 interface MakerFacts {
@@ -181,17 +186,28 @@ interface MakerFacts {
   readonly name: string
   readonly may_make: boolean
   readonly encoding: string
+  readonly started_at: string
 }
 
 const projectsOptions = (url: Redacted.Redacted): PgLink.Options => ({ url, schema: "public" })
 
-/** What is wrong with the server that shall keep the projects' databases. */
-const examineProjects = (url: Redacted.Redacted) =>
+const startOf = (options: PgLink.Options) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const link = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
+      return (yield* link.query(`SELECT (${startedAt}) AS started_at`)).rows[0]?.["started_at"]
+    })
+  )
+
+/** What is wrong with the server that shall keep the projects' databases. `main` is where the store is. */
+const examineProjects = (url: Redacted.Redacted, main: PgLink.Options) =>
   Effect.gen(function* () {
     const options = projectsOptions(url)
     const link = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
     const found = (yield* link.query(makerFacts)).rows[0] as unknown as MakerFacts
-    return [
+    // What is wrong with that one is told by its own check.
+    const store = yield* Effect.orElseSucceed(startOf(main), () => undefined)
+    const faults = [
       ...(found.version < oldest.number
         ? [`it is PostgreSQL ${found.version_name}: ${oldest.name} or newer is needed`]
         : []),
@@ -206,6 +222,7 @@ const examineProjects = (url: Redacted.Redacted) =>
         : [`new databases have the encoding ${found.encoding}: it needs UTF8 in template0`]),
       ...((yield* isPooled(link, options)) ? [pooled] : [])
     ]
+    return { faults, warnings: found.started_at === store ? [sharing] : [] }
   }).pipe(
     Effect.scoped,
     Effect.catchTags({
@@ -214,7 +231,7 @@ const examineProjects = (url: Redacted.Redacted) =>
           ? Effect.fail(
               new StoreUnreachable({ database: nameOf(projectsOptions(url)), detail: failure.detail })
             )
-          : Effect.succeed([inWords(failure)])
+          : Effect.succeed({ faults: [inWords(failure)], warnings: [] })
     })
   )
 
@@ -229,24 +246,13 @@ export const mustBeFit = (
 ): Effect.Effect<void, StoreUnfit | StoreUnreachable> =>
   Effect.gen(function* () {
     const { faults, warnings } = yield* examine(options, isAlone)
-    const others = projects === undefined ? [] : yield* examineProjects(projects)
-    const all = [...faults, ...others.map((fault) => `project_db.url: ${fault}`)]
+    const others =
+      projects === undefined ? { faults: [], warnings: [] } : yield* examineProjects(projects, options)
+    const all = [...faults, ...others.faults.map((fault) => `project_db.url: ${fault}`)]
     if (all.length > 0) return yield* new StoreUnfit({ database: nameOf(options), faults: all })
     for (const warning of warnings) yield* Effect.logWarning(`the database: ${warning}`)
+    for (const warning of others.warnings) yield* Effect.logWarning(`project_db.url: ${warning}`)
   })
-
-/** The server of the projects' databases, for `doctor`. */
-export const judgeProjects = (url: Redacted.Redacted): Effect.Effect<CheckResult> =>
-  examineProjects(url).pipe(
-    Effect.map((faults): CheckResult =>
-      faults.length > 0
-        ? { status: "failed", message: faults.join("\n") }
-        : { status: "ok", message: nameOf(projectsOptions(url)) }
-    ),
-    Effect.catchTags({
-      StoreUnreachable: ({ message }) => Effect.succeed<CheckResult>({ status: "failed", message })
-    })
-  )
 
 /** The same for `doctor`. */
 export const judge = (options: PgLink.Options): Effect.Effect<CheckResult> =>
@@ -257,6 +263,20 @@ export const judge = (options: PgLink.Options): Effect.Effect<CheckResult> =>
       return warnings.length > 0
         ? { status: "warning", message: warnings.join("\n") }
         : { status: "ok", message: nameOf(options) }
+    }),
+    Effect.catchTags({
+      StoreUnreachable: ({ message }) => Effect.succeed<CheckResult>({ status: "failed", message })
+    })
+  )
+
+/** The server of the projects' databases, for `doctor`. */
+export const judgeProjects = (url: Redacted.Redacted, main: PgLink.Options): Effect.Effect<CheckResult> =>
+  examineProjects(url, main).pipe(
+    Effect.map(({ faults, warnings }): CheckResult => {
+      if (faults.length > 0) return { status: "failed", message: faults.join("\n") }
+      return warnings.length > 0
+        ? { status: "warning", message: warnings.join("\n") }
+        : { status: "ok", message: nameOf(projectsOptions(url)) }
     }),
     Effect.catchTags({
       StoreUnreachable: ({ message }) => Effect.succeed<CheckResult>({ status: "failed", message })

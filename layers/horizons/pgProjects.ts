@@ -50,7 +50,8 @@ const connect = (url: Redacted.Redacted, database?: string) =>
     url,
     ...(database === undefined ? {} : { database }),
     prepare: false,
-    applicationName: "opencraw projects"
+    applicationName: "opencraw projects",
+    startupParameters: { statement_timeout: "30s", lock_timeout: "10s" }
   }).pipe(Effect.mapError(failureOf))
 
 const ask = (session: PgConnection.PgConnection, sql: string, params: ReadonlyArray<unknown> = []) =>
@@ -110,7 +111,9 @@ const makeOnce = (server: Server, secrets: Secrets["Service"], name: string, isL
     if (found.rows.length === 0)
       yield* unlessThere(ask(session, `CREATE DATABASE "${name}" TEMPLATE template0`))
     yield* ask(session, `REVOKE ALL ON DATABASE "${name}" FROM PUBLIC`)
-    yield* ask(session, `GRANT CONNECT, TEMPORARY ON DATABASE "${name}" TO "${name}"`)
+    // No temporary tables: the server does things to them at the end of a transaction, after all that is looked at.
+    yield* ask(session, `REVOKE TEMPORARY ON DATABASE "${name}" FROM "${name}"`)
+    yield* ask(session, `GRANT CONNECT ON DATABASE "${name}" TO "${name}"`)
     const inside = yield* connect(server.url, name)
     yield* ask(inside, `CREATE SCHEMA IF NOT EXISTS ${schema}`)
     yield* ask(inside, `GRANT USAGE, CREATE ON SCHEMA ${schema} TO "${name}"`)
@@ -132,4 +135,11 @@ export const make = (
   Effect.retry(makeOnce(server, secrets, name, isLockedOut), {
     while: ({ code, kind }) => kind === "conflict" || code === "XX000",
     schedule: again
-  })
+  }).pipe(
+    // Others wait for their turn.
+    Effect.timeoutOrElse({
+      duration: "60 seconds",
+      orElse: () =>
+        new PgFailure({ kind: "busy", detail: `the database ${name} is not made within a minute` })
+    })
+  )

@@ -13,7 +13,7 @@ import { dirname } from "node:path"
 import { DatabaseSync, constants, type SQLInputValue, type StatementSync } from "node:sqlite"
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads"
 import type { SqlRows, SqlStatement, SqlValue } from "#src/horizons/ProjectDb.ts"
-import { isBlank, maxDetail, placeholders } from "./sqlText.ts"
+import { isBlank, maxDetail, placeholders, sizeOf } from "./sqlText.ts"
 
 export interface File {
   readonly filename: string
@@ -21,7 +21,9 @@ export interface File {
   readonly maxBytes: number
 }
 
+/** `commit` is the answer to `Prepared`. */
 export type Ask =
+  | { readonly kind: "commit" }
   | { readonly kind: "query"; readonly statement: SqlStatement; readonly maxRows: number }
   | { readonly kind: "execute"; readonly statements: ReadonlyArray<SqlStatement> }
 
@@ -35,8 +37,8 @@ export type Reply =
   | { readonly _tag: "Ready" }
   | { readonly _tag: "Rows"; readonly rows: SqlRows }
   | { readonly _tag: "Changed"; readonly changes: ReadonlyArray<number> }
-  /** From now on it may be durable, whatever happens. */
-  | { readonly _tag: "Committing" }
+  /** All of it is done but the commit, which waits for the word: until then nothing is kept, whatever happens. */
+  | { readonly _tag: "Prepared" }
   | { readonly _tag: "Failed"; readonly failure: Failure }
 
 const closing = "close"
@@ -116,6 +118,10 @@ class Refused extends Error {}
 let allowed: "all" | "read" | "write" = "all"
 let denied: string | undefined
 
+/** `page_size` alone is read, by virtual tables that are made. */
+const isTelling = (pragma: string, value: string | null): boolean =>
+  pragmas.has(pragma) || (pragma === "page_size" && value === null)
+
 const authorize = (action: number, first: string | null, second: string | null): number => {
   if (allowed === "all" || always.has(action)) {
     if (allowed === "all" || !/^load_extension$/i.test(second ?? "")) return SQLITE_OK
@@ -123,7 +129,7 @@ const authorize = (action: number, first: string | null, second: string | null):
     return SQLITE_DENY
   }
   if (action === SQLITE_PRAGMA) {
-    if (pragmas.has(first?.toLowerCase() ?? "")) return SQLITE_OK
+    if (isTelling(first?.toLowerCase() ?? "", second)) return SQLITE_OK
     denied = `PRAGMA ${first ?? ""}`
     return SQLITE_DENY
   }
@@ -153,8 +159,8 @@ const open = ({ filename, megabytes }: File): DatabaseSync => {
 
 const bind = (value: SqlValue): SQLInputValue => {
   if (typeof value === "string" || value === null) return value
-  if (typeof value === "boolean") return value ? 1 : 0
   // A number of JavaScript would be bound as a float.
+  if (typeof value === "boolean") return value ? 1n : 0n
   if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : value
   return JSON.stringify(value)
 }
@@ -173,9 +179,9 @@ const named = ({ sql, params }: SqlStatement): Record<string, SQLInputValue> => 
 }
 
 const prepare = (database: DatabaseSync, { sql }: SqlStatement): StatementSync => {
-  if (isBlank(sql)) throw new Refused("there is no statement")
+  if (isBlank(sql, "sqlite")) throw new Refused("there is no statement")
   const statement = database.prepare(sql)
-  if (!isBlank(sql.slice(statement.sourceSQL.length)))
+  if (!isBlank(sql.slice(statement.sourceSQL.length), "sqlite"))
     throw new Refused("there is something behind the statement: one statement at a time")
   return statement
 }
@@ -189,7 +195,6 @@ const told = (value: unknown): SqlValue => {
   if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString("hex")}`
   return typeof value === "string" ? value : null
 }
-const sizeOf = (value: SqlValue): number => (typeof value === "string" ? Buffer.byteLength(value) : 8)
 
 const query = (
   database: DatabaseSync,
@@ -204,10 +209,10 @@ const query = (
   prepared.setReturnArrays(true)
   prepared.setReadBigInts(true)
   const rows: Array<ReadonlyArray<SqlValue>> = []
-  let bytes = 0
+  let bytes = sizeOf(columns)
   for (const row of prepared.iterate(params) as Iterable<unknown>) {
     const values = (row as ReadonlyArray<unknown>).map(told)
-    bytes += values.reduce<number>((sum, value) => sum + sizeOf(value), 0)
+    bytes += sizeOf(values)
     if (rows.length === maxRows || bytes > maxBytes) return { columns, rows, isAll: false }
     rows.push(values)
   }
@@ -217,32 +222,28 @@ const query = (
 const totalChanges = (database: DatabaseSync): number =>
   Number(database.prepare("SELECT total_changes() AS total").get()?.["total"])
 
-/** The whole of one transaction. `at` says which statement it is at. */
-const execute = (
+const undo = (database: DatabaseSync): void => {
+  allowed = "all"
+  if (database.isTransaction) database.exec("ROLLBACK")
+}
+
+/** The whole of one transaction but its commit. `at` says which statement it is at. */
+const prepared = (
   database: DatabaseSync,
   { statements }: Extract<Ask, { kind: "execute" }>,
   at: (statement: number) => void
 ): ReadonlyArray<number> => {
   database.exec("BEGIN IMMEDIATE")
-  try {
-    const changes = statements.map((statement, index) => {
-      at(index)
-      const params = named(statement)
-      const before = totalChanges(database)
-      allowed = "write"
-      const { changes: changed } = prepare(database, statement).run(params)
-      allowed = "all"
-      // Of a statement that changes none it tells the last one's again.
-      return totalChanges(database) === before ? 0 : Number(changed)
-    })
-    parentPort?.postMessage({ _tag: "Committing" } satisfies Reply)
-    database.exec("COMMIT")
-    return changes
-  } catch (error) {
+  return statements.map((statement, index) => {
+    at(index)
+    const params = named(statement)
+    const before = totalChanges(database)
+    allowed = "write"
+    const { changes: changed } = prepare(database, statement).run(params)
     allowed = "all"
-    if (database.isTransaction) database.exec("ROLLBACK")
-    throw error
-  }
+    // Of a statement that changes none it tells the last one's again.
+    return totalChanges(database) === before ? 0 : Number(changed)
+  })
 }
 
 /** The disk has no space left, or the file has the size it may have: SQLite says the same of both. */
@@ -252,7 +253,7 @@ const isDiskFull = (filename: string): boolean => {
 }
 
 const failureOf = (filename: string, error: unknown, statement: number): Failure => {
-  const detail = error instanceof Error ? error.message : String(error)
+  const detail = (error instanceof Error ? error.message : String(error)).slice(0, maxDetail)
   const code =
     error instanceof Error && "errcode" in error && typeof error.errcode === "number" ? error.errcode : 0
   switch (code & 0xff) {
@@ -274,23 +275,34 @@ const failureOf = (filename: string, error: unknown, statement: number): Failure
       return {
         kind: "refused",
         statement,
-        detail: denied === undefined ? detail.slice(0, maxDetail) : `not allowed here: ${denied}`
+        detail: denied === undefined ? detail : `not allowed here: ${denied.slice(0, maxDetail)}`
       }
   }
 }
 
 const work = (file: File): void => {
   let database: DatabaseSync | undefined
+  let changes: ReadonlyArray<number> = []
+  const run = (ask: Ask, at: (statement: number) => void): Reply => {
+    database ??= open(file)
+    switch (ask.kind) {
+      case "query":
+        return { _tag: "Rows", rows: query(database, file.maxBytes, ask) }
+      case "execute":
+        changes = prepared(database, ask, at)
+        return { _tag: "Prepared" }
+      case "commit":
+        database.exec("COMMIT")
+        return { _tag: "Changed", changes }
+    }
+  }
   const answer = (ask: Ask): Reply => {
     let statement = 0
     denied = undefined
     try {
-      database ??= open(file)
-      return ask.kind === "query"
-        ? { _tag: "Rows", rows: query(database, file.maxBytes, ask) }
-        : { _tag: "Changed", changes: execute(database, ask, (at) => (statement = at)) }
+      return run(ask, (at) => (statement = at))
     } catch (error) {
-      allowed = "all"
+      if (database !== undefined) undo(database)
       return { _tag: "Failed", failure: failureOf(file.filename, error, statement) }
     } finally {
       allowed = "all"

@@ -122,6 +122,12 @@ export const projectDbContract = <E>(name: string, layer: Layer.Layer<ProjectDb,
           assert.deepStrictEqual([whole.rows, whole.isAll], [[[big]], true])
           const cut = yield* query(acme, "SELECT t FROM b")
           assert.deepStrictEqual([cut.rows.length, cut.isAll], [2, false])
+          // Many values have their size too, however little stands in them.
+          const empty = `SELECT ${Array.from({ length: 500 }, (_, at) => `'' AS c${at}`).join(", ")} FROM b`
+          const wide = `WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 500) ${empty}, c`
+          const few = yield* query(acme, wide)
+          assert.strictEqual(few.isAll, false)
+          assert.isBelow(few.rows.length, 263)
 
           const numbers =
             "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 500) SELECT x FROM c"
@@ -167,6 +173,10 @@ export const projectDbContract = <E>(name: string, layer: Layer.Layer<ProjectDb,
             execute(acme, ["INSERT INTO a VALUES ($1)"]),
             execute(acme, ["INSERT INTO a VALUES ($1)", 1, 2]),
             execute(acme, ["INSERT INTO a VALUES (?)", 1]),
+            execute(acme, ["INSERT INTO a VALUES ($1(x))", 1]),
+            execute(acme, ["INSERT INTO a VALUES ($1)", tooDeep]),
+            execute(acme, `INSERT INTO a VALUES (1) -- ${"x".repeat(1_048_576)}`),
+            execute(acme, "INSERT INTO a VALUES (1); /* /* */ INSERT INTO a VALUES (2) /* */"),
             query(acme, "SELECT 1; SELECT 2"),
             query(acme, "SELECT $1"),
             query(acme, "SELECT 1", [1]),
@@ -208,7 +218,15 @@ export const projectDbContract = <E>(name: string, layer: Layer.Layer<ProjectDb,
         Effect.gen(function* () {
           const [acme] = freshTenants()
           yield* execute(acme, "CREATE TABLE a (id INTEGER PRIMARY KEY)")
-          for (const sql of ["COMMIT", "/* x */ end", "ROLLBACK", "BEGIN", "SAVEPOINT s", "RELEASE s"]) {
+          for (const sql of [
+            "COMMIT",
+            "-- x\rCOMMIT",
+            "/* x */ end",
+            "ROLLBACK",
+            "BEGIN",
+            "SAVEPOINT s",
+            "RELEASE s"
+          ]) {
             const outcome = yield* reasonOf(execute(acme, "INSERT INTO a VALUES (1)", sql, "SELEKT"))
             assert.deepStrictEqual(
               [outcome._tag, "statement" in outcome && outcome.statement],
@@ -317,6 +335,8 @@ export const projectDbContract = <E>(name: string, layer: Layer.Layer<ProjectDb,
       )
     })
   })
+
+const tooDeep = Array.from({ length: 100_000 }).reduce<SqlValue>((inner) => [inner], 1)
 
 /** What does not become smaller when it is stored. */
 const randomText = (length: number): string => {

@@ -6,11 +6,12 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import fs from "node:fs"
 import { tmpdir } from "node:os"
 import path from "node:path"
 import * as KeySecrets from "#layers/horizons/KeySecrets.ts"
-import { mustBeFit } from "#layers/horizons/pgFitness.ts"
+import { judgeProjects, mustBeFit } from "#layers/horizons/pgFitness.ts"
 import { nameOf } from "#layers/horizons/pgProjects.ts"
 import * as PostgresProjectDb from "#layers/horizons/PostgresProjectDb.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
@@ -253,26 +254,132 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
           assert.strictEqual(reason._tag, "SqlRefused")
           assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM b")).rows, [[0]])
 
-          const atTheEnd = (what: string) => [
-            `CREATE OR REPLACE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${what}; RETURN NULL; END $$`,
-            "DROP TABLE IF EXISTS c",
-            "CREATE TABLE c (id INTEGER, t TEXT)",
-            "CREATE CONSTRAINT TRIGGER c AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION late()"
-          ]
-          yield* execute(acme, ...atTheEnd("PERFORM pg_sleep(30)"))
-          assert.strictEqual((yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag, "SqlTooLong")
-          yield* execute(
-            acme,
-            ...atTheEnd("INSERT INTO c SELECT 2, repeat('x', 1900) FROM generate_series(1, 12000)")
-          )
-          assert.strictEqual(
-            (yield* reasonOf(execute(acme, "INSERT INTO c VALUES (1)")))._tag,
-            "ProjectDbFull"
-          )
           const long = yield* reasonOf(
             execute(acme, "DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 1000000); END $$")
           )
           assert.deepStrictEqual([long._tag, long.message.length], ["SqlRefused", 2000])
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("what catches its own cancellation is ended all the same", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        const stubborn = `DO $$ BEGIN LOOP BEGIN
+          PERFORM set_config('statement_timeout', '0', false);
+          PERFORM set_config('client_connection_check_interval', '0', false);
+          LOOP PERFORM 1; END LOOP;
+          EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$`
+        yield* Effect.gen(function* () {
+          yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+          assert.strictEqual(
+            (yield* reasonOf(execute(acme, "INSERT INTO a VALUES (1)", stubborn)))._tag,
+            "SqlTooLong"
+          )
+          const theirs = `SELECT count(*)::int4 AS count FROM pg_stat_activity WHERE usename = '${nameOf("test", acme)}'`
+          assert.strictEqual((yield* asked(url, theirs)).rows[0]?.["count"], 0)
+          assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
+          // Nobody waits for it any more.
+          yield* Effect.timeoutOption(execute(acme, stubborn), "500 millis")
+          assert.strictEqual((yield* asked(url, theirs)).rows[0]?.["count"], 0)
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("its user is not its own to change, and nothing of it runs outside of its calls", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          const name = nameOf("test", acme)
+          const before = yield* execute(
+            acme,
+            "CREATE TABLE a (id INTEGER, t TEXT)",
+            "CREATE FUNCTION f(INTEGER) RETURNS INTEGER LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$",
+            "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+            "CREATE FUNCTION far(INTEGER, INTEGER) RETURNS FLOAT8 LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $2 - $1; END $$",
+            "CREATE DOMAIN small AS INTEGER CHECK (f(VALUE) < 9)"
+          )
+          assert.strictEqual(before.length, 5)
+          const sets = [
+            "ALTER ROLE CURRENT_USER PASSWORD 'mine'",
+            "ALTER ROLE CURRENT_USER SET local_preload_libraries = 'nothing'",
+            `ALTER ROLE "${name}" IN DATABASE "${name}" SET default_transaction_read_only = on`,
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', current_user, 'mine'); END $$",
+            "CREATE INDEX ON a (f(id))",
+            "CREATE INDEX ON a (id) WHERE f(id) > 1",
+            "CREATE INDEX ON a ((id::small))",
+            "CREATE STATISTICS s ON (f(id)), t FROM a",
+            "CREATE TYPE span AS RANGE (subtype = INTEGER, subtype_diff = far)",
+            "CREATE CONSTRAINT TRIGGER l AFTER INSERT ON a DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late()",
+            "CREATE TEMP TABLE pg_locks (pid INTEGER)"
+          ]
+          for (const sql of sets) {
+            const reason = yield* reasonOf(execute(acme, "INSERT INTO a VALUES (1)", sql))
+            assert.strictEqual(reason._tag, "SqlRefused", sql)
+          }
+          assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
+          yield* execute(acme, "CREATE INDEX ON a (lower(t)) WHERE id > 1", "CREATE TYPE mood AS ENUM ('x')")
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("what is taken back, and what deletes set off, does not pass the limit of size", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        const rows = (many: number) =>
+          `INSERT INTO a SELECT g, repeat('x', 1900) FROM generate_series(1, ${many}) AS g`
+        const size = Effect.map(
+          asked(url, `SELECT pg_database_size('${nameOf("test", acme)}')::int8 AS bytes`),
+          ({ rows }) => Number(rows[0]?.["bytes"]) / 1_048_576
+        )
+        yield* Effect.gen(function* () {
+          yield* execute(
+            acme,
+            "CREATE TABLE a (id INTEGER, t TEXT)",
+            "CREATE TABLE b (id INTEGER)",
+            "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO a SELECT 2, repeat('x', 1900) FROM generate_series(1, 20000); RETURN NULL; END $$",
+            "CREATE TRIGGER m AFTER DELETE ON b FOR EACH STATEMENT EXECUTE FUNCTION more()"
+          )
+          const small = yield* size
+          for (let round = 0; round < 4; round++) {
+            assert.strictEqual((yield* reasonOf(execute(acme, rows(10_000), "SELEKT")))._tag, "SqlRefused")
+            assert.strictEqual((yield* reasonOf(execute(acme, "DELETE FROM b")))._tag, "ProjectDbFull")
+          }
+          assert.isBelow(yield* size, small + 8)
+          assert.strictEqual((yield* reasonOf(execute(acme, rows(6000))))._tag, "ProjectDbFull")
+          yield* execute(acme, rows(2000))
+          // At its limit: what is deleted makes room at once.
+          while (true) {
+            const more = yield* Effect.result(execute(acme, rows(200)))
+            if (Result.isFailure(more)) break
+          }
+          yield* execute(acme, "DELETE FROM a")
+          yield* execute(acme, rows(200))
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("what is returned need not be read, and an error that SQL raises is its own", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          const changes = yield* execute(
+            acme,
+            "CREATE TABLE p (at POINT, grid INTEGER[][])",
+            "INSERT INTO p VALUES (point(1, 2), '{{1,2},{3,4}}') RETURNING *, ROW(1, 'x'), 5, 'NaN'::numeric, true",
+            "UPDATE p SET grid = NULL RETURNING at, box(at, at), int8multirange(int8range(1, 2))"
+          )
+          assert.deepStrictEqual(changes, [0, 1, 1])
+          for (const state of ["53100", "57014", "40001", "57P01", "XX000"]) {
+            const reason = yield* reasonOf(
+              execute(acme, `DO $$ BEGIN RAISE EXCEPTION 'own' USING ERRCODE = '${state}'; END $$`)
+            )
+            assert.deepStrictEqual([reason._tag, reason.message], ["SqlRefused", "own"], state)
+          }
         }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
       }).pipe(Effect.scoped)
     )
@@ -320,10 +427,8 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
         assert.deepStrictEqual((yield* one(keys("2", "1"))).rows, [[7]])
         assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
         assert.strictEqual((yield* reasonOf(one(keys("1"))))._tag, "StoreBroken")
-        // SQL that locks its own user out has harmed nobody.
-        yield* execute(acme, "ALTER ROLE CURRENT_USER PASSWORD 'mine'").pipe(
-          Effect.provide(on({ url, secrets: keys("2") }))
-        )
+        // Somebody else has given it another password.
+        yield* asked(app, `ALTER ROLE "${nameOf("test", acme)}" PASSWORD 'theirs'`)
         assert.deepStrictEqual((yield* one(keys("2"))).rows, [[7]])
       }).pipe(Effect.scoped)
     )
@@ -340,6 +445,11 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
         const both = yield* Effect.flip(mustBeFit({ ...options, url: poor }, true, poor))
         assert.match(both.message, /may not create it[\s\S]*project_db.url: poor may not make/)
         yield* mustBeFit(options, true, Redacted.make(ofKeeper(url)))
+        const shared = yield* judgeProjects(Redacted.make(ofKeeper(url)), options)
+        assert.strictEqual(shared.status, "warning")
+        assert.match(shared.message, /it is the server of postgres.url/)
+        const elsewhere = { ...options, url: Redacted.make(url.replace(/:\d+\//, ":1/")) }
+        assert.strictEqual((yield* judgeProjects(Redacted.make(ofKeeper(url)), elsewhere)).status, "ok")
         const nobody = yield* reasonOf(
           query(local as Tenant, "SELECT 1").pipe(Effect.provide(on({ url: url.replace(/:\d+\//, ":1/") })))
         )

@@ -1,7 +1,9 @@
 /** Each project in a file, its SQL in a process of its own: real files, real processes. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import fs from "node:fs"
 import { tmpdir } from "node:os"
 import path from "node:path"
@@ -108,10 +110,12 @@ describe("SQLite of a project", { timeout: 30_000 }, () => {
       const broken = yield* reasonOf(query(acme, "SELECT 1")).pipe(Effect.provide(on(place)))
       assert.strictEqual(broken._tag, "StoreBroken")
       fs.writeFileSync(path.join(place, "taken"), "")
-      const none = yield* reasonOf(query(acme, "SELECT 1")).pipe(
-        Effect.provide(on(path.join(place, "taken")))
-      )
-      assert.strictEqual(none._tag, "StoreBroken")
+      yield* Effect.gen(function* () {
+        assert.strictEqual((yield* reasonOf(query(acme, "SELECT 1")))._tag, "StoreBroken")
+        // When it can be made again, it is.
+        fs.rmSync(path.join(place, "taken"))
+        assert.deepStrictEqual((yield* query(acme, "SELECT 1")).rows, [[1]])
+      }).pipe(Effect.provide(on(path.join(place, "taken"))))
     }).pipe(Effect.scoped)
   )
 
@@ -126,6 +130,69 @@ describe("SQLite of a project", { timeout: 30_000 }, () => {
         assert.deepStrictEqual(yield* execute(acme, "INSERT INTO a VALUES (1)"), [1])
       }).pipe(Effect.provide(on(place)))
     }).pipe(Effect.scoped)
+  )
+
+  it.live("killed at any moment, it tells of each change what became of it", () =>
+    Effect.gen(function* () {
+      const place = yield* folder
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        const told: Array<readonly [id: number, outcome: string]> = []
+        for (let id = 0; id < 12; id++) {
+          const changing = yield* Effect.forkChild(
+            Effect.result(execute(acme, ["INSERT INTO a VALUES ($1)", id]))
+          )
+          // A commit takes some tenths of a millisecond.
+          yield* Effect.promise(() => new Promise((done) => setTimeout(done, id / 4)))
+          for (const pid of processesOf(place)) process.kill(pid, "SIGKILL")
+          const outcome = yield* Fiber.join(changing)
+          told.push([id, Result.isSuccess(outcome) ? "kept" : outcome.failure.reason._tag])
+          yield* Effect.promise(() => untilGone(place))
+        }
+        const kept = new Set((yield* query(acme, "SELECT id FROM a")).rows.map(([id]) => id))
+        for (const [id, outcome] of told) {
+          if (outcome === "kept") assert.isTrue(kept.has(id), `${id} ${outcome}`)
+          else if (outcome !== "SqlUncertain") assert.isFalse(kept.has(id), `${id} ${outcome}`)
+        }
+        assert.isAbove(told.filter(([, outcome]) => outcome !== "kept").length, 0)
+      }).pipe(Effect.provide(on(place)))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("behind one that is killed, one process takes its place", () =>
+    Effect.gen(function* () {
+      const place = yield* folder
+      const [acme] = freshTenants()
+      yield* Effect.gen(function* () {
+        yield* execute(acme, "CREATE TABLE a (id INTEGER)")
+        const forever =
+          "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+        const calls = Array.from({ length: 6 }, (_, id) =>
+          Effect.asVoid(execute(acme, ["INSERT INTO a VALUES ($1)", id]))
+        )
+        yield* Effect.all([Effect.flip(query(acme, forever)), ...calls], { concurrency: "unbounded" })
+        assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[6]])
+        assert.strictEqual(processesOf(place).length, 1)
+      }).pipe(Effect.provide(on(place)))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a truth value is a whole number, and tables of regions are made", () =>
+    Effect.gen(function* () {
+      const [acme] = freshTenants()
+      const found = yield* query(acme, "SELECT typeof($1), $1, $2", [true, false])
+      assert.deepStrictEqual(found.rows, [["integer", 1, 0]])
+      yield* execute(acme, "CREATE VIRTUAL TABLE regions USING rtree(id, low, high)", [
+        "INSERT INTO regions VALUES (1, $1, $2)",
+        0,
+        5
+      ])
+      const within = yield* query(acme, "SELECT id FROM regions WHERE high <= 5")
+      assert.deepStrictEqual(within.rows, [[1]])
+      assert.strictEqual((yield* reasonOf(execute(acme, "PRAGMA page_size = 512")))._tag, "SqlRefused")
+      assert.strictEqual((yield* reasonOf(query(acme, "SELECT $01", [1])))._tag, "SqlRefused")
+    }).pipe(Effect.provide(layer))
   )
 })
 
