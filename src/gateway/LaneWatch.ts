@@ -10,15 +10,18 @@ import * as FiberSet from "effect/FiberSet"
 import * as Result from "effect/Result"
 import { show } from "#src/domain/Tenant.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import type * as Api from "./apiSchemas.ts"
 import { type Principal, runsAll } from "./Auth.ts"
 import type { Connection, ConnectionListener } from "./Connection.ts"
-import { lanesOf } from "./laneLines.ts"
+import * as LaneLines from "./laneLines.ts"
 import { Shutdown } from "./Shutdown.ts"
 import type { Protocol } from "./Sockets.ts"
 
 /** Shortest time between two frames. */
 const every = "500 millis"
+/** How often the log is asked for what other nodes' lanes have to do, while somebody looks on. */
+const everyOther = "2 seconds"
 
 /** Lanes told in one frame, those with the oldest message first. */
 export const maxLanes = 500
@@ -31,22 +34,29 @@ interface Watcher {
   told: string
 }
 
+const viewOf = (principal: Principal): string => `${runsAll(principal)} ${show(principal.tenant)}`
+
 export const make = Effect.gen(function* () {
   const lanes = yield* Lanes
   const shutdown = yield* Shutdown
+  const { isShared } = yield* Placement
+  const elsewhere = yield* LaneLines.elsewhere
   const run = yield* FiberSet.makeRuntime<never>()
   const watchers = new Set<Watcher>()
-  let ticker: Fiber.Fiber<unknown> | undefined
+  /** What other nodes' lanes have to do, by what of them is seen. */
+  const others = new Map<string, ReadonlyArray<typeof Api.Lane.Type>>()
+  let tickers: ReadonlyArray<Fiber.Fiber<unknown>> = []
 
   /** What each sees of the lanes as they are now; whoever sees the same is told the same text. */
   const look = Effect.map(lanes.list, (all) => {
-    const oldest = all.toSorted((a, b) => (a.oldestAt ?? Infinity) - (b.oldestAt ?? Infinity) || 0)
     const frames = new Map<string, string>()
     return (principal: Principal): string => {
-      const view = `${runsAll(principal)} ${show(principal.tenant)}`
+      const view = viewOf(principal)
       const known = frames.get(view)
       if (known !== undefined) return known
-      const seen = lanesOf(oldest, principal)
+      const seen = [...LaneLines.lanesOf(all, principal), ...(others.get(view) ?? [])].toSorted(
+        (a, b) => (a.oldest_at ?? Infinity) - (b.oldest_at ?? Infinity) || 0
+      )
       const frame = JSON.stringify({
         type: "lanes",
         paused: lanes.isPaused(),
@@ -68,16 +78,38 @@ export const make = Effect.gen(function* () {
     for (const watcher of watchers) tell(watcher, frameFor(watcher.principal))
   })
 
+  /** What a store that is busy does not tell now stays as it was. */
+  const lookElsewhere = (principal: Principal) =>
+    Effect.ignore(Effect.tap(elsewhere(principal), (found) => Effect.sync(() => others.set(viewOf(principal), found))))
+  const lookAllElsewhere = Effect.suspend(() =>
+    Effect.forEach(
+      new Map(Array.from(watchers, ({ principal }) => [viewOf(principal), principal])).values(),
+      lookElsewhere,
+      { discard: true }
+    )
+  )
+
   const enter = (watcher: Watcher) => {
+    const { principal } = watcher
     watchers.add(watcher)
-    run(Effect.map(look, (frameFor) => tell(watcher, frameFor(watcher.principal))))
-    ticker ??= run(Effect.forever(Effect.delay(tellAll, every)))
+    run(
+      (others.has(viewOf(principal)) ? Effect.void : lookElsewhere(principal)).pipe(
+        Effect.andThen(look),
+        Effect.map((frameFor) => tell(watcher, frameFor(principal)))
+      )
+    )
+    if (tickers.length > 0) return
+    tickers = [
+      run(Effect.forever(Effect.delay(tellAll, every))),
+      ...(isShared ? [run(Effect.forever(Effect.delay(lookAllElsewhere, everyOther)))] : [])
+    ]
   }
   const leave = (watcher: Watcher) => {
     watchers.delete(watcher)
     if (watchers.size > 0) return
-    ticker?.interruptUnsafe()
-    ticker = undefined
+    for (const ticker of tickers) ticker.interruptUnsafe()
+    tickers = []
+    others.clear()
   }
 
   const attach =

@@ -1,8 +1,11 @@
 /** A lane as it is told on the wire. */
-import { budgetClassOf, tenantOf } from "#src/domain/SessionKey.ts"
+import * as Effect from "effect/Effect"
+import { budgetClassOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import { isLocal, isSame } from "#src/domain/Tenant.ts"
-import type { MessageRow } from "#src/horizons/MessageLog.ts"
+import { MessageLog, type MessageRow } from "#src/horizons/MessageLog.ts"
+import { Tenants } from "#src/horizons/Tenants.ts"
 import type { LaneInfo } from "#src/lane/Lanes.ts"
+import { Placement } from "#src/placement/Placement.ts"
 import type * as Api from "./apiSchemas.ts"
 import { type Principal, runsAll } from "./Auth.ts"
 import { shown } from "./ownSessions.ts"
@@ -20,25 +23,41 @@ export const lanesOf = (
   )
 }
 
-/** Lanes of other nodes that have something to do, by their open messages. */
-export const lanesElsewhere = (
-  open: ReadonlyArray<MessageRow>,
-  principal: Principal
-): ReadonlyArray<typeof Api.Lane.Type> => {
-  const bySession = Map.groupBy(open, ({ place }) => place.session)
-  return [...bySession].map(([session, rows]) => {
-    const waiting = rows.filter(({ runId }) => runId === undefined)
-    return {
-      session_key: shown(session, principal),
-      budget: budgetClassOf(session),
-      phase: waiting.length < rows.length ? "running" : "waiting",
-      paused: false,
-      elsewhere: true,
-      depth: waiting.length,
-      oldest_at: Math.min(...rows.map(({ acceptedAt }) => acceptedAt)),
-      fenced: 0
-    }
+/** Open messages of a project that are looked through for lanes of other nodes. */
+const maxElsewhere = 1000
+
+/** Lanes of other nodes that have something to do, by their open messages: none where there are no other nodes. */
+export const elsewhere = Effect.gen(function* () {
+  const placement = yield* Placement
+  const tenants = yield* Tenants
+  const log = yield* MessageLog
+  return Effect.fnUntraced(function* (principal: Principal) {
+    if (!placement.isShared) return []
+    const seen = seesAll(principal) ? yield* tenants.all : [principal.tenant]
+    const open = yield* Effect.forEach(seen, (tenant) => log.open({ tenant, limit: maxElsewhere }))
+    const others = open.flat().filter(({ place }) => !placement.isHere(place.session))
+    return [...Map.groupBy(others, ({ place }) => place.session)].map(([session, rows]) =>
+      otherLane(session, rows, principal)
+    )
   })
+})
+
+const otherLane = (
+  session: SessionKey,
+  rows: ReadonlyArray<MessageRow>,
+  principal: Principal
+): typeof Api.Lane.Type => {
+  const waiting = rows.filter(({ runId }) => runId === undefined)
+  return {
+    session_key: shown(session, principal),
+    budget: budgetClassOf(session),
+    phase: waiting.length < rows.length ? "running" : "waiting",
+    paused: false,
+    elsewhere: true,
+    depth: waiting.length,
+    oldest_at: Math.min(...rows.map(({ acceptedAt }) => acceptedAt)),
+    fenced: 0
+  }
 }
 
 const toLane = (lane: LaneInfo, principal: Principal): typeof Api.Lane.Type => ({

@@ -8,32 +8,27 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Audit } from "#src/access/Audit.ts"
 import { messageId } from "#src/domain/Ids.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
-import { MessageLog } from "#src/horizons/MessageLog.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 import { Lanes } from "#src/lane/Lanes.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import { Sessions } from "#src/session/Sessions.ts"
 import { ApiError, invalid, notFound } from "./ApiError.ts"
-import { actorOf, onSession, type Principal } from "./Auth.ts"
+import { actorOf, onSession } from "./Auth.ts"
 import type * as Api from "./apiSchemas.ts"
 import { Gateway } from "./GatewaySettings.ts"
-import { lanesElsewhere, lanesOf, seesAll } from "./laneLines.ts"
+import * as LaneLines from "./laneLines.ts"
 import { json, numbers, read } from "./osRoutes.ts"
 import { sessionOf } from "./ownSessions.ts"
 import { readStrict } from "./readBody.ts"
 import type { Call, Route } from "./Routing.ts"
 
 const noKeys: ReadonlySet<string> = new Set()
-/** Open messages of a project that are looked through for lanes of other nodes. */
-const maxElsewhere = 1000
 
 export const make = Effect.gen(function* () {
   const audit = yield* Audit
   const lanes = yield* Lanes
   const sessions = yield* Sessions
   const placement = yield* Placement
-  const tenants = yield* Tenants
-  const log = yield* MessageLog
+  const elsewhere = yield* LaneLines.elsewhere
   const settings = yield* Gateway
 
   /** No parameter, and no body but an empty object. */
@@ -44,20 +39,14 @@ export const make = Effect.gen(function* () {
     yield* readStrict(request, settings.get().max_body_bytes, noKeys)
   })
 
-  const elsewhere = Effect.fnUntraced(function* (principal: Principal) {
-    const seen = seesAll(principal) ? yield* read(tenants.all) : [principal.tenant]
-    const open = yield* Effect.forEach(seen, (tenant) => read(log.open({ tenant, limit: maxElsewhere })))
-    return open.flat().filter(({ place }) => !placement.isHere(place.session))
-  })
-
   const list = Effect.fnUntraced(function* ({ query, principal }: Call) {
     yield* Effect.fromResult(numbers(query, []))
     const found = yield* lanes.list
     const nodes = yield* placement.nodes
-    const others = placement.isShared ? yield* elsewhere(principal) : []
+    const others = yield* read(elsewhere(principal))
     return json({
       paused: lanes.isPaused(),
-      lanes: [...lanesOf(found, principal), ...lanesElsewhere(others, principal)],
+      lanes: [...LaneLines.lanesOf(found, principal), ...others],
       ...(nodes.length === 0
         ? {}
         : { nodes: nodes.map(({ id, isThis, buckets }) => ({ id, this: isThis, buckets })) })

@@ -55,6 +55,7 @@ const Row = ({
       <td role="cell">
         {phaseWords[lane.phase]}
         {lane.paused && " (paused)"}
+        {lane.elsewhere && " on another node"}
         {trouble !== "" && <span class="bad"> {trouble}</span>}
       </td>
       <td role="cell" class="number" data-name="Waiting">

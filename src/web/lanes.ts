@@ -11,6 +11,8 @@ export interface Lane {
   readonly session_key: string
   readonly phase: "idle" | "running" | "parked" | "waiting"
   readonly paused: boolean
+  /** Another node has it: no more is known of it. */
+  readonly elsewhere?: true
   readonly depth: number
   readonly oldest_at?: number
   readonly run?: {

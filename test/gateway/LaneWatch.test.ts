@@ -5,11 +5,14 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type * as Api from "#src/gateway/apiSchemas.ts"
 import type { Connection } from "#src/gateway/Connection.ts"
 import { operator } from "#src/gateway/Auth.ts"
 import * as LaneWatch from "#src/gateway/LaneWatch.ts"
 import * as Shutdown from "#src/gateway/Shutdown.ts"
+import { MessageLog, type MessageRow } from "#src/horizons/MessageLog.ts"
 import { type LaneInfo, Lanes } from "#src/lane/Lanes.ts"
+import { Placement } from "#src/placement/Placement.ts"
 
 const lane = (depth: number): LaneInfo => ({
   session: "agent:main:ada" as SessionKey,
@@ -24,8 +27,21 @@ const lane = (depth: number): LaneInfo => ({
 class Fixture {
   lanes: ReadonlyArray<LaneInfo> = []
   looks = 0
-  readonly layer = Layer.merge(
+  /** Open messages of sessions whose lanes other nodes have, as the log knows them, and how often it was asked. */
+  others: ReadonlyArray<SessionKey> = []
+  reads = 0
+  readonly layer = Layer.mergeAll(
     Shutdown.layer,
+    Layer.mock(MessageLog)({
+      broken: Effect.never,
+      open: ({ tenant }) =>
+        Effect.sync(() => {
+          this.reads++
+          return this.others.map(
+            (session) => ({ place: { tenant, agent: "main", session }, acceptedAt: 5 }) as unknown as MessageRow
+          )
+        })
+    }),
     Layer.mock(Lanes)({
       isFree: () => false,
       send: () => undefined,
@@ -48,9 +64,12 @@ class Fixture {
 
 class FakeConnection implements Connection {
   readonly depths: Array<number | undefined> = []
+  lanes: ReadonlyArray<string> = []
   waiting = 0
   send(text: string) {
-    this.depths.push(JSON.parse(text).lanes[0]?.depth)
+    const { lanes } = JSON.parse(text) as typeof Api.LanesFrame.Type
+    this.depths.push(lanes[0]?.depth)
+    this.lanes = lanes.map(({ session_key: key, elsewhere }) => `${key}${elsewhere === true ? " elsewhere" : ""}`)
   }
   buffered() {
     return this.waiting
@@ -104,5 +123,39 @@ describe("the watch of the lanes", () => {
       yield* TestClock.adjust("1 second")
       assert.strictEqual(fixture.looks, 2 + 20 + 1 + 2)
     }).pipe(Effect.provide(fixture.layer))
+  })
+
+  it.effect("tells what the lanes of other nodes have to do, asking the log once for all who see the same", () => {
+    const fixture = new Fixture()
+    const other = "agent:main:bob" as SessionKey
+    fixture.lanes = [lane(1)]
+    fixture.others = [other, other]
+    return Effect.gen(function* () {
+      const attach = yield* open
+      const [one, two] = [new FakeConnection(), new FakeConnection()]
+      const listeners = [attach(one), attach(two)]
+      yield* half
+      const both = ["agent:main:bob elsewhere", "agent:main:ada"]
+      assert.deepStrictEqual([one.lanes, two.lanes], [both, both])
+      const { reads } = fixture
+      fixture.others = []
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual([one.lanes, fixture.reads - reads], [["agent:main:ada"], 2])
+      for (const { onClose } of listeners) onClose()
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(fixture.reads - reads, 2)
+    }).pipe(
+      Effect.provide(fixture.layer),
+      Effect.provideService(Placement, {
+        isShared: true,
+        isHere: (name) => name !== other,
+        owns: () => true,
+        fenceOf: () => undefined,
+        tellPaused: () => undefined,
+        begin: () => Effect.void,
+        leave: () => Effect.void,
+        nodes: Effect.succeed([])
+      })
+    )
   })
 })
