@@ -1023,6 +1023,25 @@ const open = (rows: Rows, { session, afterSeq = 0, limit }: Query<"open">): Read
     .slice(0, wholeLimit(limit))
     .map(messageRow)
 
+const has: Readonly<Record<Query<"tenants">["having"], (rows: Rows) => boolean>> = {
+  open: ({ sessions }) => [...sessions.values()].some((session) => session.open > 0),
+  undelivered: ({ deliveries }) =>
+    [...deliveries.values()].some(({ state }) => state === "pending" || state === "sending"),
+  settings: ({ sessions }) => [...sessions.values()].some((session) => session.settings.size > 0),
+  queues: ({ sessions }) => [...sessions.values()].some((session) => session.queue !== undefined)
+}
+const tenantsHaving = (
+  all: ReadonlyMap<string, Rows>,
+  having: Query<"tenants">["having"]
+): ReadonlyArray<Tenant> =>
+  [...all]
+    .filter(([, rows]) => has[having](rows))
+    .map(([key]): Tenant => {
+      const [org, project] = JSON.parse(key)
+      return { org, project }
+    })
+    .toSorted((a, b) => byBytes(a.org, b.org) || byBytes(a.project, b.project))
+
 const openSessions = (rows: Rows, { after = "" as SessionKey, limit }: Query<"openSessions">) =>
   [...rows.sessions.values()]
     .filter((session) => session.open > 0 && byBytes(session.place.session, id.session(after)) > 0)
@@ -1106,6 +1125,7 @@ const make = () => {
   const log = MessageLog.of({
     commit,
     open: over(open),
+    tenants: ({ having }) => Effect.sync(() => tenantsHaving(tenants, having)),
     openSessions: over(openSessions),
     history: over(history),
     entries: over(entries),

@@ -105,6 +105,7 @@ export const make = Effect.gen(function* () {
   return MessageLog.of({
     commit,
     open: reading(Reads.open),
+    tenants: reading(Reads.tenants),
     openSessions: reading(Reads.openSessions),
     history: reading(Reads.history),
     entries: reading(Reads.entries),

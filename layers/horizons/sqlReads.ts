@@ -8,6 +8,7 @@ import { approvalId, deliveryId, messageId, runId } from "#src/domain/Ids.ts"
 import type { Access, Identity } from "#src/domain/Inbound.ts"
 import type { Outcome } from "#src/domain/Outcome.ts"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
 import type {
   ApprovalRow,
   DeliveryRow,
@@ -178,6 +179,19 @@ export function* open({
       ? [openAll, [tenant.org, tenant.project]]
       : [openOfSession, [tenant.org, tenant.project, session, afterSeq]]
   return (yield* all<MessageColumns>(sql, [...from, wholeLimit(limit)])).map(messageRow)
+}
+
+const tenantsWith = {
+  open: "sessions WHERE open > 0",
+  undelivered: "outbox WHERE state IN ('pending', 'sending')",
+  settings: "sessions WHERE settings IS NOT NULL",
+  queues: "sessions WHERE queue IS NOT NULL"
+} as const
+export function* tenants({ having }: Query<"tenants">): Body<ReadonlyArray<Tenant>> {
+  return yield* all<Tenant>(
+    `SELECT DISTINCT org, project FROM ${tenantsWith[having]} ORDER BY org, project`,
+    []
+  )
 }
 
 const sessionsWithOpen = `SELECT org, project, agent, session FROM sessions

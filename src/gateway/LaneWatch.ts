@@ -80,7 +80,9 @@ export const make = Effect.gen(function* () {
 
   /** What a store that is busy does not tell now stays as it was. */
   const lookElsewhere = (principal: Principal) =>
-    Effect.ignore(Effect.tap(elsewhere(principal), (found) => Effect.sync(() => others.set(viewOf(principal), found))))
+    Effect.ignore(
+      Effect.tap(elsewhere(principal), (found) => Effect.sync(() => others.set(viewOf(principal), found)))
+    )
   const lookAllElsewhere = Effect.suspend(() =>
     Effect.forEach(
       new Map(Array.from(watchers, ({ principal }) => [viewOf(principal), principal])).values(),

@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import { budgetClassOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import { isLocal, isSame } from "#src/domain/Tenant.ts"
 import { MessageLog, type MessageRow } from "#src/horizons/MessageLog.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 import type { LaneInfo } from "#src/lane/Lanes.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import type * as Api from "./apiSchemas.ts"
@@ -29,11 +28,10 @@ const maxElsewhere = 1000
 /** Lanes of other nodes that have something to do, by their open messages: none where there are no other nodes. */
 export const elsewhere = Effect.gen(function* () {
   const placement = yield* Placement
-  const tenants = yield* Tenants
   const log = yield* MessageLog
   return Effect.fnUntraced(function* (principal: Principal) {
     if (!placement.isShared) return []
-    const seen = seesAll(principal) ? yield* tenants.all : [principal.tenant]
+    const seen = seesAll(principal) ? yield* log.tenants({ having: "open" }) : [principal.tenant]
     const open = yield* Effect.forEach(seen, (tenant) => log.open({ tenant, limit: maxElsewhere }))
     const others = open.flat().filter(({ place }) => !placement.isHere(place.session))
     return [...Map.groupBy(others, ({ place }) => place.session)].map(([session, rows]) =>

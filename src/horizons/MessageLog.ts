@@ -601,6 +601,13 @@ export class MessageLog extends Context.Service<
       readonly afterSeq?: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<MessageRow>, LogError>
+    /**
+     * The tenants that have any of these: messages without an outcome, deliveries that are pending or sending, words or queue settings
+     * that sessions keep. By name. Where a walk through all tenants begins, so that it does not cost a read for each that is there.
+     */
+    readonly tenants: (query: {
+      readonly having: "open" | "undelivered" | "settings" | "queues"
+    }) => Effect.Effect<ReadonlyArray<Tenant>, LogError>
     /** Sessions that have open messages, by key, after `after`. What recovery walks. */
     readonly openSessions: (query: {
       readonly tenant: Tenant

@@ -53,7 +53,6 @@ import { budgetsOf, Queue, Stall } from "./QueueSettings.ts"
 import * as Active from "./ActiveRun.ts"
 import * as RunDriver from "./RunDriver.ts"
 import { pace, type StallClass } from "./stall.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 
 /** Time an interrupted run gets to end before its lane goes on without it. */
 const grace = "2 seconds"
@@ -193,7 +192,6 @@ export const make = Effect.gen(function* () {
   const stall = yield* Stall
   const journal = yield* Journal.make
   const placement = yield* Placement
-  const tenants = yield* Tenants
   const lanes = new LaneTable(() => queue.get().lane_buffer)
   const fibers = yield* FiberSet.make<unknown>()
   const fork = yield* FiberSet.runtime(fibers)()
@@ -215,7 +213,7 @@ export const make = Effect.gen(function* () {
   /** Commands that are being carried out. */
   const commanding = new Set<MessageId>()
   const idle = { draining: false, running: 0, allEnded: Deferred.makeUnsafe<void>() }
-  const paused = { all: false, keys: yield* pausedSessions(log, tenants) }
+  const paused = { all: false, keys: yield* pausedSessions(log) }
   let isWatching = false
   const isPaused = (key: SessionKey) => paused.all || paused.keys.has(key)
 
@@ -704,7 +702,7 @@ export const make = Effect.gen(function* () {
     // One that is still to come is not read by this walk.
     const expected = [...unread].filter(placement.owns)
     const found: Array<SessionKey> = []
-    for (const tenant of yield* tenants.all) {
+    for (const tenant of yield* log.tenants({ having: "open" })) {
       const approvals = placement.isShared ? [] : yield* log.approvals({ tenant, limit: maxOpen })
       for (const row of approvals) parked.set(row.place.session, row)
       let after: SessionKey | undefined
@@ -805,7 +803,7 @@ export const make = Effect.gen(function* () {
   }
 
   const reload = Effect.gen(function* () {
-    const keys = yield* pausedSessions(log, tenants)
+    const keys = yield* pausedSessions(log)
     const changed = new Set([...keys].filter((key) => !paused.keys.has(key)))
     const resumed = [...paused.keys].filter((key) => !keys.has(key))
     paused.keys = keys
@@ -909,9 +907,11 @@ export const make = Effect.gen(function* () {
 })
 
 /** Sessions that were paused before. */
-const pausedSessions = (log: MessageLog.MessageLog["Service"], { all }: (typeof Tenants)["Service"]) =>
+const pausedSessions = (log: MessageLog.MessageLog["Service"]) =>
   Effect.map(
-    eachSession(all, (page) => log.settings({ name: pausedSetting, ...page })),
+    eachSession(log.tenants({ having: "settings" }), (page) =>
+      log.settings({ name: pausedSetting, ...page })
+    ),
     (rows) => new Set(rows.map(({ session }) => session))
   )
 

@@ -13,7 +13,6 @@ import { ProjectAgents } from "#src/agent/ProjectAgents.ts"
 import * as Commands from "#src/command/Commands.ts"
 import { agentOf, placeOf, type SessionKey, tenantOf } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 import { chainOf, isAllowed } from "#src/model/modelRef.ts"
 import { ModelRules } from "#src/model/ModelSettings.ts"
 import { Providers } from "#src/model/ProviderSettings.ts"
@@ -55,7 +54,6 @@ const none: ReadonlyArray<string> = []
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
-  const tenants = yield* Tenants
   const commands = yield* Commands.Commands
   const configured = yield* Agents
   const agents = yield* ProjectAgents
@@ -64,7 +62,7 @@ export const make = Effect.gen(function* () {
   let kept = new Map<SessionKey, string>()
 
   const reload = Effect.map(
-    eachSession(tenants.all, (page) => log.settings({ name, ...page })),
+    eachSession(log.tenants({ having: "settings" }), (page) => log.settings({ name, ...page })),
     (rows) => {
       kept = new Map(rows.map(({ session, value }) => [session, value]))
     }

@@ -12,7 +12,6 @@ import * as Commands from "#src/command/Commands.ts"
 import { parseDirective, type QueueOverrides } from "#src/domain/Queue.ts"
 import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 import { eachSession } from "#src/session/eachSession.ts"
 import { inlineQueue, queueCommand, queueUsage } from "./queueCommand.ts"
 import { Queue, queueConfig } from "./QueueSettings.ts"
@@ -35,13 +34,12 @@ const nothing: QueueOverrides = {}
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
-  const tenants = yield* Tenants
   const commands = yield* Commands.Commands
   const queue = yield* Queue
   let kept = new Map<SessionKey, QueueOverrides>()
 
   const reload = Effect.map(
-    eachSession(tenants.all, (page) => log.queues({ ...page })),
+    eachSession(log.tenants({ having: "queues" }), (page) => log.queues({ ...page })),
     (rows) => {
       kept = new Map(rows.map(({ session, overrides }) => [session, overrides]))
     }

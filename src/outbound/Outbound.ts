@@ -20,7 +20,6 @@ import * as MessageLog from "#src/horizons/MessageLog.ts"
 import type { DeliveryRow, LogError, Place } from "#src/horizons/MessageLog.ts"
 import { Placement } from "#src/placement/Placement.ts"
 import { humanDelayOf, Streaming } from "./StreamSettings.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 
 export class Outbound extends Context.Service<
   Outbound,
@@ -52,7 +51,6 @@ export const make = Effect.gen(function* () {
   const failpoint = yield* Failpoint
   const streaming = yield* Streaming
   const placement = yield* Placement
-  const tenants = yield* Tenants
   const fibers = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(fibers)()
   /** What waits on each route that is being served; a route without work has no entry. */
@@ -214,9 +212,10 @@ export const make = Effect.gen(function* () {
   const recover = Effect.fn("Outbound.recover")(function* () {
     const createdAfter = (yield* Clock.currentTimeMillis) - redeliveryMillis
     let count = 0
+    const all = yield* log.tenants({ having: "undelivered" })
     for (const channel of channels.all()) {
       if (channel.confirmsLater) continue
-      for (const tenant of yield* tenants.all) {
+      for (const tenant of all) {
         const rows = yield* log.undelivered({ tenant, channel: channel.name, createdAfter, limit: 10_000 })
         const fresh = rows.filter(isUnknown)
         enqueue(fresh)

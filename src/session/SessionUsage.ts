@@ -12,7 +12,6 @@ import * as Commands from "#src/command/Commands.ts"
 import { placeOf, type SessionKey } from "#src/domain/SessionKey.ts"
 import { dayOf, type UsageMode } from "#src/domain/Usage.ts"
 import * as MessageLog from "#src/horizons/MessageLog.ts"
-import { Tenants } from "#src/horizons/Tenants.ts"
 import { UsageRules } from "#src/model/UsageSettings.ts"
 import { eachSession } from "./eachSession.ts"
 import { sumLine } from "./usageText.ts"
@@ -44,13 +43,12 @@ const words: Readonly<Record<UsageMode, string>> = {
 
 export const make = Effect.gen(function* () {
   const log = yield* MessageLog.MessageLog
-  const tenants = yield* Tenants
   const commands = yield* Commands.Commands
   const rules = yield* UsageRules
   let kept = new Map<SessionKey, UsageMode>()
 
   const reload = Effect.map(
-    eachSession(tenants.all, (page) => log.settings({ name, ...page })),
+    eachSession(log.tenants({ having: "settings" }), (page) => log.settings({ name, ...page })),
     (rows) => {
       kept = new Map(rows.flatMap(({ session, value }) => (isMode(value) ? [[session, value] as const] : [])))
     }

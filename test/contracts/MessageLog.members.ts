@@ -24,7 +24,8 @@ import {
 } from "./MessageLog.contract.ts"
 
 type Log = MessageLog["Service"]
-type Read = Exclude<keyof Log, "commit" | "broken">
+/** `tenants` is asked of all of them at once. */
+type Read = Exclude<keyof Log, "commit" | "broken" | "tenants">
 type UnitOf<Tag extends Unit["_tag"]> = Extract<Unit, { readonly _tag: Tag }>
 type Reason = LogError["reason"]["_tag"]
 type StoreReason = Extract<Reason, `Store${string}`>
@@ -344,6 +345,29 @@ export const messageLogMembers = <E>(name: string, store: Layer.Layer<MessageLog
             assert.notDeepEqual(answer, unmade[index], `${one}, question ${index + 1}`)
           )
         }
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("tells which tenants have something of a kind, by name, and of no other", () =>
+      Effect.gen(function* () {
+        const log = yield* empty
+        const all = (of: Log) =>
+          Effect.forEach(["open", "undelivered", "settings", "queues"] as const, (having) =>
+            of.tenants({ having })
+          )
+        assert.deepStrictEqual(yield* all(log), [[], [], [], []])
+        const rest = [{ org: "rival", project: "\u{1F600}" }, { org: "B", project: "b" }, ...others]
+        for (const tenant of [acme, ...rest]) yield* commitAll(log, story(tenant))
+        const sorted = [{ org: "B", project: "b" }, others[1]!, acme, others[0]!, rest[0]!]
+        assert.deepStrictEqual(yield* all(log), [sorted, sorted, sorted, sorted])
+
+        const few = yield* empty
+        yield* few.commit(acceptOf("m1", { start: "r1" }))
+        yield* few.commit(everyUnit.KeepQueue(placeAt("a", others[0])))
+        yield* few.commit({ ...acceptOf("m2"), place: placeAt("a", others[1]) })
+        assert.deepStrictEqual(yield* all(few), [[others[1]!, acme], [], [], [others[0]!]])
+        yield* few.commit(finishOf("r1", { m1: "answered" }, { attempt: 1, deliveries: ["d1"] }))
+        assert.deepStrictEqual(yield* all(few), [[others[1]!], [acme], [], [others[0]!]])
       }).pipe(Effect.scoped)
     )
 

@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
 import type { SessionKey } from "#src/domain/SessionKey.ts"
+import { local } from "#src/domain/Tenant.ts"
 import type * as Api from "#src/gateway/apiSchemas.ts"
 import type { Connection } from "#src/gateway/Connection.ts"
 import { operator } from "#src/gateway/Auth.ts"
@@ -34,11 +35,13 @@ class Fixture {
     Shutdown.layer,
     Layer.mock(MessageLog)({
       broken: Effect.never,
+      tenants: () => Effect.succeed([local]),
       open: ({ tenant }) =>
         Effect.sync(() => {
           this.reads++
           return this.others.map(
-            (session) => ({ place: { tenant, agent: "main", session }, acceptedAt: 5 }) as unknown as MessageRow
+            (session) =>
+              ({ place: { tenant, agent: "main", session }, acceptedAt: 5 }) as unknown as MessageRow
           )
         })
     }),
@@ -69,7 +72,9 @@ class FakeConnection implements Connection {
   send(text: string) {
     const { lanes } = JSON.parse(text) as typeof Api.LanesFrame.Type
     this.depths.push(lanes[0]?.depth)
-    this.lanes = lanes.map(({ session_key: key, elsewhere }) => `${key}${elsewhere === true ? " elsewhere" : ""}`)
+    this.lanes = lanes.map(
+      ({ session_key: key, elsewhere }) => `${key}${elsewhere === true ? " elsewhere" : ""}`
+    )
   }
   buffered() {
     return this.waiting
@@ -125,37 +130,40 @@ describe("the watch of the lanes", () => {
     }).pipe(Effect.provide(fixture.layer))
   })
 
-  it.effect("tells what the lanes of other nodes have to do, asking the log once for all who see the same", () => {
-    const fixture = new Fixture()
-    const other = "agent:main:bob" as SessionKey
-    fixture.lanes = [lane(1)]
-    fixture.others = [other, other]
-    return Effect.gen(function* () {
-      const attach = yield* open
-      const [one, two] = [new FakeConnection(), new FakeConnection()]
-      const listeners = [attach(one), attach(two)]
-      yield* half
-      const both = ["agent:main:bob elsewhere", "agent:main:ada"]
-      assert.deepStrictEqual([one.lanes, two.lanes], [both, both])
-      const { reads } = fixture
-      fixture.others = []
-      yield* TestClock.adjust("4 seconds")
-      assert.deepStrictEqual([one.lanes, fixture.reads - reads], [["agent:main:ada"], 2])
-      for (const { onClose } of listeners) onClose()
-      yield* TestClock.adjust("1 hour")
-      assert.strictEqual(fixture.reads - reads, 2)
-    }).pipe(
-      Effect.provide(fixture.layer),
-      Effect.provideService(Placement, {
-        isShared: true,
-        isHere: (name) => name !== other,
-        owns: () => true,
-        fenceOf: () => undefined,
-        tellPaused: () => undefined,
-        begin: () => Effect.void,
-        leave: () => Effect.void,
-        nodes: Effect.succeed([])
-      })
-    )
-  })
+  it.effect(
+    "tells what the lanes of other nodes have to do, asking the log once for all who see the same",
+    () => {
+      const fixture = new Fixture()
+      const other = "agent:main:bob" as SessionKey
+      fixture.lanes = [lane(1)]
+      fixture.others = [other, other]
+      return Effect.gen(function* () {
+        const attach = yield* open
+        const [one, two] = [new FakeConnection(), new FakeConnection()]
+        const listeners = [attach(one), attach(two)]
+        yield* half
+        const both = ["agent:main:bob elsewhere", "agent:main:ada"]
+        assert.deepStrictEqual([one.lanes, two.lanes], [both, both])
+        const { reads } = fixture
+        fixture.others = []
+        yield* TestClock.adjust("4 seconds")
+        assert.deepStrictEqual([one.lanes, fixture.reads - reads], [["agent:main:ada"], 2])
+        for (const { onClose } of listeners) onClose()
+        yield* TestClock.adjust("1 hour")
+        assert.strictEqual(fixture.reads - reads, 2)
+      }).pipe(
+        Effect.provide(fixture.layer),
+        Effect.provideService(Placement, {
+          isShared: true,
+          isHere: (name) => name !== other,
+          owns: () => true,
+          fenceOf: () => undefined,
+          tellPaused: () => undefined,
+          begin: () => Effect.void,
+          leave: () => Effect.void,
+          nodes: Effect.succeed([])
+        })
+      )
+    }
+  )
 })

@@ -158,6 +158,8 @@ function plansOn(sessions: number, judge: (sql: string, plan: Plan) => void) {
         ) => Effect.Effect<unknown, LogError>
         for (const query of queries(tenant)) yield* read(query)
       }
+      for (const having of ["open", "undelivered", "settings", "queues"] as const)
+        yield* log.tenants({ having })
       yield* log.history(ofFork)
       yield* log.entries(ofFork)
       yield* log.entries({ ...ofFork, beforeSeq: 9 })
