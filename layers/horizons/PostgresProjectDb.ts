@@ -9,6 +9,7 @@ import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as PartitionedSemaphore from "effect/PartitionedSemaphore"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
@@ -183,6 +184,8 @@ const execute = Effect.fnUntraced(function* (
   yield* session.ask("RESET ALL")
   // What statements have put off to the end is theirs too: it counts, and is within their time.
   yield* session.ask("SET CONSTRAINTS ALL IMMEDIATE")
+  // One that is to outlive the transaction is read to its end at COMMIT, and whatever functions it has are run then.
+  yield* session.ask("CLOSE ALL")
   yield* session.ask("RESET ALL")
   yield* session.ask("SET search_path = pg_catalog")
   const [found] = (yield* session.ask(judged)).rows
@@ -235,7 +238,8 @@ const tidy = (place: PgSession.Place, before: number, { timeout_s: seconds, max_
 export const make = Effect.gen(function* () {
   const place = yield* ProjectDbPlace
   const secrets = yield* Secrets
-  const busy = Semaphore.makeUnsafe(atOnce)
+  // What is free goes to the projects by turns: one that asks much does not keep the others waiting for long.
+  const busy = PartitionedSemaphore.makeUnsafe<string>({ permits: atOnce })
   const making = Semaphore.makeUnsafe(1)
   const made = new Set<string>()
   const { url = Redacted.make(""), prefix } = place.get()
@@ -319,10 +323,11 @@ export const make = Effect.gen(function* () {
       if (wrong !== undefined) return yield* wrong
       const [one = statement] = yield* Effect.fromResult(admitted([statement]))
       const settings = place.get()
+      const at = databaseOf(pgProjects.nameOf(prefix, tenant))
       return yield* Effect.gen(function* () {
-        const session = yield* connect(databaseOf(pgProjects.nameOf(prefix, tenant)), settings)
+        const session = yield* connect(at, settings)
         return yield* call(session, progress(), query(session, one, maxRows), mostTold, settings)
-      }).pipe(Effect.scoped, busy.withPermit)
+      }).pipe(Effect.scoped, PartitionedSemaphore.withPermit(busy, at.name))
     }),
     execute: Effect.fn("ProjectDb.execute")(function* (tenant, statements) {
       for (const [at, { sql }] of statements.entries()) {
@@ -353,7 +358,7 @@ export const make = Effect.gen(function* () {
         Effect.tap(() =>
           (made.after ?? 0) > settings.max_mb * megabyte ? tidy(at, 0, settings) : Effect.void
         ),
-        busy.withPermit
+        PartitionedSemaphore.withPermit(busy, at.name)
       )
     })
   })

@@ -151,6 +151,7 @@ const open = ({ filename, megabytes }: File): DatabaseSync => {
     PRAGMA trusted_schema = OFF;
     PRAGMA temp_store = MEMORY;
     PRAGMA cache_size = -8000;
+    PRAGMA journal_size_limit = 16777216;
     PRAGMA max_page_count = ${String(megabytes * 256)};
   `)
   database.setAuthorizer(authorize)

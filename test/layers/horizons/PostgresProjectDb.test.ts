@@ -320,6 +320,13 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
             assert.strictEqual(reason._tag, "SqlRefused", sql)
           }
           assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
+          // A cursor that is to outlive its transaction would be read at COMMIT.
+          const evil =
+            "CREATE OR REPLACE FUNCTION evil() RETURNS INTEGER LANGUAGE plpgsql AS $$ BEGIN INSERT INTO a VALUES (7); RETURN 1; END $$"
+          yield* execute(acme, evil, "DECLARE c CURSOR WITH HOLD FOR SELECT evil()")
+          const within = "DO $$ BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT evil()'; END $$"
+          yield* Effect.ignore(execute(acme, within))
+          assert.deepStrictEqual((yield* query(acme, "SELECT count(*) FROM a")).rows, [[0]])
           yield* execute(acme, "CREATE INDEX ON a (lower(t)) WHERE id > 1", "CREATE TYPE mood AS ENUM ('x')")
         }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
       }).pipe(Effect.scoped)
@@ -380,6 +387,33 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
             )
             assert.deepStrictEqual([reason._tag, reason.message], ["SqlRefused", "own"], state)
           }
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("a project that asks much does not keep another waiting until it has all", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme, rival] = freshTenants()
+        yield* Effect.gen(function* () {
+          for (const tenant of [acme, rival]) yield* query(tenant, "SELECT 1")
+          let done = 0
+          const slow = Effect.tap(query(acme, "SELECT pg_sleep(0.5)"), () => Effect.sync(() => done++))
+          const many = yield* Effect.forkScoped(
+            Effect.all(
+              Array.from({ length: 40 }, () => slow),
+              { concurrency: "unbounded" }
+            )
+          )
+          yield* Effect.repeat(
+            asked(url, "SELECT count(*)::int4 AS count FROM pg_stat_activity WHERE wait_event = 'PgSleep'"),
+            {
+              until: ({ rows }) => Number(rows[0]?.["count"]) === 8
+            }
+          )
+          yield* query(rival, "SELECT 1")
+          assert.isBelow(done, 17)
+          yield* Fiber.join(many)
         }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
       }).pipe(Effect.scoped)
     )
