@@ -5,8 +5,8 @@
  * of the gateway's data is in a project's database.
  *
  * SQL comes from models and from people, so it is taken for hostile: it reaches its own project's tables and nothing else, neither
- * of other projects nor of the gateway nor of the machine, and it ends within its time. What projects of one server share all the same
- * stands in docs/databases.md. Placeholders are `$1`, `$2` and so on.
+ * of other projects nor of the gateway nor of the machine, and it is to end within its time. Where an adapter falls short of that, and
+ * what projects of one server share, stands in docs/databases.md. Placeholders are `$1`, `$2` and so on.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
