@@ -11,13 +11,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as PartitionedSemaphore from "effect/PartitionedSemaphore"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { Checks } from "#src/check/Checks.ts"
 import { StoreBroken } from "#src/horizons/MessageLog.ts"
 import * as Port from "#src/horizons/ProjectDb.ts"
-import { ProjectDb, ProjectDbError, type SqlStatement, type SqlValue } from "#src/horizons/ProjectDb.ts"
+import { ProjectDb, ProjectDbError, type SqlValue } from "#src/horizons/ProjectDb.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
 import { ProjectDbPlace, type ProjectDbSettings } from "#src/horizons/ProjectDbSettings.ts"
 import { Secrets } from "#src/horizons/Secrets.ts"
@@ -26,7 +27,15 @@ import { judgeProjects, placeOf } from "./pgFitness.ts"
 import * as PgSession from "./pgProjectSession.ts"
 import * as pgProjects from "./pgProjects.ts"
 import { stateOf } from "./SqlStore.ts"
-import { admitted, firstWord, isBlank, maxDetail, sizeOf, withoutEnd } from "./sqlText.ts"
+import {
+  admitted,
+  firstWord,
+  isBlank,
+  maxDetail,
+  type PlainStatement,
+  sizeOf,
+  withoutEnd
+} from "./sqlText.ts"
 
 type Session = PgSession.Session
 
@@ -72,7 +81,11 @@ const told = (text: unknown, oid: number): SqlValue => {
 
 const reading = new Set(["SELECT", "WITH", "VALUES", "TABLE", ""])
 
-const query = Effect.fnUntraced(function* (session: Session, { sql, params }: SqlStatement, maxRows: number) {
+const query = Effect.fnUntraced(function* (
+  session: Session,
+  { sql, params }: PlainStatement,
+  maxRows: number
+) {
   const bare = withoutEnd(sql)
   // The second of them asks for every value as text, in which none loses anything.
   yield* session.ask("BEGIN READ ONLY")
@@ -160,7 +173,7 @@ const judged = `SELECT pg_database_size(current_database())::text AS bytes,
 
 const execute = Effect.fnUntraced(function* (
   session: Session,
-  statements: ReadonlyArray<SqlStatement>,
+  statements: ReadonlyArray<PlainStatement>,
   progress: Progress,
   { max_mb: megabytes }: ProjectDbSettings
 ) {
@@ -321,7 +334,7 @@ export const make = Effect.gen(function* () {
     query: Effect.fn("ProjectDb.query")(function* (tenant, statement, maxRows) {
       const wrong = judgeText(statement.sql, 0, true)
       if (wrong !== undefined) return yield* wrong
-      const [one = statement] = yield* Effect.fromResult(admitted([statement]))
+      const one = yield* Effect.fromResult(admitted(statement))
       const settings = place.get()
       const at = databaseOf(pgProjects.nameOf(prefix, tenant))
       return yield* Effect.gen(function* () {
@@ -334,7 +347,7 @@ export const make = Effect.gen(function* () {
         const wrong = judgeText(sql, at, false)
         if (wrong !== undefined) return yield* wrong
       }
-      const all = yield* Effect.fromResult(admitted(statements))
+      const all = yield* Effect.fromResult(Result.all(statements.map(admitted)))
       const settings = place.get()
       const at = databaseOf(pgProjects.nameOf(prefix, tenant))
       const made = progress()

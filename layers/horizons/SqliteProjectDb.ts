@@ -224,12 +224,12 @@ export const make = (folder: string) =>
     return ProjectDb.of({
       dialect: "sqlite",
       query: Effect.fn("ProjectDb.query")(function* (tenant, statement, maxRows) {
-        const [one = statement] = yield* Effect.fromResult(admitted([statement]))
+        const one = yield* Effect.fromResult(admitted(statement))
         const answer = yield* ask(tenant, { kind: "query", statement: one, maxRows })
         return answer._tag === "Rows" ? answer.rows : yield* Effect.die(answer)
       }),
       execute: Effect.fn("ProjectDb.execute")(function* (tenant, statements) {
-        const all = yield* Effect.fromResult(admitted(statements))
+        const all = yield* Effect.fromResult(Result.all(statements.map(admitted)))
         const answer = yield* ask(tenant, { kind: "execute", statements: all })
         return answer._tag === "Changed" ? answer.changes : yield* Effect.die(answer)
       })

@@ -14,9 +14,9 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
-import type { SqlValue } from "#src/horizons/ProjectDb.ts"
 import { failureOf } from "#layers/platform/pgFailure.ts"
 import { schema } from "./pgProjects.ts"
+import type { Scalar } from "./sqlText.ts"
 
 /** Most bytes of one row. */
 const maxMessageBytes = 8 * 1_048_576
@@ -57,10 +57,7 @@ export interface Place {
 
 export interface Session {
   /** Of the values in its rows only text is told. */
-  readonly ask: (
-    sql: string,
-    params?: ReadonlyArray<SqlValue>
-  ) => Effect.Effect<PgConnection.Result, SqlError>
+  readonly ask: (sql: string, params?: ReadonlyArray<Scalar>) => Effect.Effect<PgConnection.Result, SqlError>
   readonly values: (sql: string) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
   /** Bytes from the server, so far. */
   readonly received: () => number
@@ -69,7 +66,7 @@ export interface Session {
 }
 
 // As text of no type: the server reads it as what stands there, a number for a bigint or a decimal too.
-const bind = (value: SqlValue): string | null => (value === null ? null : String(value))
+const bind = (value: Scalar): string | null => (value === null ? null : String(value))
 
 const connect = ({ url, name, password }: Place, seconds: number, stream: () => Socket) =>
   PgConnection.make({
@@ -134,7 +131,7 @@ export const make = (place: Place, seconds: number): Effect.Effect<Session, SqlE
         Effect.tap(() => Effect.sync(() => (isBusy = false))),
         Effect.tapError((error) => Effect.sync(() => (isBusy = failureOf(error).code === undefined)))
       )
-    const ask = (sql: string, params: ReadonlyArray<SqlValue> = []) =>
+    const ask = (sql: string, params: ReadonlyArray<Scalar> = []) =>
       asked(connection.query(sql, params.map(bind), false))
     // Behind a pooler the connection has another number than its session.
     const [found] = (yield* ask("SELECT pg_catalog.pg_backend_pid()::text AS pid")).rows

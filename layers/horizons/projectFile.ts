@@ -12,8 +12,8 @@ import { statfsSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, constants, type SQLInputValue, type StatementSync } from "node:sqlite"
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads"
-import type { SqlRows, SqlStatement, SqlValue } from "#src/horizons/ProjectDb.ts"
-import { isBlank, maxDetail, placeholders, sizeOf } from "./sqlText.ts"
+import type { SqlRows, SqlValue } from "#src/horizons/ProjectDb.ts"
+import { isBlank, maxDetail, placeholders, type PlainStatement, type Scalar, sizeOf } from "./sqlText.ts"
 
 export interface File {
   readonly filename: string
@@ -24,8 +24,8 @@ export interface File {
 /** `commit` is the answer to `Prepared`. */
 export type Ask =
   | { readonly kind: "commit" }
-  | { readonly kind: "query"; readonly statement: SqlStatement; readonly maxRows: number }
-  | { readonly kind: "execute"; readonly statements: ReadonlyArray<SqlStatement> }
+  | { readonly kind: "query"; readonly statement: PlainStatement; readonly maxRows: number }
+  | { readonly kind: "execute"; readonly statements: ReadonlyArray<PlainStatement> }
 
 export type Failure =
   | { readonly kind: "refused"; readonly statement: number; readonly detail: string }
@@ -158,15 +158,14 @@ const open = ({ filename, megabytes }: File): DatabaseSync => {
   return database
 }
 
-const bind = (value: SqlValue): SQLInputValue => {
+const bind = (value: Scalar): SQLInputValue => {
   if (typeof value === "string" || value === null) return value
   // A number of JavaScript would be bound as a float.
   if (typeof value === "boolean") return value ? 1n : 0n
-  if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : value
-  return JSON.stringify(value)
+  return Number.isSafeInteger(value) ? BigInt(value) : value
 }
 
-const named = ({ sql, params }: SqlStatement): Record<string, SQLInputValue> => {
+const named = ({ sql, params }: PlainStatement): Record<string, SQLInputValue> => {
   const { numbers, other } = placeholders(sql)
   if (other !== undefined) throw new Refused(`${other}: placeholders are $1, $2 and so on`)
   for (const number of numbers) {
@@ -179,7 +178,7 @@ const named = ({ sql, params }: SqlStatement): Record<string, SQLInputValue> => 
   return Object.fromEntries(params.map((value, at) => [`$${at + 1}`, bind(value)]))
 }
 
-const prepare = (database: DatabaseSync, { sql }: SqlStatement): StatementSync => {
+const prepare = (database: DatabaseSync, { sql }: PlainStatement): StatementSync => {
   if (isBlank(sql, "sqlite")) throw new Refused("there is no statement")
   const statement = database.prepare(sql)
   if (!isBlank(sql.slice(statement.sourceSQL.length), "sqlite"))

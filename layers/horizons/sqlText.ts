@@ -16,23 +16,27 @@ export const maxDetail = 2000
 const refused = (statement: number, detail: string) =>
   Result.fail(new ProjectDbError({ reason: new SqlRefused({ statement, detail }) }))
 
-const plain = (value: SqlValue): SqlValue =>
+/** A value as a database takes it. */
+export type Scalar = string | number | boolean | null
+export interface PlainStatement {
+  readonly sql: string
+  readonly params: ReadonlyArray<Scalar>
+}
+
+const plain = (value: SqlValue): Scalar =>
   typeof value === "object" && value !== null ? JSON.stringify(value) : value
 
-/** Statements of a length that is read, whose parameters are single values: lists and objects as their JSON. */
+/** A statement of a length that is read, whose parameters are single values: lists and objects as their JSON. `at`: its place in the call. */
 export const admitted = (
-  statements: ReadonlyArray<SqlStatement>
-): Result.Result<ReadonlyArray<SqlStatement>, ProjectDbError> => {
-  const all: Array<SqlStatement> = []
-  for (const [at, { sql, params }] of statements.entries()) {
-    if (Buffer.byteLength(sql) > maxSqlBytes) return refused(at, "a statement has 1 MB of text at most")
-    try {
-      all.push({ sql, params: params.map(plain) })
-    } catch {
-      return refused(at, "a parameter is too deep to be JSON")
-    }
+  { sql, params }: SqlStatement,
+  at = 0
+): Result.Result<PlainStatement, ProjectDbError> => {
+  if (Buffer.byteLength(sql) > maxSqlBytes) return refused(at, "a statement has 1 MB of text at most")
+  try {
+    return Result.succeed({ sql, params: params.map(plain) })
+  } catch {
+    return refused(at, "a parameter is too deep to be JSON")
   }
-  return Result.succeed(all)
 }
 
 /** Bytes that a row, or its names, count for: a value has room of its own beside its text. */
@@ -97,9 +101,12 @@ export const placeholders = (
   return { numbers }
 }
 
-/** The same for PostgreSQL's text, in which only a semicolon is looked for. */
+/**
+ * The same for PostgreSQL's text, in which only a semicolon is looked for. What has no end goes on to that of the text, so that none is
+ * looked for again; a name may hold a $, which begins nothing there.
+ */
 const pgTokens =
-  /e'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$[\s\S]*?\$\1\$|--[^\n\r]*|\/\*[\s\S]*?(?:\*\/|$)|\w+|;/gi
+  /[eE]'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$([A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$[\s\S]*?(?:\$\1\$|$)|--[^\n\r]*|\/\*[\s\S]*?(?:\*\/|$)|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|;/g
 
 /** PostgreSQL's statement without the semicolon that it ends with, so that it can stand in another one. */
 export const withoutEnd = (sql: string): string => {

@@ -196,6 +196,21 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
       }).pipe(Effect.scoped)
     )
 
+    it.effect("the semicolon that ends a query is found in any text, and the search has an end", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          const one = (sql: string) => Effect.map(query(acme, sql), ({ rows }) => rows[0])
+          assert.deepStrictEqual(yield* one("SELECT $a$;$A$;$a$ AS a$b$ ; -- $x$"), [";$A$;"])
+          assert.deepStrictEqual(yield* one("SELECT $$;$$, E'\\';', ';' ;"), [";", "';", ";"])
+          // Quotes without an end: minutes, when each of them looks for it again.
+          const unended = Array.from({ length: 120_000 }, (_, at) => `$a${at}$`).join(" ")
+          assert.strictEqual((yield* reasonOf(query(acme, `SELECT ${unended}`)))._tag, "SqlRefused")
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
     it.effect("values of PostgreSQL's own types are told as text", () =>
       Effect.gen(function* () {
         const { url } = yield* Server
