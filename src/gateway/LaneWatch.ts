@@ -108,10 +108,12 @@ export const make = Effect.gen(function* () {
   }
   const leave = (watcher: Watcher) => {
     watchers.delete(watcher)
+    const view = viewOf(watcher.principal)
+    // What nobody looks at is not asked for, and would be old for the next one.
+    if (![...watchers].some(({ principal }) => viewOf(principal) === view)) others.delete(view)
     if (watchers.size > 0) return
     for (const ticker of tickers) ticker.interruptUnsafe()
     tickers = []
-    others.clear()
   }
 
   const attach =

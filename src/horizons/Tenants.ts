@@ -1,5 +1,5 @@
 /**
- * The tenants of this installation: whose rows are looked for at the start, in sweeps, and when old ones go.
+ * The tenants of this installation, with rows or without: whose old rows go. Who looks for rows of a kind asks `MessageLog.tenants`.
  *
  * A tenant that is made later is in it from then on; none ever goes. Without a layer there is the one of a single team.
  */

@@ -212,9 +212,9 @@ export const make = Effect.gen(function* () {
   const recover = Effect.fn("Outbound.recover")(function* () {
     const createdAfter = (yield* Clock.currentTimeMillis) - redeliveryMillis
     let count = 0
-    const all = yield* log.tenants({ having: "undelivered" })
-    for (const channel of channels.all()) {
-      if (channel.confirmsLater) continue
+    const told = channels.all().filter(({ confirmsLater }) => !confirmsLater)
+    const all = told.length === 0 ? [] : yield* log.tenants({ having: "undelivered" })
+    for (const channel of told) {
       for (const tenant of all) {
         const rows = yield* log.undelivered({ tenant, channel: channel.name, createdAfter, limit: 10_000 })
         const fresh = rows.filter(isUnknown)
