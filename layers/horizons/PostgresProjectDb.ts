@@ -7,16 +7,18 @@
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as PartitionedSemaphore from "effect/PartitionedSemaphore"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { Checks } from "#src/check/Checks.ts"
-import { StoreBroken } from "#src/horizons/MessageLog.ts"
+import type { Tenant } from "#src/domain/Tenant.ts"
+import { StoreBroken, StoreBusy } from "#src/horizons/MessageLog.ts"
 import * as Port from "#src/horizons/ProjectDb.ts"
 import { ProjectDb, ProjectDbError, type SqlValue } from "#src/horizons/ProjectDb.ts"
 import { PostgresPlace } from "#src/horizons/PostgresSettings.ts"
@@ -43,26 +45,35 @@ type Session = PgSession.Session
 const atOnce = 8
 /** Most bytes that the server may send in one call: rows of a query, of which one may be large, and what is executed, of which nothing is told. */
 const mostTold = 16 * 1_048_576
-const mostReturned = 4 * 1_048_576
+const mostReturned = 1_048_576
 const rowsAtOnce = 50
 
 type Reason = ProjectDbError["reason"]
 const failed = (reason: Reason) => new ProjectDbError({ reason })
 const refused = (detail: string, statement = 0) => failed(new Port.SqlRefused({ statement, detail }))
 
+/** How far a call is: what its errors are told of. */
+interface Progress {
+  readonly began: number
+  readonly seconds: number
+  statement: number
+}
+
 /** Of the server's own states, what is the statement's doing. */
-const reasonOf = (error: SqlError, statement: number, seconds: number): Reason => {
+const reasonOf = (error: SqlError, { began, seconds, statement }: Progress, now: number): Reason => {
   const { cause } = error.reason
-  if (cause instanceof PgProtocol.ParseError) return new Port.SqlTooBig({})
+  if (cause instanceof PgProtocol.ParseError || cause instanceof PgSession.TooMuch)
+    return new Port.SqlTooBig({})
   const { kind, code, detail: whole } = failureOf(error)
   const detail = whole.slice(0, maxDetail)
   // SQL raises what it likes.
   if (cause instanceof Error && "routine" in cause && cause.routine === "exec_stmt_raise")
     return new Port.SqlRefused({ statement, detail })
-  if (code === "57014") return new Port.SqlTooLong({ seconds })
+  // It can also cancel itself.
+  if (code === "57014" && now - began >= seconds * 1000) return new Port.SqlTooLong({ seconds })
   // Of the server's memory, and what is too large for a value.
   if (code === "53200" || code === "54000" || code === "22P05") return new Port.SqlTooBig({})
-  if (code !== undefined && /^(2|42|3F|0A|P0|08P01|55000|55006)/.test(code))
+  if (code !== undefined && /^(2|42|3F|0A|P0|08P01|55000|55006|57014)/.test(code))
     return new Port.SqlRefused({ statement, detail })
   return stateOf({ kind, detail }) ?? new Port.SqlRefused({ statement, detail })
 }
@@ -116,15 +127,6 @@ const query = Effect.fnUntraced(function* (
   }
 })
 
-/** How far a call is. */
-interface Progress {
-  statement: number
-  /** Size of the database in bytes: when it began, and before it is committed. */
-  before: number | undefined
-  after: number | undefined
-}
-const progress = (): Progress => ({ statement: 0, before: undefined, after: undefined })
-
 /** They would end the transaction of the call, or have no meaning within one. What they try by other ways, the server refuses. */
 const notWithin = new Set([
   "BEGIN",
@@ -153,23 +155,28 @@ const megabyte = 1_048_576
 /** Beyond its limit, what deletes may take a little room itself, and triggers do. */
 const spareBytes = 16 * megabyte
 
-/** Asked with no schema of the project's in sight, so that every word in it is the server's. */
+/**
+ * A project keeps data, no code. What it has made itself would be run by the server where no limit holds, by autovacuum and at COMMIT, in
+ * more ways than can be listed; without functions of its own these few are left, which call the server's own functions, some of which
+ * take SQL as text. Asked with no schema of the project's in sight, so that every word in it is the server's.
+ */
 const judged = `SELECT pg_database_size(current_database())::text AS bytes,
   CASE
     WHEN EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND database = 0
         AND mode NOT IN ('AccessShareLock', 'RowShareLock') AND relation NOT IN ('1214', '1232', '1233'))
       THEN 'changes to the user of the database: it is the gateway''s'
-    WHEN EXISTS (SELECT FROM pg_trigger WHERE tgdeferrable AND NOT tgisinternal)
-      THEN 'a trigger that is put off to the end'
-    WHEN EXISTS (SELECT FROM pg_depend AS d WHERE d.refobjid >= '16384'
-        AND (d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-          OR d.refclassid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type WHERE oid = d.refobjid AND typtype = 'd'))
-        AND (d.classid = 'pg_statistic_ext'::regclass
-          OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class WHERE oid = d.objid AND relkind IN ('i', 'I'))))
-      THEN 'an index or statistics on a function, operator or domain of the project: the server runs it outside of any call'
-    WHEN EXISTS (SELECT FROM pg_range WHERE rngsubdiff >= '16384')
-      THEN 'a range type with a function of the project: the server runs it outside of any call'
-  END AS denied`
+    WHEN EXISTS (SELECT FROM pg_proc WHERE proowner = me AND prolang <> (SELECT oid FROM pg_language WHERE lanname = 'internal'))
+      THEN 'functions and procedures that are kept: the database is for data (DO runs code at once)'
+    WHEN EXISTS (SELECT FROM pg_cast JOIN pg_type ON pg_type.oid IN (castsource, casttarget)
+        WHERE castmethod = 'i' AND typowner = me)
+      THEN 'a cast by text, which reads a domain: the server may run its check outside of any call'
+    WHEN EXISTS (SELECT FROM pg_statistic_ext WHERE stxowner = me AND 'e' = ANY (stxkind))
+      THEN 'statistics on an expression: the server runs it outside of any call'
+    WHEN EXISTS (SELECT FROM pg_depend JOIN pg_type ON pg_type.oid = refobjid JOIN pg_class ON pg_class.oid = objid
+        WHERE refclassid = 'pg_type'::regclass AND classid = 'pg_class'::regclass AND typtype = 'd' AND relkind IN ('i', 'I'))
+      THEN 'an index on a domain: the server runs its check outside of any call'
+  END AS denied
+  FROM (SELECT session_user::text::regrole::oid AS me) AS own`
 
 const execute = Effect.fnUntraced(function* (
   session: Session,
@@ -179,10 +186,9 @@ const execute = Effect.fnUntraced(function* (
 ) {
   const words = statements.map(({ sql }) => firstWord(sql, "postgres"))
   const full = failed(new Port.ProjectDbFull({ megabytes }))
-  yield* session.ask("BEGIN")
-  const before = (progress.before = yield* databaseSize(session))
   // What was taken back takes room until it is cleared away, which others may hinder.
-  if (before > 2 * megabytes * megabyte && !words.every((word) => word === "DROP")) return yield* full
+  if (session.size > 2 * megabytes * megabyte && !words.every((word) => word === "DROP")) return yield* full
+  yield* session.ask("BEGIN")
   const changes: Array<number> = []
   for (const [statement, { sql, params }] of statements.entries()) {
     progress.statement = statement
@@ -204,18 +210,14 @@ const execute = Effect.fnUntraced(function* (
   const [found] = (yield* session.ask(judged)).rows
   if (typeof found?.["denied"] === "string")
     return yield* refused(`not allowed here: ${found["denied"]}`, statements.length - 1)
-  const after = (progress.after = Number(found?.["bytes"]))
+  const after = Number(found?.["bytes"])
   const most = megabytes * megabyte
   const isDeleting = words.every((word) => deleting.has(word))
-  if (after > most && after > before && !(isDeleting && after <= most + spareBytes)) return yield* full
+  // Where others are at work at once, it began with their bytes too.
+  const isLess = after <= session.size && (isDeleting || after <= most + spareBytes)
+  if (after > most && !isLess && !(isDeleting && after <= most + spareBytes)) return yield* full
   return changes
 })
-
-const databaseSize = (session: Session) =>
-  Effect.map(
-    session.ask("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())::text AS bytes"),
-    ({ rows }) => Number(rows[0]?.["bytes"])
-  )
 
 const judgeText = (sql: string, statement: number, isQuery: boolean): ProjectDbError | undefined => {
   if (sql.includes("\0")) return refused("a statement holds no NUL", statement)
@@ -230,23 +232,56 @@ const judgeText = (sql: string, statement: number, isQuery: boolean): ProjectDbE
     : undefined
 }
 
-const tooMuch = (session: Session, most: number) =>
-  Effect.sync(session.received).pipe(
-    Effect.repeat({ until: (bytes) => bytes > most, schedule: Schedule.spaced("20 millis") }),
-    Effect.andThen(failed(new Port.SqlTooBig({})))
+/**
+ * Until it is done, for so long. Then, or when nobody waits any more, the connection is cut first: the driver would read on until the
+ * server is done.
+ */
+const within = <A, E>(
+  session: Session,
+  doing: Effect.Effect<A, E>,
+  seconds: number,
+  reason: Reason
+): Effect.Effect<A, E | ProjectDbError> =>
+  Effect.raceFirst(
+    Effect.interruptible(doing),
+    Effect.sleep(`${seconds} seconds`).pipe(
+      Effect.andThen(session.cut),
+      Effect.andThen(failed(reason)),
+      Effect.interruptible,
+      Effect.onInterrupt(() => (session.isBusy() ? session.cut : Effect.void))
+    )
   )
 
-/** Gives back the room of what was deleted or taken back, as far as the server can now. */
-const tidy = (place: PgSession.Place, before: number, { timeout_s: seconds, max_mb }: ProjectDbSettings) =>
-  Effect.gen(function* () {
-    const session = yield* PgSession.make(place, seconds)
-    const bytes = yield* databaseSize(session)
-    if (bytes > Math.min(before + megabyte, max_mb * megabyte)) yield* session.ask("VACUUM (SKIP_LOCKED)")
-  }).pipe(
-    Effect.scoped,
-    Effect.timeout(`${seconds} seconds`),
-    Effect.catchCause((cause) => Effect.logDebug("a project's database was not tidied", cause))
+/** What the server itself has refused, it has not done. Of a connection that was lost nobody knows. */
+const commit = (session: Session, seconds: number) => {
+  const uncertain = new Port.SqlUncertain({})
+  return within(session, session.ask("COMMIT"), seconds, uncertain).pipe(
+    Effect.catchTags({
+      SqlError: (error) => {
+        const { code } = failureOf(error)
+        return code === undefined || /^(57P|08)/.test(code) ? failed(uncertain) : Effect.fail(error)
+      }
+    }),
+    Effect.uninterruptible
   )
+}
+
+/** Of the database, bytes, after what is not committed was taken back; as much as can be when nobody knows. */
+const sizeAfter = (session: Session, seconds: number): Effect.Effect<number> => {
+  if (session.isBusy()) return Effect.succeed(Infinity)
+  const size = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())::text AS bytes"
+  return within(
+    session,
+    Effect.andThen(session.ask("ROLLBACK"), session.ask(size)),
+    seconds,
+    new StoreBusy({ detail: "no answer" })
+  ).pipe(
+    Effect.map(({ rows }) => Number(rows[0]?.["bytes"])),
+    Effect.orElseSucceed(() => Infinity)
+  )
+}
+
+const haunted = "the server is still at a statement of this project that it could not end"
 
 export const make = Effect.gen(function* () {
   const place = yield* ProjectDbPlace
@@ -276,9 +311,9 @@ export const make = Effect.gen(function* () {
     name,
     password: pgProjects.passwordOf(secrets, name)
   })
-  const connect = (at: PgSession.Place, { timeout_s }: ProjectDbSettings) => {
+  const connect = (at: PgSession.Place, most: number, { timeout_s }: ProjectDbSettings) => {
     const { name } = at
-    const opening = Effect.mapError(PgSession.make(at, timeout_s), failureOf)
+    const opening = Effect.mapError(PgSession.make(at, timeout_s, most), failureOf)
     // One that is there waits for no other that is being made.
     const ready = made.has(name) ? Effect.void : ensure(name, false)
     return Effect.andThen(ready, opening).pipe(
@@ -295,39 +330,47 @@ export const make = Effect.gen(function* () {
     )
   }
 
-  /** One call, from its connection to the end of what it runs there, which is not committed. */
+  /** One call: a connection of its own, in its project's turn, and then the room that it leaves. `most`: bytes that it may be sent. */
   const call = <A>(
-    session: Session,
-    progress: Progress,
-    run: Effect.Effect<A, SqlError | ProjectDbError>,
+    tenant: Tenant,
     most: number,
-    { timeout_s: seconds }: ProjectDbSettings
-  ) =>
-    run.pipe(
-      Effect.mapError((error) =>
-        error._tag === "ProjectDbError" ? error : failed(reasonOf(error, progress.statement, seconds))
-      ),
-      Effect.timeoutOrElse({
-        duration: `${seconds} seconds`,
-        orElse: () => Effect.fail(failed(new Port.SqlTooLong({ seconds })))
-      }),
-      Effect.raceFirst(tooMuch(session, most))
+    run: (
+      session: Session,
+      progress: Progress,
+      settings: ProjectDbSettings
+    ) => Effect.Effect<A, SqlError | ProjectDbError>,
+    commits: boolean
+  ) => {
+    const at = databaseOf(pgProjects.nameOf(prefix, tenant))
+    const settings = place.get()
+    const limit = settings.max_mb * megabyte
+    let room = Infinity
+    const running = Effect.gen(function* () {
+      const session = yield* connect(at, most, settings)
+      if (session.isHaunted) return yield* failed(new StoreBusy({ detail: haunted }))
+      const small = Math.min(session.size + megabyte, limit)
+      // Before the connection goes, so that what it wrote can be cleared away at once.
+      yield* Effect.addFinalizer((exit) =>
+        Effect.map(sizeAfter(session, settings.timeout_s), (bytes) => {
+          const most = commits && Exit.isSuccess(exit) ? limit : small
+          if (bytes > most) room = most
+        })
+      )
+      const progress = {
+        began: yield* Clock.currentTimeMillis,
+        seconds: settings.timeout_s,
+        statement: 0
+      }
+      return yield* Effect.catchTags(run(session, progress, settings), {
+        SqlError: (error) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => failed(reasonOf(error, progress, now)))
+      })
+    })
+    return Effect.scoped(running).pipe(
+      Effect.onExit(() => (room < Infinity ? pgProjects.tidy(url, at.name, room) : Effect.void)),
+      PartitionedSemaphore.withPermit(busy, at.name)
     )
-
-  const commit = (session: Session, { statement }: Progress, seconds: number) =>
-    Effect.interruptible(session.ask("COMMIT")).pipe(
-      Effect.mapError((error) => {
-        const { code } = failureOf(error)
-        // What the server itself has refused, it has not done. Of a connection that was lost nobody knows.
-        const isKnown = code !== undefined && !/^(57P|08)/.test(code)
-        return failed(isKnown ? reasonOf(error, statement, seconds) : new Port.SqlUncertain({}))
-      }),
-      Effect.timeoutOrElse({
-        duration: "15 seconds",
-        orElse: () => Effect.fail(failed(new Port.SqlUncertain({})))
-      }),
-      Effect.uninterruptible
-    )
+  }
 
   return ProjectDb.of({
     dialect: "postgres",
@@ -335,12 +378,13 @@ export const make = Effect.gen(function* () {
       const wrong = judgeText(statement.sql, 0, true)
       if (wrong !== undefined) return yield* wrong
       const one = yield* Effect.fromResult(admitted(statement))
-      const settings = place.get()
-      const at = databaseOf(pgProjects.nameOf(prefix, tenant))
-      return yield* Effect.gen(function* () {
-        const session = yield* connect(at, settings)
-        return yield* call(session, progress(), query(session, one, maxRows), mostTold, settings)
-      }).pipe(Effect.scoped, PartitionedSemaphore.withPermit(busy, at.name))
+      return yield* call(
+        tenant,
+        mostTold,
+        (session, { seconds }) =>
+          within(session, query(session, one, maxRows), seconds, new Port.SqlTooLong({ seconds })),
+        false
+      )
     }),
     execute: Effect.fn("ProjectDb.execute")(function* (tenant, statements) {
       for (const [at, { sql }] of statements.entries()) {
@@ -348,30 +392,17 @@ export const make = Effect.gen(function* () {
         if (wrong !== undefined) return yield* wrong
       }
       const all = yield* Effect.fromResult(Result.all(statements.map(admitted)))
-      const settings = place.get()
-      const at = databaseOf(pgProjects.nameOf(prefix, tenant))
-      const made = progress()
-      const running = Effect.gen(function* () {
-        const session = yield* connect(at, settings)
-        const changes = yield* call(
-          session,
-          made,
-          execute(session, all, made, settings),
-          mostReturned,
-          settings
-        ).pipe(
-          // Before its connection goes, so that what it wrote can be cleared away at once.
-          Effect.tapError(() => (session.isBusy() ? Effect.void : Effect.ignore(session.ask("ROLLBACK"))))
-        )
-        yield* commit(session, made, settings.timeout_s)
-        return changes
-      }).pipe(Effect.scoped)
-      return yield* running.pipe(
-        Effect.tapError(() => (made.before === undefined ? Effect.void : tidy(at, made.before, settings))),
-        Effect.tap(() =>
-          (made.after ?? 0) > settings.max_mb * megabyte ? tidy(at, 0, settings) : Effect.void
-        ),
-        PartitionedSemaphore.withPermit(busy, at.name)
+      return yield* call(
+        tenant,
+        mostReturned,
+        (session, progress, settings) => {
+          const { seconds } = progress
+          const executing = execute(session, all, progress, settings)
+          return Effect.tap(within(session, executing, seconds, new Port.SqlTooLong({ seconds })), () =>
+            commit(session, seconds)
+          )
+        },
+        true
       )
     })
   })

@@ -1,21 +1,21 @@
 /**
  * One call's connection to its project's database: made for it, and gone with it, whatever its SQL tries.
  *
- * Owns: what a session begins with, whether the server is still busy with it, its end from outside, and what of the server's answers is
- * read. Does not own: what is asked of it (`PostgresProjectDb`), nor the databases (`pgProjects`).
+ * Owns: what a session begins with, whether the server is still busy with it, its end, and how much of the server's answers is read.
+ * Does not own: what is asked of it (`PostgresProjectDb`), nor the databases (`pgProjects`).
  */
-import { connect as connectTo, type Socket } from "node:net"
+import { connect as connectTo } from "node:net"
+import { Duplex } from "node:stream"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { failureOf } from "#layers/platform/pgFailure.ts"
-import { schema } from "./pgProjects.ts"
+import * as pgProjects from "./pgProjects.ts"
 import type { Scalar } from "./sqlText.ts"
 
 /** Most bytes of one row. */
@@ -30,6 +30,31 @@ const placeOf = (
   const port = Number(searchParams.get("port") ?? (written === "" ? "5432" : written))
   if (host.startsWith("/")) return { path: `${host}/.s.PGSQL.${port}` }
   return { host: host === "" ? "localhost" : host.replace(/^\[|\]$/g, ""), port }
+}
+
+/** More than a call may be sent. */
+export class TooMuch extends Error {}
+
+/** A connection that is cut as soon as more than so many bytes have come: what has come is kept until all of an answer is there. */
+const bounded = (at: ReturnType<typeof placeOf>, most: number): Duplex => {
+  const socket = "path" in at ? connectTo(at) : connectTo({ ...at, noDelay: true })
+  const stream = new Duplex({
+    read: () => void socket.resume(),
+    write: (part: Uint8Array, _encoding, done) => void socket.write(part, done),
+    final: (done) => void socket.end(done),
+    destroy: (error, done) => {
+      socket.destroy()
+      done(error)
+    }
+  })
+  socket.on("data", (part) => {
+    if (socket.bytesRead > most) stream.destroy(new TooMuch("more than may be sent"))
+    else if (!stream.push(part)) socket.pause()
+  })
+  socket.on("end", () => stream.push(null))
+  socket.on("error", (error) => stream.destroy(error))
+  socket.on("close", () => stream.destroy())
+  return stream
 }
 
 /** All types that come with a server have numbers below. */
@@ -59,16 +84,20 @@ export interface Session {
   /** Of the values in its rows only text is told. */
   readonly ask: (sql: string, params?: ReadonlyArray<Scalar>) => Effect.Effect<PgConnection.Result, SqlError>
   readonly values: (sql: string) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
-  /** Bytes from the server, so far. */
-  readonly received: () => number
   /** The server has not answered the last thing that was asked, as far as we know. */
   readonly isBusy: () => boolean
+  /** Nothing more is sent or read. What the server still does there is ended with the session. */
+  readonly cut: Effect.Effect<void>
+  /** Of the database when it began, bytes. */
+  readonly size: number
+  /** Statements of earlier calls still run, which the server could not end. */
+  readonly isHaunted: boolean
 }
 
 // As text of no type: the server reads it as what stands there, a number for a bigint or a decimal too.
 const bind = (value: Scalar): string | null => (value === null ? null : String(value))
 
-const connect = ({ url, name, password }: Place, seconds: number, stream: () => Socket) =>
+const connect = ({ url, name, password }: Place, seconds: number, stream: () => Duplex) =>
   PgConnection.make({
     url,
     database: name,
@@ -80,7 +109,7 @@ const connect = ({ url, name, password }: Place, seconds: number, stream: () => 
     applicationName: "opencraw project",
     maxMessageSize: maxMessageBytes,
     startupParameters: {
-      search_path: schema,
+      search_path: pgProjects.schema,
       statement_timeout: `${seconds}s`,
       lock_timeout: `${seconds}s`,
       idle_in_transaction_session_timeout: `${seconds + 5}s`,
@@ -95,33 +124,27 @@ const connect = ({ url, name, password }: Place, seconds: number, stream: () => 
     }
   })
 
-const waited = "3000"
+/** What runs for so much longer than a call has time should have been ended. */
+const spareSeconds = 5
 
-/**
- * SQL can catch its own cancellation and set its limits to none; its session's end it cannot catch. That is asked for as the project's
- * own user, and waited for.
- */
-const end = (place: Place, pid: string, stream: () => Socket) =>
-  connect(place, 5, stream).pipe(
-    Effect.flatMap((other) =>
-      other.query(`SELECT pg_catalog.pg_terminate_backend(${pid}::int4, ${waited}::int8)`, [], false)
-    ),
-    Effect.scoped,
-    Effect.retry({ schedule: Schedule.max([Schedule.spaced("300 millis"), Schedule.recurs(3)]) }),
-    Effect.timeout("10 seconds"),
-    Effect.catchCause((cause) => Effect.logWarning("a statement of a project may still run", cause)),
-    // In a fiber of its own: that of the call may be interrupted, and its time is to be bounded all the same.
-    Effect.forkDetach({ startImmediately: true }),
-    Effect.flatMap(Fiber.await)
-  )
+/** Behind a pooler a connection has another number than its session. What is asked is the server's own: no name of the project's comes first. */
+const beginning = `SELECT pg_catalog.pg_backend_pid()::pg_catalog.text AS pid,
+  pg_catalog.pg_database_size(pg_catalog.current_database())::pg_catalog.text AS size,
+  pg_catalog.count(*)::pg_catalog.text AS old
+  FROM pg_catalog.pg_stat_activity
+  WHERE usename = current_user AND state = 'active' AND query_start < pg_catalog.now() - pg_catalog.make_interval(secs => $1)`
 
-/** With it ends what it does, within some seconds. */
-export const make = (place: Place, seconds: number): Effect.Effect<Session, SqlError, Scope.Scope> =>
+/** With it ends what it does, within some seconds. `most`: bytes that the server may send. */
+export const make = (
+  place: Place,
+  seconds: number,
+  most: number
+): Effect.Effect<Session, SqlError, Scope.Scope> =>
   Effect.gen(function* () {
     const server = placeOf(Redacted.value(place.url))
-    const reach = () => ("path" in server ? connectTo(server) : connectTo({ ...server, noDelay: true }))
-    let socket: Socket | undefined
-    const connection = yield* connect(place, seconds, () => (socket = reach()))
+    let stream: Duplex | undefined
+    const connection = yield* connect(place, seconds, () => (stream = bounded(server, most)))
+    const socket = stream
     let isBusy = false
     const asked = <A>(asking: Effect.Effect<A, SqlError>) =>
       Effect.suspend(() => {
@@ -133,14 +156,19 @@ export const make = (place: Place, seconds: number): Effect.Effect<Session, SqlE
       )
     const ask = (sql: string, params: ReadonlyArray<Scalar> = []) =>
       asked(connection.query(sql, params.map(bind), false))
-    // Behind a pooler the connection has another number than its session.
-    const [found] = (yield* ask("SELECT pg_catalog.pg_backend_pid()::text AS pid")).rows
-    const pid = String(found?.["pid"])
-    yield* Effect.addFinalizer(() => (isBusy ? end(place, pid, reach) : Effect.void))
+    const [found] = (yield* ask(beginning, [seconds + spareSeconds])).rows
+    const end = pgProjects.end(place.url, place.name, String(found?.["pid"])).pipe(
+      // In a fiber of its own: that of the call may be interrupted, and its time is to be bounded all the same.
+      Effect.forkDetach({ startImmediately: true }),
+      Effect.flatMap(Fiber.await)
+    )
+    yield* Effect.addFinalizer(() => (isBusy ? end : Effect.void))
     return {
       ask,
       values: (sql) => asked(connection.queryValues(sql, [], false)),
-      received: () => socket?.bytesRead ?? 0,
-      isBusy: () => isBusy
+      isBusy: () => isBusy,
+      cut: Effect.sync(() => void socket?.destroy()),
+      size: Number(found?.["size"]),
+      isHaunted: found?.["old"] !== "0"
     }
   })

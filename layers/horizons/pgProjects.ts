@@ -5,7 +5,8 @@
  * knows no password of anything. So its SQL reaches no other tables, names, locks or notifications than the project's: the server keeps
  * them apart, not we. What the server has for all (room for locks, workers) they share.
  *
- * Owns: making both, safely beside other nodes, and taking them back after the key of the secrets has changed.
+ * Owns: making both, safely beside other nodes, taking them back after the key of the secrets has changed, and what is done there with
+ * the rights of who made them, which no SQL of a project can hinder: ending its sessions, giving room back.
  */
 import { createHash } from "node:crypto"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
@@ -106,6 +107,8 @@ const makeOnce = (server: Server, secrets: Secrets["Service"], name: string, isL
   Effect.gen(function* () {
     const session = yield* connect(server.url)
     yield* ownUser(session, secrets, name, isLockedOut)
+    // Whoever has its rights may end its sessions.
+    yield* ask(session, `GRANT "${name}" TO CURRENT_USER`)
     const found = yield* ask(session, "SELECT 1 FROM pg_database WHERE datname = $1", [name])
     // Nobody else is ever connected to template0, which is what making a copy waits for.
     if (found.rows.length === 0)
@@ -142,4 +145,48 @@ export const make = (
       orElse: () =>
         new PgFailure({ kind: "busy", detail: `the database ${name} is not made within a minute` })
     })
+  )
+
+/** How long the end of a session is waited for at once, milliseconds. */
+const endMillis = 3000
+
+const stuck = (name: string, pid: string) =>
+  Effect.logWarning(
+    `a statement of the project database ${name} does not hear its end (process ${pid} of the server): no more of it is taken until it is over`
+  )
+
+/**
+ * Ends a session of a project, which its SQL can neither catch nor hinder, and waits for it, for ten seconds at most. A server does not
+ * hear it everywhere: libxml does not look.
+ */
+export const end = (url: Redacted.Redacted, name: string, pid: string): Effect.Effect<void> =>
+  connect(url).pipe(
+    Effect.flatMap((session) =>
+      ask(
+        session,
+        "SELECT pg_terminate_backend(pid, $3::int8) AS is_over FROM pg_stat_activity WHERE pid = $1::int4 AND usename = $2",
+        [pid, name, String(endMillis)]
+      )
+    ),
+    Effect.scoped,
+    Effect.retry(Schedule.max([Schedule.spaced("300 millis"), Schedule.recurs(3)])),
+    Effect.timeout("10 seconds"),
+    Effect.flatMap(({ rows }) => (rows[0]?.["is_over"] === false ? stuck(name, pid) : Effect.void)),
+    Effect.catchCause((cause) => Effect.logWarning("a statement of a project may still run", cause))
+  )
+
+/** Gives back the room of what was deleted or taken back, as far as the server can now, when the database has more bytes than that. */
+export const tidy = (url: Redacted.Redacted, name: string, bytes: number): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const session = yield* connect(url, name)
+    const { rows } = yield* ask(
+      session,
+      "SELECT pg_database_size(current_database()) > $1::int8 AS is_grown",
+      [String(bytes)]
+    )
+    if (rows[0]?.["is_grown"] === true) yield* ask(session, "VACUUM (SKIP_LOCKED)")
+  }).pipe(
+    Effect.scoped,
+    Effect.timeout("10 seconds"),
+    Effect.catchCause((cause) => Effect.logDebug("a project's database was not tidied", cause))
   )

@@ -30,12 +30,13 @@ const kinds: ReadonlyArray<readonly [code: RegExp, kind: PgFailure["kind"]]> = [
   [/^(58...|XX...|F0...|42501|42P01|42703|3F000)$/, "broken"]
 ]
 
-/** No class begins with E, as the system's own words do: EPIPE is as long as a state. */
+/** Only what a server says has a severity: the system's own codes are words, and EPIPE is as long as a state. */
 const sqlState = (cause: unknown): string | undefined =>
   cause instanceof Error &&
+  "severity" in cause &&
   "code" in cause &&
   typeof cause.code === "string" &&
-  /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(cause.code)
+  /^[0-9A-Z]{5}$/.test(cause.code)
     ? cause.code
     : undefined
 

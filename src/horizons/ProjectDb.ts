@@ -53,10 +53,10 @@ export class SqlRefused extends Schema.TaggedError<SqlRefused>()("SqlRefused", {
     return this.detail
   }
 }
-/** It did not end in its time, and was ended. Nothing of it is kept. */
+/** It did not end in its time. Nothing of it is kept. */
 export class SqlTooLong extends Schema.TaggedError<SqlTooLong>()("SqlTooLong", { seconds: Schema.Int }) {
   override get message() {
-    return `it did not end within ${this.seconds} s and was ended; nothing of it is kept`
+    return `it did not end within ${this.seconds} s; nothing of it is kept`
   }
 }
 /** It needs more memory than it may have. Nothing of it is kept. */
