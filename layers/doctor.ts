@@ -55,10 +55,10 @@ const inspectStore = Effect.fnUntraced(function* ({ runtime, postgres }: Config,
 })
 
 /** The server of the projects' databases, where one is named. */
-const inspectProjects = Effect.fnUntraced(function* ({ runtime, postgres, project_db: { url } }: Config) {
-  if (runtime.mode === "dev" || url === undefined) return []
+const inspectProjects = Effect.fnUntraced(function* ({ runtime, postgres, project_db }: Config) {
+  if (runtime.mode === "dev" || project_db.url === undefined) return []
   const { judgeProjects, placeOf } = yield* Effect.promise(() => import("#layers/horizons/pgFitness.ts"))
-  return [{ name: "project_db", ...(yield* judgeProjects(url, placeOf(postgres))) }]
+  return [{ name: "project_db", ...(yield* judgeProjects(project_db, placeOf(postgres))) }]
 })
 
 /** The same checks, as far as they make sense without one. */

@@ -85,11 +85,11 @@ export const layer = Layer.unwrap(
   Effect.gen(function* () {
     const options = placeOf((yield* PostgresPlace).get())
     const { enabled, name = hostname() } = (yield* Nodes).get()
-    const { url: projects } = (yield* ProjectDbPlace).get()
+    const projects = (yield* ProjectDbPlace).get()
     yield* mustBeFit(options, !enabled, projects)
     return Layer.merge(
       enabled ? layerAt(options, name) : PostgresStores.layerAt(options),
-      projects === undefined ? ProjectDb.layerNone : PostgresProjectDb.layer
+      projects.url === undefined ? ProjectDb.layerNone : PostgresProjectDb.layer
     )
   })
 )

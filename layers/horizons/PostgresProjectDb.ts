@@ -415,10 +415,10 @@ const lost = new Set(["3D000", "28P01", "28000"])
 export const layer = Layer.effect(
   ProjectDb,
   Effect.gen(function* () {
-    const { url = Redacted.make("") } = (yield* ProjectDbPlace).get()
+    const settings = (yield* ProjectDbPlace).get()
     const { register } = yield* Checks
     const main = placeOf((yield* PostgresPlace).get())
-    yield* register({ name: "project_db", when: "doctor", run: judgeProjects(url, main) })
+    yield* register({ name: "project_db", when: "doctor", run: judgeProjects(settings, main) })
     return yield* make
   })
 )

@@ -9,8 +9,10 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { CheckResult } from "#src/check/Checks.ts"
 import type { PostgresSettings } from "#src/horizons/PostgresSettings.ts"
+import type { ProjectDbSettings } from "#src/horizons/ProjectDbSettings.ts"
 import type { PgFailure } from "#layers/platform/PgClient.ts"
 import * as PgLink from "#layers/platform/PgLink.ts"
+import { spareSeconds } from "./pgProjectSession.ts"
 import { hasPlacement, versionOf } from "./pgSchema.ts"
 import { known, SchemaTooNew, table } from "./sqlSchema.ts"
 
@@ -175,8 +177,11 @@ const startedAt = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"
 const sharing =
   "it is the server of postgres.url: what projects use up there (room for locks, the disk), the gateway waits for too"
 
+/** $1: what the names of its databases begin with; $2: seconds. */
 const makerFacts = `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
   pg_is_in_recovery() AS read_only, rolname AS name, (${startedAt}) AS started_at, rolsuper OR (rolcreatedb AND rolcreaterole) AS may_make,
+  rolsuper OR rolinherit AS may_end, (SELECT array_agg(pid)::text FROM pg_stat_activity WHERE starts_with(usename, $1) AND state = 'active'
+    AND query_start < now() - make_interval(secs => $2::float8)) AS deaf,
   (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template0') AS encoding
   FROM pg_roles WHERE rolname = current_user`
 interface MakerFacts {
@@ -185,11 +190,17 @@ interface MakerFacts {
   readonly read_only: boolean
   readonly name: string
   readonly may_make: boolean
+  readonly may_end: boolean
+  /** As \`{1,2}\`: processes of the server that are still at what should have been ended. */
+  readonly deaf: string | null
   readonly encoding: string
   readonly started_at: string
 }
 
-const projectsOptions = (url: Redacted.Redacted): PgLink.Options => ({ url, schema: "public" })
+const projectsOptions = ({ url }: ProjectDbSettings): PgLink.Options => ({
+  url: url ?? Redacted.make(""),
+  schema: "public"
+})
 
 const startOf = (options: PgLink.Options) =>
   Effect.scoped(
@@ -199,12 +210,16 @@ const startOf = (options: PgLink.Options) =>
     })
   )
 
+const deafness = (pids: string) =>
+  `statements of projects do not hear their end, and go on until the server is restarted: its processes ${pids.slice(1, -1)}`
+
 /** What is wrong with the server that shall keep the projects' databases. `main` is where the store is. */
-const examineProjects = (url: Redacted.Redacted, main: PgLink.Options) =>
-  Effect.gen(function* () {
-    const options = projectsOptions(url)
+const examineProjects = (settings: ProjectDbSettings, main: PgLink.Options) => {
+  const options = projectsOptions(settings)
+  return Effect.gen(function* () {
     const link = yield* Effect.flatMap(PgLink.make(options), ({ open }) => open)
-    const found = (yield* link.query(makerFacts)).rows[0] as unknown as MakerFacts
+    const ofProjects = [`${settings.prefix}_`, settings.timeout_s + spareSeconds]
+    const found = (yield* link.query(makerFacts, ofProjects)).rows[0] as unknown as MakerFacts
     // What is wrong with that one is told by its own check.
     const store = yield* Effect.orElseSucceed(startOf(main), () => undefined)
     const faults = [
@@ -217,23 +232,29 @@ const examineProjects = (url: Redacted.Redacted, main: PgLink.Options) =>
         : [
             `${found.name} may not make databases and users for projects: ALTER ROLE ${found.name} CREATEDB CREATEROLE`
           ]),
+      ...(found.may_end
+        ? []
+        : [`${found.name} may not end what projects run: ALTER ROLE ${found.name} INHERIT`]),
       ...(found.encoding === "UTF8"
         ? []
         : [`new databases have the encoding ${found.encoding}: it needs UTF8 in template0`]),
       ...((yield* isPooled(link, options)) ? [pooled] : [])
     ]
-    return { faults, warnings: found.started_at === store ? [sharing] : [] }
+    const warnings = [
+      ...(found.started_at === store ? [sharing] : []),
+      ...(found.deaf === null ? [] : [deafness(found.deaf)])
+    ]
+    return { faults, warnings }
   }).pipe(
     Effect.scoped,
     Effect.catchTags({
       PgFailure: (failure) =>
         isAway(failure)
-          ? Effect.fail(
-              new StoreUnreachable({ database: nameOf(projectsOptions(url)), detail: failure.detail })
-            )
+          ? Effect.fail(new StoreUnreachable({ database: nameOf(options), detail: failure.detail }))
           : Effect.succeed({ faults: [inWords(failure)], warnings: [] })
     })
   )
+}
 
 /**
  * Fails with everything that is wrong, of the server of the projects' databases too. `isAlone`: for a gateway that is not one of
@@ -242,12 +263,12 @@ const examineProjects = (url: Redacted.Redacted, main: PgLink.Options) =>
 export const mustBeFit = (
   options: PgLink.Options,
   isAlone = true,
-  projects?: Redacted.Redacted
+  projects?: ProjectDbSettings
 ): Effect.Effect<void, StoreUnfit | StoreUnreachable> =>
   Effect.gen(function* () {
     const { faults, warnings } = yield* examine(options, isAlone)
     const others =
-      projects === undefined ? { faults: [], warnings: [] } : yield* examineProjects(projects, options)
+      projects?.url === undefined ? { faults: [], warnings: [] } : yield* examineProjects(projects, options)
     const all = [...faults, ...others.faults.map((fault) => `project_db.url: ${fault}`)]
     if (all.length > 0) return yield* new StoreUnfit({ database: nameOf(options), faults: all })
     for (const warning of warnings) yield* Effect.logWarning(`the database: ${warning}`)
@@ -270,13 +291,16 @@ export const judge = (options: PgLink.Options): Effect.Effect<CheckResult> =>
   )
 
 /** The server of the projects' databases, for `doctor`. */
-export const judgeProjects = (url: Redacted.Redacted, main: PgLink.Options): Effect.Effect<CheckResult> =>
-  examineProjects(url, main).pipe(
+export const judgeProjects = (
+  settings: ProjectDbSettings,
+  main: PgLink.Options
+): Effect.Effect<CheckResult> =>
+  examineProjects(settings, main).pipe(
     Effect.map(({ faults, warnings }): CheckResult => {
       if (faults.length > 0) return { status: "failed", message: faults.join("\n") }
       return warnings.length > 0
         ? { status: "warning", message: warnings.join("\n") }
-        : { status: "ok", message: nameOf(projectsOptions(url)) }
+        : { status: "ok", message: nameOf(projectsOptions(settings)) }
     }),
     Effect.catchTags({
       StoreUnreachable: ({ message }) => Effect.succeed<CheckResult>({ status: "failed", message })

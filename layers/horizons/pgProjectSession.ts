@@ -125,14 +125,18 @@ const connect = ({ url, name, password }: Place, seconds: number, stream: () => 
   })
 
 /** What runs for so much longer than a call has time should have been ended. */
-const spareSeconds = 5
+export const spareSeconds = 5
 
-/** Behind a pooler a connection has another number than its session. What is asked is the server's own: no name of the project's comes first. */
+/**
+ * Behind a pooler a connection has another number than its session. What is asked is the server's own: no name of the project's comes
+ * first. The function is what the view of the same name reads; the view takes a new session twice as long.
+ */
 const beginning = `SELECT pg_catalog.pg_backend_pid()::pg_catalog.text AS pid,
   pg_catalog.pg_database_size(pg_catalog.current_database())::pg_catalog.text AS size,
   pg_catalog.count(*)::pg_catalog.text AS old
-  FROM pg_catalog.pg_stat_activity
-  WHERE usename = current_user AND state = 'active' AND query_start < pg_catalog.now() - pg_catalog.make_interval(secs => $1)`
+  FROM pg_catalog.pg_stat_get_activity(NULL) AS one
+  WHERE one.usesysid = pg_catalog.to_regrole(current_user)::pg_catalog.oid AND one.state = 'active'
+    AND one.query_start < pg_catalog.now() - pg_catalog.make_interval(secs => $1)`
 
 /** With it ends what it does, within some seconds. `most`: bytes that the server may send. */
 export const make = (

@@ -61,7 +61,15 @@ const watch = ([filename, megabytes, maxBytes]: ReadonlyArray<string>): void => 
   }
   const worker = new Worker(new URL(import.meta.url), { workerData: data })
   worker.on("message", (reply: Reply) => process.send?.(reply))
-  worker.on("exit", () => process.exit())
+  const end = (failure: Failure) =>
+    process.send?.({ _tag: "Failed", failure } satisfies Reply, () => process.kill(process.pid, "SIGKILL"))
+  // Of its heap; the rest of its memory is looked at below.
+  worker.on("error", (error: Error & { readonly code?: string }) =>
+    end(
+      error.code === "ERR_WORKER_OUT_OF_MEMORY" ? { kind: "big" } : { kind: "broken", detail: error.message }
+    )
+  )
+  worker.on("exit", (code) => code === 0 && process.exit())
   process.on("message", (ask: Ask) => worker.postMessage(ask))
   process.on("disconnect", () => {
     worker.postMessage(closing)
@@ -69,9 +77,7 @@ const watch = ([filename, megabytes, maxBytes]: ReadonlyArray<string>): void => 
     setTimeout(() => process.kill(process.pid, "SIGKILL"), closeMillis)
   })
   setInterval(() => {
-    if (process.memoryUsage.rss() < maxResidentBytes) return
-    const tooBig: Reply = { _tag: "Failed", failure: { kind: "big" } }
-    process.send?.(tooBig, () => process.kill(process.pid, "SIGKILL"))
+    if (process.memoryUsage.rss() >= maxResidentBytes) end({ kind: "big" })
   }, lookMillis)
   // A signal to the whole group is for the gateway to hear, which ends this when it has no more use for it.
   process.on("SIGINT", () => {})
@@ -210,6 +216,7 @@ const query = (
   prepared.setReadBigInts(true)
   const rows: Array<ReadonlyArray<SqlValue>> = []
   let bytes = sizeOf(columns)
+  if (bytes > maxBytes) throw new Refused("the names of its columns are longer than an answer may be")
   for (const row of prepared.iterate(params) as Iterable<unknown>) {
     const values = (row as ReadonlyArray<unknown>).map(told)
     bytes += sizeOf(values)

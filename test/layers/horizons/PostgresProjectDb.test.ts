@@ -339,9 +339,14 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
           })
           assert.deepStrictEqual(Result.isFailure(busy) && [busy.failure.reason._tag, busy.failure.message], [
             "StoreBusy",
-            "the server is still at a statement of this project that it could not end"
+            "the store is busy: the server is still at a statement of this project that it could not end"
           ])
           yield* query(rival, "SELECT 1")
+          const found = yield* judgeProjects(
+            { ...settings, prefix: "test", max_rows: 1, url: Redacted.make(ofKeeper(url)) },
+            { url: Redacted.make(url), schema: "public" }
+          )
+          assert.include(found.message, `its processes ${deaf}`)
           signal(deaf, "SIGCONT")
           yield* Effect.repeat(pid, { until: (one) => one === 0 })
           assert.strictEqual((yield* reasonOf(query(acme, "SELECT * FROM a")))._tag, "SqlRefused")
@@ -617,20 +622,28 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
     it.effect("a user that may not make databases is told of at the start, with what else is wrong", () =>
       Effect.gen(function* () {
         const { url } = yield* Server
-        yield* asked(url, "CREATE ROLE poor LOGIN PASSWORD 'p'")
-        const poor = Redacted.make(url.replace("app@", "poor:p@"))
+        yield* asked(url, "CREATE ROLE poor LOGIN NOINHERIT PASSWORD 'p'")
+        const at = (user: string) => ({
+          prefix: "test",
+          max_rows: 1,
+          ...settings,
+          url: Redacted.make(url.replace("app@", user))
+        })
+        const poor = at("poor:p@")
         const options = { url: Redacted.make(url), schema: newSchema() }
         const unfit = yield* Effect.flip(mustBeFit(options, true, poor))
         assert.strictEqual(unfit._tag, "StoreUnfit")
         assert.match(unfit.message, /project_db.url: poor may not make .*ALTER ROLE poor CREATEDB CREATEROLE/)
-        const both = yield* Effect.flip(mustBeFit({ ...options, url: poor }, true, poor))
+        assert.match(unfit.message, /poor may not end what projects run: ALTER ROLE poor INHERIT/)
+        const both = yield* Effect.flip(mustBeFit({ ...options, url: poor.url }, true, poor))
         assert.match(both.message, /may not create it[\s\S]*project_db.url: poor may not make/)
-        yield* mustBeFit(options, true, Redacted.make(ofKeeper(url)))
-        const shared = yield* judgeProjects(Redacted.make(ofKeeper(url)), options)
+        const fit = at(`${keeper}:kept@`)
+        yield* mustBeFit(options, true, fit)
+        const shared = yield* judgeProjects(fit, options)
         assert.strictEqual(shared.status, "warning")
         assert.match(shared.message, /it is the server of postgres.url/)
         const elsewhere = { ...options, url: Redacted.make(url.replace(/:\d+\//, ":1/")) }
-        assert.strictEqual((yield* judgeProjects(Redacted.make(ofKeeper(url)), elsewhere)).status, "ok")
+        assert.strictEqual((yield* judgeProjects(fit, elsewhere)).status, "ok")
         const nobody = yield* reasonOf(
           query(local as Tenant, "SELECT 1").pipe(Effect.provide(on({ url: url.replace(/:\d+\//, ":1/") })))
         )

@@ -98,6 +98,14 @@ describe("SQLite of a project", { timeout: 30_000 }, () => {
       )
       assert.strictEqual(reason._tag, "SqlTooBig")
       assert.deepStrictEqual((yield* query(acme, "SELECT 1")).rows, [[1]])
+      // Names are part of an answer too.
+      const name = "x".repeat(20_000)
+      yield* execute(acme, `CREATE TABLE wide ("${name}" INTEGER)`)
+      const long = yield* reasonOf(query(acme, `SELECT w.*${", w.*".repeat(99)} FROM wide AS w`))
+      assert.deepStrictEqual(
+        [long._tag, long.message],
+        ["SqlRefused", "the names of its columns are longer than an answer may be"]
+      )
     }).pipe(Effect.provide(layer))
   )
 
