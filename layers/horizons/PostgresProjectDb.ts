@@ -155,10 +155,14 @@ const megabyte = 1_048_576
 /** Beyond its limit, what deletes may take a little room itself, and triggers do. */
 const spareBytes = 16 * megabyte
 
+/** What the condition of an index may be made of: comparisons of columns and values, as they stand in the server's trees. */
+const plainNodes =
+  "'VAR', 'CONST', 'OPEXPR', 'SCALARARRAYOPEXPR', 'ARRAYEXPR', 'BOOLEXPR', 'NULLTEST', 'BOOLEANTEST', 'RELABELTYPE'"
+
 /**
  * A project keeps data, no code. What it has made itself would be run by the server where no limit holds, by autovacuum and at COMMIT, in
- * more ways than can be listed; without functions of its own these few are left, which call the server's own functions, some of which
- * take SQL as text. Asked with no schema of the project's in sight, so that every word in it is the server's.
+ * more ways than can be listed; without functions of its own these few are left, which call the server's own functions: some take SQL as
+ * text, some depend on settings, and are quick in a call and endless outside. Asked with no schema of the project's in sight, so that every word in it is the server's.
  */
 const judged = `SELECT pg_database_size(current_database())::text AS bytes,
   CASE
@@ -172,9 +176,12 @@ const judged = `SELECT pg_database_size(current_database())::text AS bytes,
       THEN 'a cast by text, which reads a domain: the server may run its check outside of any call'
     WHEN EXISTS (SELECT FROM pg_statistic_ext WHERE stxowner = me AND 'e' = ANY (stxkind))
       THEN 'statistics on an expression: the server runs it outside of any call'
-    WHEN EXISTS (SELECT FROM pg_depend JOIN pg_type ON pg_type.oid = refobjid JOIN pg_class ON pg_class.oid = objid
-        WHERE refclassid = 'pg_type'::regclass AND classid = 'pg_class'::regclass AND typtype = 'd' AND relkind IN ('i', 'I'))
-      THEN 'an index on a domain: the server runs its check outside of any call'
+    WHEN EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE relowner = me AND (indexprs IS NOT NULL
+        OR EXISTS (SELECT FROM regexp_matches(indpred::text, '{([A-Z]+)', 'g') AS tag (name) WHERE name[1] NOT IN (${plainNodes}))
+        OR EXISTS (SELECT FROM regexp_matches(indpred::text, ':opno (\\d+)', 'g') AS used (number)
+          LEFT JOIN pg_operator AS o ON o.oid = number[1]::oid AND o.oid < '16384'
+          WHERE NOT EXISTS (SELECT FROM pg_amop WHERE amopmethod = '403' AND amopopr IN (o.oid, o.oprnegate)))))
+      THEN 'an index on an expression, which the server runs outside of any call: index a generated column instead'
   END AS denied
   FROM (SELECT session_user::text::regrole::oid AS me) AS own`
 

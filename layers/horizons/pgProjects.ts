@@ -52,7 +52,8 @@ const connect = (url: Redacted.Redacted, database?: string) =>
     ...(database === undefined ? {} : { database }),
     prepare: false,
     applicationName: "opencraw projects",
-    startupParameters: { statement_timeout: "30s", lock_timeout: "10s" }
+    // No name of a project's comes before the server's.
+    startupParameters: { statement_timeout: "30s", lock_timeout: "10s", search_path: "pg_catalog" }
   }).pipe(Effect.mapError(failureOf))
 
 const ask = (session: PgConnection.PgConnection, sql: string, params: ReadonlyArray<unknown> = []) =>

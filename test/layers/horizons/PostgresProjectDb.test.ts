@@ -370,6 +370,7 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
             "CREATE FUNCTION f(INTEGER) RETURNS INTEGER LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$"
           const sets = [
             ["ALTER ROLE CURRENT_USER PASSWORD 'mine'"],
+            ["DROP OWNED BY CURRENT_USER"],
             ["ALTER ROLE CURRENT_USER SET local_preload_libraries = 'nothing'"],
             [`ALTER ROLE "${name}" IN DATABASE "${name}" SET default_transaction_read_only = on`],
             ["DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', current_user, 'mine'); END $$"],
@@ -382,6 +383,17 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
               "CREATE TYPE span AS RANGE (subtype = INTEGER, subtype_diff = far)"
             ],
             ["CREATE INDEX ON a ((id::small))"],
+            ["CREATE INDEX ON a (lower(t))"],
+            ["CREATE INDEX ON a (id) WHERE id::small > 1"],
+            ["CREATE INDEX ON a (id) WHERE t LIKE 'x%'"],
+            ["CREATE INDEX ON a (id) WHERE t ~ '(x+x+)+y'"],
+            ["CREATE INDEX ON a (id) WHERE id + 1 > 1"],
+            // Its own operator, which claims to be the opposite of one of the server's.
+            [
+              "CREATE OPERATOR <~> (FUNCTION = textregexeq, LEFTARG = TEXT, RIGHTARG = TEXT, NEGATOR = =)",
+              "CREATE INDEX ON a (id) WHERE t <~> '(x+x+)+y'"
+            ],
+            ["CREATE TABLE c (id INTEGER, EXCLUDE USING gist (int4range(id, id + 1) WITH &&))"],
             // Some of the server's own functions take SQL as text.
             ["CREATE STATISTICS s ON (query_to_xml('SELECT pg_sleep(60)', true, true, '')::text), id FROM a"],
             ["CREATE STATISTICS s ON (id + 1), t FROM a"],
@@ -433,7 +445,12 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
 
           yield* execute(
             acme,
-            "CREATE INDEX ON a (lower(t)) WHERE id > 1",
+            "ALTER TABLE a ADD COLUMN low TEXT GENERATED ALWAYS AS (lower(t)) STORED, ADD COLUMN is_done BOOLEAN, ADD COLUMN name VARCHAR(20)",
+            "CREATE UNIQUE INDEX ON a (low) WHERE id > 1 AND NOT is_done OR t IS NULL",
+            "CREATE INDEX ON a (id) WHERE t IN ('open', 'late') AND id <> 5 AND is_done IS NOT TRUE AND name = 'x'",
+            "CREATE INDEX ON a USING brin (id)",
+            "CREATE TABLE owned (id small PRIMARY KEY, ids small[])",
+            "CREATE INDEX ON owned USING gin (ids)",
             "CREATE STATISTICS s ON id, t FROM a",
             "CREATE TYPE mood AS ENUM ('x')",
             "CREATE TYPE span AS RANGE (subtype = INTEGER)",
