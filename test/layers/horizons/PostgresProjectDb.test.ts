@@ -370,7 +370,6 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
             "CREATE FUNCTION f(INTEGER) RETURNS INTEGER LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$"
           const sets = [
             ["ALTER ROLE CURRENT_USER PASSWORD 'mine'"],
-            ["DROP OWNED BY CURRENT_USER"],
             ["ALTER ROLE CURRENT_USER SET local_preload_libraries = 'nothing'"],
             [`ALTER ROLE "${name}" IN DATABASE "${name}" SET default_transaction_read_only = on`],
             ["DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', current_user, 'mine'); END $$"],
@@ -458,6 +457,26 @@ describe.skipIf(withoutPostgres)(named("databases of projects"), { timeout: 60_0
             "SELECT f(1)",
             "DROP FUNCTION f"
           )
+        }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("a project does not shut itself out", () =>
+      Effect.gen(function* () {
+        const { url } = yield* Server
+        const [acme] = freshTenants()
+        yield* Effect.gen(function* () {
+          for (const sql of [
+            "DROP OWNED BY CURRENT_USER",
+            "REVOKE ALL ON SCHEMA data FROM CURRENT_USER",
+            `REVOKE ALL ON DATABASE "${nameOf("test", acme)}" FROM CURRENT_USER`
+          ]) {
+            yield* execute(acme, sql)
+            assert.deepStrictEqual(
+              yield* execute(acme, "CREATE TABLE a (id INTEGER)", "DROP TABLE a"),
+              [0, 0]
+            )
+          }
         }).pipe(Effect.provide(on({ url: ofKeeper(url) })))
       }).pipe(Effect.scoped)
     )
