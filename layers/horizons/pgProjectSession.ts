@@ -53,6 +53,8 @@ const bounded = (at: ReturnType<typeof placeOf>, most: number): Duplex => {
   })
   socket.on("end", () => stream.push(null))
   socket.on("error", (error) => stream.destroy(error))
+  // Whoever reads it may have gone, and an error that nobody hears would end the process.
+  stream.on("error", () => {})
   socket.on("close", () => stream.destroy())
   return stream
 }
