@@ -121,6 +121,7 @@ const open = (
   /** Set once nothing more will be ready: how the stream ends. */
   let ending: Pull | undefined
   let waiting: ((pull: Pull) => void) | undefined
+  let isWaking = false
 
   const abort = () => {
     isClosed = true
@@ -136,13 +137,18 @@ const open = (
     return Effect.succeed(events)
   }
 
+  /** Once the driver has handed over all that it has read: so what came together is taken together. */
   const wake = () => {
-    if (waiting === undefined) return
-    const pull = next()
-    if (pull === undefined) return
-    const resume = waiting
-    waiting = undefined
-    resume(pull)
+    if (isWaking || waiting === undefined) return
+    isWaking = true
+    queueMicrotask(() => {
+      isWaking = false
+      const pull = waiting === undefined ? undefined : next()
+      if (pull === undefined) return
+      const resume = waiting
+      waiting = undefined
+      resume?.(pull)
+    })
   }
 
   const settle = (reason: Http.Reason | undefined) => {

@@ -80,6 +80,8 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
   let waiting: Array<Job> = []
   let unsynced: Array<Job> = []
   let syncing = false
+  /** Units of this turn, which are run one behind the other at its end: what they have in common is in the processor's caches then. */
+  let arrived: Array<() => void> = []
   const queue: Array<() => void> = []
   const idle: Array<() => void> = []
 
@@ -150,9 +152,17 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
     for (const tell of failed) tell()
   }
 
+  const runArrived = () => {
+    const units = arrived
+    arrived = []
+    for (const run of units) run()
+  }
+
   const flush = () => {
     scheduled = false
-    if (!open || held) return
+    if (held) return
+    runArrived()
+    if (!open) return
     const jobs = waiting
     waiting = []
     try {
@@ -198,7 +208,6 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
         db.run("ROLLBACK TO unit")
         db.run("RELEASE unit")
       }
-      if (open) schedule()
       // A refusal may rest on rows of this very group, or of one that is not on the disk yet, so it is told after them.
       const told: Job = { work: job.work, end: (later) => job.end(later ?? thrown) }
       if (!(thrown instanceof Abandoned)) job.end(thrown)
@@ -208,6 +217,10 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       return
     }
     waiting.push(job)
+  }
+
+  const arrive = (job: Job, work: () => void) => {
+    arrived.push(() => take(job, work))
     schedule()
   }
 
@@ -215,7 +228,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
     const next = queue.shift()
     if (next !== undefined) return next()
     held = false
-    if (open) schedule()
+    if (open || arrived.length > 0) schedule()
   }
 
   const whenFree = (run: () => void) => {
@@ -238,7 +251,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
           if (outcome !== undefined) resume(Effect.fromResult(outcome))
         } else resume(failEffect(thrown))
       }
-      whenFree(() => take({ work, end }, work))
+      whenFree(() => arrive({ work, end }, work))
     })
 
   const execute: Writer["execute"] = (sql, params, mode) =>
@@ -249,7 +262,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       }
       const end = (thrown: unknown) =>
         resume(thrown === undefined ? Effect.succeed(rows) : failEffect(thrown))
-      whenFree(() => take({ work, end }, work))
+      whenFree(() => arrive({ work, end }, work))
     })
 
   /** Waits for the writer without a gap in which an interruption could keep it for ever. */
@@ -288,6 +301,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       const giveBack = yield* acquire(restore)
       yield* Effect.suspend(() => {
         try {
+          runArrived()
           const refused = refusal()
           return refused === undefined ? Effect.succeed(begin()) : Effect.fail(refused)
         } catch (thrown) {

@@ -5,16 +5,16 @@
  * Does not own: sessions, channels, HTTP or storage. It goes on only when the next event is pulled, so its consumer decides what
  * is durable first (see `domain/RunEvent`).
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
+import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { DecidedCall } from "#src/domain/Approval.ts"
 import type { ModelParams } from "#src/domain/Inbound.ts"
@@ -223,13 +223,13 @@ export const make = Effect.gen(function* () {
       },
       promptTokens: () => tokensOf(input, messages)
     }
-    return models.stream({ messages: [...messages], tools: specs, params: input.params }, watch).pipe(
-      Stream.takeWhile(() => progress.written <= input.settings.max_output_chars),
-      Stream.filterMap((event) => toDelta(event, now, progress)),
+    const isTooLong = () => progress.written > input.settings.max_output_chars
+    const events = models.stream({ messages: [...messages], tools: specs, params: input.params }, watch)
+    return deltasOf(events, now, progress, isTooLong).pipe(
       Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
       Stream.concat(
         Stream.suspend(() => {
-          if (progress.written <= input.settings.max_output_chars) return Stream.empty
+          if (!isTooLong()) return Stream.empty
           now.ended = false
           return failed(tooLong, now.text, now.usage)
         })
@@ -243,20 +243,47 @@ export const make = Effect.gen(function* () {
 /** Needs `Failover` and `Tools`. */
 export const layer = Layer.effect(Agent, make)
 
-const toDelta = (event: Model.ModelEvent, now: Step, progress: { written: number; partial: string }) => {
+/** What the model's events add to the text that people have, up to where it grows too long. All that came at once is one piece of work. */
+const deltasOf = <E>(
+  events: Stream.Stream<Model.ModelEvent, E>,
+  now: Step,
+  progress: { written: number; partial: string },
+  isTooLong: () => boolean
+): Stream.Stream<RunEvent, E> =>
+  Stream.transformPull(events, (pull) => {
+    const next: Pull.Pull<Arr.NonEmptyReadonlyArray<RunEvent>, E> = Effect.flatMap(
+      Effect.suspend(() => (isTooLong() ? Cause.done() : pull)),
+      (came) => {
+        const told: Array<RunEvent> = []
+        for (const event of came) {
+          if (isTooLong()) break
+          const text = newText(event, now, progress)
+          if (text !== "") told.push({ _tag: "Delta", text })
+        }
+        return Arr.isReadonlyArrayNonEmpty(told) ? Effect.succeed(told) : next
+      }
+    )
+    return Effect.succeed(next)
+  })
+
+/** Takes an event of the model in. What it adds to the text that people have, often nothing. */
+const newText = (
+  event: Model.ModelEvent,
+  now: Step,
+  progress: { written: number; partial: string }
+): string => {
   switch (event._tag) {
     case "Text": {
       progress.written += event.text.length
       const text = now.repeated === "" ? event.text : unrepeated(now, event.text)
-      if (text === "") return Result.failVoid
       now.text += text
       progress.partial = now.text
-      return Result.succeed<RunEvent>({ _tag: "Delta", text })
+      return text
     }
     case "Call":
       now.calls.push(event.call)
       progress.written += event.call.arguments.length
-      return Result.failVoid
+      return ""
     case "End":
       now.ended = true
       now.withheld = event.reason === "filtered"
@@ -276,14 +303,14 @@ const unrepeated = (now: Step, piece: string): string => {
 }
 
 /** What was taken for the beginning of a repetition and was none. */
-const lastWords = (now: Step, progress: { partial: string }) => {
+const lastWords = (now: Step, progress: { partial: string }): string => {
   const text = now.repeated === "" || now.again.trimEnd() === now.repeated.trimEnd() ? "" : now.again
   now.repeated = ""
-  if (text === "") return Result.failVoid
   now.text += text
   progress.partial = now.text
-  return Result.succeed<RunEvent>({ _tag: "Delta", text })
+  return text
 }
+
 /** A call without a result, and what an earlier attempt may have left of it. */
 interface OpenCall {
   readonly call: ToolCall
@@ -453,6 +480,33 @@ const bounded = <A, E>(
     )
   )
 
+/** When a run ends in any case; `pass` is called once. */
+class Deadline {
+  isPast = false
+  onPast: () => void = () => {}
+  readonly pass = () => {
+    this.isPast = true
+    this.onPast()
+  }
+}
+
+/** What `pull` gives, or the end once the deadline is past. A race of the two would start two fibers for each piece of text. */
+const before = <A, E>(deadline: Deadline, pull: Effect.Effect<A, E>): Effect.Effect<A, E | Cause.Done> =>
+  Effect.withFiber((parent) =>
+    Effect.callback((resume) => {
+      if (deadline.isPast) return resume(Cause.done())
+      const fiber = Effect.runForkWith(parent.context)(pull)
+      deadline.onPast = () => {
+        fiber.interruptUnsafe()
+        resume(Cause.done())
+      }
+      fiber.addObserver((exit) => {
+        if (!deadline.isPast) resume(exit)
+      })
+      return Fiber.interrupt(fiber)
+    })
+  )
+
 /** Ends the events after `seconds`, with what had been written. */
 const withDeadline = (
   events: Stream.Stream<RunEvent>,
@@ -460,25 +514,19 @@ const withDeadline = (
   progress: { ended: boolean; partial: string; startedAt: number }
 ): Stream.Stream<RunEvent> =>
   // Each pull races the deadline. `interruptWhen` would pull ahead, and so act before the last event was taken in.
-  Stream.transformPull(
-    Stream.tap(events, (event) =>
-      Effect.sync(() => {
-        if (event._tag === "Answered" || event._tag === "Failed" || event._tag === "ApprovalNeeded")
-          progress.ended = true
+  Stream.transformPull(events, (pull, scope) =>
+    Effect.gen(function* () {
+      progress.startedAt = yield* Clock.currentTimeMillis
+      const deadline = new Deadline()
+      // Whoever started the run goes on first: an acknowledgement does not wait for a prompt.
+      yield* Effect.yieldNow
+      yield* Effect.forkIn(Effect.delay(Effect.sync(deadline.pass), seconds * 1000), scope)
+      const next = Effect.map(before(deadline, pull), (events) => {
+        progress.ended ||= events.some(isLast)
+        return events
       })
-    ),
-    (pull, scope) =>
-      Effect.gen(function* () {
-        progress.startedAt = yield* Clock.currentTimeMillis
-        const over = yield* Deferred.make<void>()
-        // Whoever started the run goes on first: an acknowledgement does not wait for a prompt.
-        yield* Effect.yieldNow
-        yield* Effect.forkIn(Effect.delay(Deferred.succeed(over, undefined), seconds * 1000), scope)
-        return Effect.raceFirst(
-          pull,
-          Effect.flatMap(Deferred.await(over), () => Cause.done())
-        )
-      })
+      return Effect.suspend(() => (progress.ended ? pull : next))
+    })
   ).pipe(
     Stream.concat(
       Stream.suspend(() =>
@@ -488,6 +536,9 @@ const withDeadline = (
       )
     )
   )
+
+const isLast = ({ _tag }: RunEvent): boolean =>
+  _tag === "Answered" || _tag === "Failed" || _tag === "ApprovalNeeded"
 
 const estimateUsage = (
   input: RunInput,

@@ -15,6 +15,7 @@ import type { Usage } from "#src/domain/Usage.ts"
 import type { LogError, MessageTrace } from "#src/horizons/MessageLog.ts"
 import type { Feed } from "#src/outbound/Feed.ts"
 import type { Sessions } from "#src/session/Sessions.ts"
+import type { ApiError } from "./ApiError.ts"
 
 export type Answer =
   | {
@@ -44,8 +45,10 @@ export interface Waiting {
   readonly bind: (id: MessageId, listener?: Listener) => void
   /** The message ended before we listened: its answer is in the log. */
   readonly consult: (id: MessageId) => void
-  /** The answer, from the events or the log. Waits without limit. */
-  readonly answer: Effect.Effect<Answer, LogError>
+  /** The answer, from the events or the log. Waits without limit of its own. */
+  readonly answer: Effect.Effect<Answer, LogError | ApiError>
+  /** Nobody is to wait longer: from now on a message that is still open fails with this. The first reason counts. */
+  readonly giveUp: (why: ApiError) => void
   readonly close: () => void
 }
 
@@ -60,6 +63,7 @@ export const wait = (feed: Feed["Service"], sessions: Sessions["Service"], sessi
   const answer = Effect.gen(function* () {
     while (true) {
       if (state.answer !== undefined) return state.answer
+      if (state.gaveUp !== undefined) return yield* state.gaveUp
       const asked = state.consult
       if (asked !== undefined) {
         state.consult = undefined
@@ -71,11 +75,12 @@ export const wait = (feed: Feed["Service"], sessions: Sessions["Service"], sessi
       state.wake = Deferred.makeUnsafe<void>()
     }
   })
-  return { bind: state.bind, consult: state.ask, answer, close }
+  return { bind: state.bind, consult: state.ask, answer, giveUp: state.giveUp, close }
 }
 
 class AnswerState {
   answer: Answer | undefined
+  gaveUp: ApiError | undefined
   /** The message to look up in the log, because its events may have been missed. */
   consult: MessageId | undefined
   /** Another message's run answers ours. */
@@ -99,6 +104,11 @@ class AnswerState {
 
   readonly ask = (id: MessageId): void => {
     this.consult = id
+    Deferred.doneUnsafe(this.wake, Effect.void)
+  }
+
+  readonly giveUp = (why: ApiError): void => {
+    this.gaveUp ??= why
     Deferred.doneUnsafe(this.wake, Effect.void)
   }
 

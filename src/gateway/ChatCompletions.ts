@@ -5,7 +5,6 @@
  * Does not own: reading the body (`ChatRequest`), nor the answer itself (`Answer`).
  */
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -127,21 +126,11 @@ export const make = Effect.gen(function* () {
     return { body, message: toMessage(call.principal, body, session, key, ephemeral) }
   })
 
-  const stop = Effect.callback<ApiError>((resume) => {
-    const close = shutdown.onStep((step) => {
-      if (step === "finish") resume(Effect.succeed(shuttingDown))
-    })
-    return Effect.sync(close)
-  })
-
   const plain = Effect.fnUntraced(function* ({ messageId, waiting, head }: Accepted) {
-    const answer = yield* waiting.answer.pipe(
-      Effect.catchTags({ LogError: () => Effect.fail(storeUnavailable(true)) }),
-      Effect.timeoutOrElse({
-        duration: settings.get().wait_limit_s * 1000,
-        orElse: () => Effect.fail(stillRunning(messageId))
-      }),
-      Effect.raceFirst(Effect.flatMap(stop, Effect.fail))
+    const tooLong = () => waiting.giveUp(stillRunning(messageId))
+    const answer = yield* beside(
+      Effect.delay(Effect.sync(tooLong), settings.get().wait_limit_s * 1000),
+      Effect.catchTags(waiting.answer, { LogError: () => Effect.fail(storeUnavailable(true)) })
     )
     if (answer._tag === "Ended") return yield* endedError(answer, messageId)
     return HttpServerResponse.text(ChatChunks.completion(head, answer), {
@@ -161,22 +150,20 @@ export const make = Effect.gen(function* () {
     })
     sink.write(ChatChunks.role(head))
     const text = new StreamedText()
-    const contradicted = Deferred.makeUnsafe<ApiError>()
     waiting.bind(messageId, {
       onStepEnd: () => text.endStep(),
       onDelta: (offset, piece) => {
         if (sink.buffered() > maxBuffered) return
-        if (!send(sink, head, text.delta(offset, piece))) {
-          Deferred.doneUnsafe(contradicted, Effect.succeed(voided(messageId)))
-        }
+        if (!send(sink, head, text.delta(offset, piece))) waiting.giveUp(voided(messageId))
       }
     })
-    const ended = waiting.answer.pipe(
-      Effect.catchTags({ LogError: () => Effect.succeed(storeUnavailable(true)) }),
-      Effect.raceFirst(Deferred.await(contradicted)),
-      Effect.raceFirst(stop)
+    const end = yield* beside(
+      keepAlive(sink),
+      Effect.catchTags(waiting.answer, {
+        LogError: () => Effect.succeed(storeUnavailable(true)),
+        ApiError: (error) => Effect.succeed(error)
+      })
     )
-    const end = yield* keepAlive(sink, ended)
     const error = finish(sink, head, text, end, { messageId, includeUsage })
     if (error !== undefined) sink.write(`data: ${JSON.stringify(bodyOf(error, call.requestId))}\n\n`)
     sink.end()
@@ -187,6 +174,9 @@ export const make = Effect.gen(function* () {
     const { body, message } = yield* read(call)
     const created = Math.floor((yield* Clock.currentTimeMillis) / 1000)
     const waiting = Answer.wait(feed, sessions, message.session)
+    const close = shutdown.onStep((step) => {
+      if (step === "finish") waiting.giveUp(shuttingDown)
+    })
     // Once submitted the message is durable even if the client has gone, so the two stay together.
     const answered = Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
@@ -214,7 +204,13 @@ export const make = Effect.gen(function* () {
         )
       })
     )
-    return yield* Effect.ensuring(answered, Effect.sync(waiting.close))
+    return yield* Effect.ensuring(
+      answered,
+      Effect.sync(() => {
+        close()
+        waiting.close()
+      })
+    )
   })
 
   return { handle }
@@ -268,20 +264,22 @@ const send = (sink: EventSink, head: ChatChunks.Head, piece: ReturnType<Streamed
   return piece._tag !== "Contradiction"
 }
 
-const keepAlive = Effect.fnUntraced(function* <A>(sink: EventSink, waited: Effect.Effect<A>) {
-  const done = Deferred.makeUnsafe<A>()
-  yield* Effect.forkChild(
-    Effect.flatMap(waited, (end) => Deferred.succeed(done, end)),
-    {
-      startImmediately: true
-    }
+const keepAlive = (sink: EventSink): Effect.Effect<void> =>
+  Effect.forever(
+    Effect.delay(
+      Effect.sync(() => sink.write(": keepalive\n\n")),
+      keepaliveMillis
+    )
   )
-  while (true) {
-    const end = yield* Effect.timeoutOption(Deferred.await(done), keepaliveMillis)
-    if (end._tag === "Some") return end.value
-    sink.write(": keepalive\n\n")
-  }
-})
+
+/** The second, with the first going on beside it until then. */
+const beside = <A, E>(aside: Effect.Effect<void>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.flatMap(Effect.forkDetach(aside, { startImmediately: true }), (fiber) =>
+    Effect.ensuring(
+      effect,
+      Effect.sync(() => fiber.interruptUnsafe())
+    )
+  )
 
 /** Write what ends the stream; an error instead of it when the message ended otherwise. */
 const finish = (
