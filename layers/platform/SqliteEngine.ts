@@ -89,12 +89,15 @@ export interface Engine {
   readonly db: Db
   /** Any one statement, with parameters as they come. */
   readonly execute: (sql: string, params: ReadonlyArray<unknown>, mode: Mode) => ReadonlyArray<unknown>
+  /** How many rows `db` has changed since the file was opened, or more. */
+  readonly changes: () => number
   readonly close: () => void
 }
 
 interface Prepared {
   readonly statement: StatementSync
   readonly returnsRows: boolean
+  readonly isRead: boolean
   arrays: boolean
 }
 
@@ -152,7 +155,7 @@ export const open = (filename: string, options: { readonly readOnly: boolean }):
     let prepared = cache.get(sql)
     if (prepared === undefined) {
       const statement = database.prepare(sql)
-      prepared = { statement, returnsRows: statement.columns().length > 0, arrays: false }
+      prepared = { statement, returnsRows: statement.columns().length > 0, isRead: /^\s*SELECT\b/i.test(sql), arrays: false }
       const oldest = cache.keys().next()
       if (cache.size >= cacheSize && oldest.done !== true) cache.delete(oldest.value)
       cache.set(sql, prepared)
@@ -164,14 +167,31 @@ export const open = (filename: string, options: { readonly readOnly: boolean }):
     return prepared
   }
 
+  let changes = 0
   const none: ReadonlyArray<Param> = []
   // The driver cannot know the columns of a statement; whoever wrote the SELECT does.
+  /** A statement that changes rows gives those that it has changed. */
+  const counted = (isRead: boolean, rows: number) => {
+    if (!isRead) changes += rows
+  }
   const db: Db = {
-    all: <Row>(sql: string, params = none) =>
-      prepare(sql, false).statement.all(...params.map(bind)) as unknown as ReadonlyArray<Row>,
-    get: <Row>(sql: string, params = none) =>
-      prepare(sql, false).statement.get(...params.map(bind)) as unknown as Row | undefined,
-    run: (sql, params = none) => Number(prepare(sql, false).statement.run(...params.map(bind)).changes)
+    all: <Row>(sql: string, params = none) => {
+      const { statement, isRead } = prepare(sql, false)
+      const rows = statement.all(...params.map(bind))
+      counted(isRead, rows.length)
+      return rows as unknown as ReadonlyArray<Row>
+    },
+    get: <Row>(sql: string, params = none) => {
+      const { statement, isRead } = prepare(sql, false)
+      const row = statement.get(...params.map(bind))
+      counted(isRead, row === undefined ? 0 : 1)
+      return row as unknown as Row | undefined
+    },
+    run: (sql, params = none) => {
+      const changed = Number(prepare(sql, false).statement.run(...params.map(bind)).changes)
+      changes += changed
+      return changed
+    }
   }
 
   return {
@@ -183,6 +203,7 @@ export const open = (filename: string, options: { readonly readOnly: boolean }):
       const { changes, lastInsertRowid } = statement.run(...params.map(bind))
       return mode === "raw" ? [{ changes, lastInsertRowid }] : []
     },
+    changes: () => changes,
     close: () => {
       cache.clear()
       database.close()

@@ -49,6 +49,9 @@ interface Job {
   /** Told once: `undefined` when durable, else what was thrown. */
   readonly end: (thrown: unknown) => void
 }
+interface Unit extends Job {
+  readonly work: () => void
+}
 
 class Abandoned {
   readonly refusal: unknown
@@ -81,7 +84,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
   let unsynced: Array<Job> = []
   let syncing = false
   /** Units of this turn, which are run one behind the other at its end: what they have in common is in the processor's caches then. */
-  let arrived: Array<() => void> = []
+  let arrived: Array<Unit> = []
   const queue: Array<() => void> = []
   const idle: Array<() => void> = []
 
@@ -155,8 +158,42 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
   const runArrived = () => {
     const units = arrived
     arrived = []
-    for (const run of units) run()
+    if (open || units.length < 2 || !runTogether(units)) for (const unit of units) take(unit)
   }
+
+  /**
+   * All in the open transaction and without savepoints, which cost a copy of each page that they touch. False, and nothing was done, when one
+   * failed that had written already.
+   */
+  const runTogether = (units: ReadonlyArray<Unit>): boolean => {
+    if (refusal() !== undefined) return false
+    const done: Array<Job> = []
+    try {
+      begin()
+      for (const unit of units) {
+        const before = engine.changes()
+        try {
+          unit.work()
+          done.push(unit)
+        } catch (thrown) {
+          if (!(thrown instanceof Abandoned) || engine.changes() !== before) throw thrown
+          done.push(toldAfter(unit, thrown))
+        }
+      }
+    } catch {
+      open = false
+      if (database.isTransaction) database.exec("ROLLBACK")
+      return false
+    }
+    waiting.push(...done)
+    return true
+  }
+
+  /** A refusal may rest on rows of its very group, or of one that is not on the disk yet, so it is told after them. */
+  const toldAfter = ({ work, end }: Unit, refusal: Abandoned): Job => ({
+    work,
+    end: (thrown) => end(thrown ?? refusal)
+  })
 
   const flush = () => {
     scheduled = false
@@ -183,7 +220,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
 
   const refusal = (): SqliteFailure | undefined => (closed ? closedFailure() : broken)
 
-  const take = (job: Job, work: () => void) => {
+  const take = (job: Unit) => {
     const refused = refusal()
     if (refused !== undefined) return job.end(refused)
     // The first unit of a group has nothing before it to keep, so the transaction itself is its savepoint.
@@ -191,7 +228,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
     try {
       begin()
       if (!isFirst) db.run("SAVEPOINT unit")
-      work()
+      job.work()
       if (!isFirst) db.run("RELEASE unit")
     } catch (thrown) {
       const failure = failureOf(thrown)
@@ -208,19 +245,17 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
         db.run("ROLLBACK TO unit")
         db.run("RELEASE unit")
       }
-      // A refusal may rest on rows of this very group, or of one that is not on the disk yet, so it is told after them.
-      const told: Job = { work: job.work, end: (later) => job.end(later ?? thrown) }
       if (!(thrown instanceof Abandoned)) job.end(thrown)
-      else if (open) waiting.push(told)
-      else if (syncing || unsynced.length > 0) unsynced.push(told)
+      else if (open) waiting.push(toldAfter(job, thrown))
+      else if (syncing || unsynced.length > 0) unsynced.push(toldAfter(job, thrown))
       else job.end(thrown)
       return
     }
     waiting.push(job)
   }
 
-  const arrive = (job: Job, work: () => void) => {
-    arrived.push(() => take(job, work))
+  const arrive = (unit: Unit) => {
+    arrived.push(unit)
     schedule()
   }
 
@@ -251,7 +286,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
           if (outcome !== undefined) resume(Effect.fromResult(outcome))
         } else resume(failEffect(thrown))
       }
-      whenFree(() => arrive({ work, end }, work))
+      whenFree(() => arrive({ work, end }))
     })
 
   const execute: Writer["execute"] = (sql, params, mode) =>
@@ -262,7 +297,7 @@ export const make = (engine: Engine, filename: string, sync: Sync = fdatasync): 
       }
       const end = (thrown: unknown) =>
         resume(thrown === undefined ? Effect.succeed(rows) : failEffect(thrown))
-      whenFree(() => arrive({ work, end }, work))
+      whenFree(() => arrive({ work, end }))
     })
 
   /** Waits for the writer without a gap in which an interruption could keep it for ever. */
