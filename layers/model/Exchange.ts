@@ -52,17 +52,15 @@ export type Prepare = (call: ProviderCall) => Outgoing | Http.Reason | undefined
 const speak =
   (dispatcher: Dispatcher, prepare: Prepare, recorder: Recorder | undefined): ModelKind =>
   (call) =>
-    Stream.scoped(
-      Stream.fromPull(
-        Effect.map(
-          Effect.acquireRelease(
-            Effect.sync(() => open(dispatcher, call, prepare, recorder)),
-            (exchange) => Effect.sync(exchange.close)
-          ),
-          (exchange) => exchange.pull
-        )
+    Stream.suspend(() => {
+      let exchange: Exchange | undefined
+      const pull = Effect.sync(() => (exchange = open(dispatcher, call, prepare, recorder)).pull)
+      // `acquireRelease` would copy the whole context to close it.
+      return Stream.ensuring(
+        Stream.fromPull(pull),
+        Effect.sync(() => exchange?.close())
       )
-    )
+    })
 
 /** Registers a kind that is spoken over HTTP. Its connections are kept alive, and closed with the Layer. */
 export const layerKind = (kind: ProviderSettings["kind"], prepare: Prepare) =>

@@ -155,7 +155,12 @@ export const open = (filename: string, options: { readonly readOnly: boolean }):
     let prepared = cache.get(sql)
     if (prepared === undefined) {
       const statement = database.prepare(sql)
-      prepared = { statement, returnsRows: statement.columns().length > 0, isRead: /^\s*SELECT\b/i.test(sql), arrays: false }
+      prepared = {
+        statement,
+        returnsRows: statement.columns().length > 0,
+        isRead: /^\s*SELECT\b/i.test(sql),
+        arrays: false
+      }
       const oldest = cache.keys().next()
       if (cache.size >= cacheSize && oldest.done !== true) cache.delete(oldest.value)
       cache.set(sql, prepared)

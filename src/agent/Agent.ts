@@ -87,8 +87,16 @@ interface Step {
 const goOn =
   "[Your answer was cut off behind the text above, which has been delivered already. Go on exactly where it ends; repeat none of it.]"
 
+const failedEvent = (failure: Failure, partial = "", usage = Usage.none): RunEvent => ({
+  _tag: "Failed",
+  failure,
+  partial,
+  usage
+})
 const failed = (failure: Failure, partial = "", usage = Usage.none): Stream.Stream<RunEvent> =>
-  Stream.succeed({ _tag: "Failed", failure, partial, usage })
+  Stream.succeed(failedEvent(failure, partial, usage))
+
+type Told = Arr.NonEmptyReadonlyArray<RunEvent>
 
 /** The models' failure in words that are safe in a chat. */
 const modelFailure = (error: Model.ModelError | Failover.ModelsExhausted): Failure => ({
@@ -225,35 +233,15 @@ export const make = Effect.gen(function* () {
     }
     const isTooLong = () => progress.written > input.settings.max_output_chars
     const events = models.stream({ messages: [...messages], tools: specs, params: input.params }, watch)
-    return deltasOf(events, now, progress, isTooLong).pipe(
-      Stream.catch((error) => failed(modelFailure(error), now.text, now.usage)),
-      Stream.concat(
-        Stream.suspend(() => {
-          if (!isTooLong()) return Stream.empty
-          now.ended = false
-          return failed(tooLong, now.text, now.usage)
-        })
-      )
-    )
-  }
-
-  return Agent.of({ run })
-})
-
-/** Needs `Failover` and `Tools`. */
-export const layer = Layer.effect(Agent, make)
-
-/** What the model's events add to the text that people have, up to where it grows too long. All that came at once is one piece of work. */
-const deltasOf = <E>(
-  events: Stream.Stream<Model.ModelEvent, E>,
-  now: Step,
-  progress: { written: number; partial: string },
-  isTooLong: () => boolean
-): Stream.Stream<RunEvent, E> =>
-  Stream.transformPull(events, (pull) => {
-    const next: Pull.Pull<Arr.NonEmptyReadonlyArray<RunEvent>, E> = Effect.flatMap(
-      Effect.suspend(() => (isTooLong() ? Cause.done() : pull)),
-      (came) => {
+    // One layer over the model's events: each costs something for each piece of text.
+    return Stream.transformPull(events, (pull) => {
+      let isOver = false
+      const fail = (failure: Failure) => {
+        isOver = true
+        now.ended = false
+        return Effect.succeed<Told>([failedEvent(failure, now.text, now.usage)])
+      }
+      const take = (came: ReadonlyArray<Model.ModelEvent>): Pull.Pull<Told> => {
         const told: Array<RunEvent> = []
         for (const event of came) {
           if (isTooLong()) break
@@ -262,9 +250,23 @@ const deltasOf = <E>(
         }
         return Arr.isReadonlyArrayNonEmpty(told) ? Effect.succeed(told) : next
       }
-    )
-    return Effect.succeed(next)
-  })
+      const next: Pull.Pull<Told> = Effect.suspend(() => {
+        if (isOver) return Cause.done()
+        if (isTooLong()) return fail(tooLong)
+        return Effect.matchEffect(pull, {
+          onSuccess: take,
+          onFailure: (error) => (Cause.isDone(error) ? Cause.done() : fail(modelFailure(error)))
+        })
+      })
+      return Effect.succeed(next)
+    })
+  }
+
+  return Agent.of({ run })
+})
+
+/** Needs `Failover` and `Tools`. */
+export const layer = Layer.effect(Agent, make)
 
 /** Takes an event of the model in. What it adds to the text that people have, often nothing. */
 const newText = (
@@ -507,7 +509,7 @@ const before = <A, E>(deadline: Deadline, pull: Effect.Effect<A, E>): Effect.Eff
     })
   )
 
-/** Ends the events after `seconds`, with what had been written. */
+/** The events up to the last one, which tells what had been written when `seconds` are over before. */
 const withDeadline = (
   events: Stream.Stream<RunEvent>,
   seconds: number,
@@ -521,20 +523,17 @@ const withDeadline = (
       // Whoever started the run goes on first: an acknowledgement does not wait for a prompt.
       yield* Effect.yieldNow
       yield* Effect.forkIn(Effect.delay(Effect.sync(deadline.pass), seconds * 1000), scope)
-      const next = Effect.map(before(deadline, pull), (events) => {
-        progress.ended ||= events.some(isLast)
-        return events
-      })
-      return Effect.suspend(() => (progress.ended ? pull : next))
+      const tell = (told: Told) => {
+        progress.ended ||= told.some(isLast)
+        return told
+      }
+      const late = () => {
+        const message = `the run took longer than ${seconds} s`
+        return tell([failedEvent({ code: "deadline", message }, progress.partial)])
+      }
+      const next = Effect.match(before(deadline, pull), { onSuccess: tell, onFailure: late })
+      return Effect.suspend(() => (progress.ended ? Cause.done() : next))
     })
-  ).pipe(
-    Stream.concat(
-      Stream.suspend(() =>
-        progress.ended
-          ? Stream.empty
-          : failed({ code: "deadline", message: `the run took longer than ${seconds} s` }, progress.partial)
-      )
-    )
   )
 
 const isLast = ({ _tag }: RunEvent): boolean =>
