@@ -96,11 +96,19 @@ export type Source = "message" | "session" | "channel" | "configuration" | "defa
 /** A longer quiet time is taken as this. */
 export const longestDebounceMs = 24 * 60 * 60 * 1000
 
-type Wish<A> = readonly [A | undefined, Source]
+/** What each of those who may wish for something has said. */
+interface Wishes<A> {
+  readonly message: A | undefined
+  readonly session: A | undefined
+  readonly channel?: A | undefined
+  readonly configuration: A | undefined
+}
 
-const firstOf = <A>(wishes: ReadonlyArray<Wish<A>>, otherwise: A): readonly [A, Source] => {
-  for (const [value, source] of wishes) if (value !== undefined) return [value, source]
-  return [otherwise, "default"]
+const nearest = <A>(wishes: Wishes<A>, otherwise: A): readonly [A, Source] => {
+  if (wishes.message !== undefined) return [wishes.message, "message"]
+  if (wishes.session !== undefined) return [wishes.session, "session"]
+  if (wishes.channel !== undefined) return [wishes.channel, "channel"]
+  return wishes.configuration === undefined ? [otherwise, "default"] : [wishes.configuration, "configuration"]
 }
 
 const wholeMillis = (value: number): number => Math.min(longestDebounceMs, Math.max(0, Math.floor(value)))
@@ -113,25 +121,30 @@ export const resolveWithSources = (
   inline: QueueOverrides = {}
 ): { readonly choice: QueueChoice; readonly sources: Readonly<Record<keyof QueueChoice, Source>> } => {
   const name = channelName(channel)
-  const own = <A>(wish: (overrides: QueueOverrides) => A | undefined): ReadonlyArray<Wish<A>> => [
-    [wish(inline), "message"],
-    [wish(session), "session"]
-  ]
-  const [mode, modeFrom] = firstOf<QueueMode>(
-    [...own((o) => o.mode), [ofChannel(config.byChannel, name), "channel"], [config.mode, "configuration"]],
+  const [mode, modeFrom] = nearest(
+    {
+      message: inline.mode,
+      session: session.mode,
+      channel: ofChannel(config.byChannel, name),
+      configuration: config.mode
+    },
     standard.mode
   )
-  const [debounceMs, debounceFrom] = firstOf<number>(
-    [
-      ...own((o) => o.debounceMs),
-      [ofChannel(config.debounceMsByChannel, name), "channel"],
-      [config.debounceMs, "configuration"]
-    ],
+  const [debounceMs, debounceFrom] = nearest(
+    {
+      message: inline.debounceMs,
+      session: session.debounceMs,
+      channel: ofChannel(config.debounceMsByChannel, name),
+      configuration: config.debounceMs
+    },
     standard.debounceMs
   )
-  const [cap, capFrom] = firstOf<number>([...own((o) => o.cap), [config.cap, "configuration"]], standard.cap)
-  const [drop, dropFrom] = firstOf<DropPolicy>(
-    [...own((o) => o.drop), [config.drop, "configuration"]],
+  const [cap, capFrom] = nearest(
+    { message: inline.cap, session: session.cap, configuration: config.cap },
+    standard.cap
+  )
+  const [drop, dropFrom] = nearest(
+    { message: inline.drop, session: session.drop, configuration: config.drop },
     standard.drop
   )
   return {
