@@ -133,16 +133,27 @@ describe("SqliteWriter", () => {
     Effect.gen(function* () {
       yield* withTable
       const { unit } = yield* Sqlite
-      const refused = (db: Db) => {
-        db.run("INSERT INTO items VALUES ('undone')")
-        return Result.fail("no" as const)
+      const returning = "INSERT INTO items VALUES ('undone') RETURNING name"
+      const wrote: ReadonlyArray<(db: Db) => unknown> = [
+        (db) => db.run("INSERT INTO items VALUES ('undone')"),
+        (db) => db.all(returning),
+        (db) => db.get(returning),
+        (db) => db.all("SELECT name FROM items")
+      ]
+      for (const [index, write] of wrote.entries()) {
+        const refused = (db: Db) => {
+          write(db)
+          return Result.fail("no" as const)
+        }
+        const results = yield* Effect.all(
+          [unit(insert(`a${index}`)), Effect.flip(unit(refused)), unit(insert(`b${index}`))],
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(results, [1, "no", 1])
       }
-      const results = yield* Effect.all([unit(insert("a")), Effect.flip(unit(refused)), unit(insert("b"))], {
-        concurrency: "unbounded"
-      })
 
-      assert.deepStrictEqual(results, [1, "no", 1])
-      assert.deepStrictEqual(yield* names, ["a", "b"])
+      const kept = wrote.flatMap((_, index) => [`a${index}`, `b${index}`])
+      assert.deepStrictEqual(yield* names, kept)
     }).pipe(Effect.provide(client))
   )
 
