@@ -174,11 +174,11 @@ export const open = (filename: string, options: { readonly readOnly: boolean }):
 
   let changes = 0
   const none: ReadonlyArray<Param> = []
-  // The driver cannot know the columns of a statement; whoever wrote the SELECT does.
   /** A statement that changes rows gives those that it has changed. */
   const counted = (isRead: boolean, rows: number) => {
     if (!isRead) changes += rows
   }
+  // The driver cannot know the columns of a statement; whoever wrote the SELECT does.
   const db: Db = {
     all: <Row>(sql: string, params = none) => {
       const { statement, isRead } = prepare(sql, false)

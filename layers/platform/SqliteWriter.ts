@@ -1,13 +1,14 @@
 /**
- * The one writer of a SQLite file: units run at once, each in its own savepoint, and share one COMMIT per turn of the event loop.
+ * The one writer of a SQLite file: the units of a turn of the event loop run at its end, one behind the other, and share one COMMIT.
  *
  * Owns: atomicity of a unit, durability (nobody is resumed before the WAL is on the disk, and the loop never waits for the
  * disk), and what happens to a group when the disk is full or fails.
  * Does not own: SQL (`layers/horizons`), nor reading (`SqliteClient`).
  *
- * A unit that fails, fails alone. When SQLite undoes the whole group, every unit of it runs once more, alone, so that
- * only the ones that cannot be stored fail. After a failed sync nothing that was written can be trusted: every
- * waiting and later unit fails as broken, until a restart. Interrupting a caller never undoes its unit.
+ * A unit that fails, fails alone: when it had written, all of its turn run once more, each in its own savepoint. When SQLite
+ * undoes the whole group, every unit of it runs once more, alone, so that only the ones that cannot be stored fail. After a
+ * failed sync nothing that was written can be trusted: every waiting and later unit fails as broken, until a restart.
+ * Interrupting a caller never undoes its unit.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
