@@ -141,11 +141,11 @@ const open = (
     isWaking = true
     queueMicrotask(() => {
       isWaking = false
-      const pull = waiting === undefined ? undefined : next()
-      if (pull === undefined) return
       const resume = waiting
+      const pull = resume === undefined ? undefined : next()
+      if (resume === undefined || pull === undefined) return
       waiting = undefined
-      resume?.(pull)
+      resume(pull)
     })
   }
 
