@@ -272,6 +272,24 @@ describe("a stream of a run that begins again", () => {
     })
   )
 
+  it.effect("ends as soon as that is known, while the message is still open", () =>
+    Effect.gen(function* () {
+      const streamed = yield* chat({ ...says("hello"), user: "ada", stream: true })
+      const events = eventsOf(streamed.text)
+
+      assert.strictEqual(textOf(events.slice(0, -1)), "Yes")
+      assertStreamFailed(events, "attempt_voided")
+    }).pipe(
+      Effect.provide(
+        layerOver(
+          accepting((publish) => {
+            for (const event of [started(), delta(0, "Yes"), started(2), delta(0, "No", 2)]) publish(event)
+          })
+        )
+      )
+    )
+  )
+
   it.effect("sends what deltas left out, and each step's text as its own paragraph", () =>
     Effect.gen(function* () {
       const { events } = yield* asked(
