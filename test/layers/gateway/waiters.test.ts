@@ -93,16 +93,13 @@ const both = Effect.gen(function* () {
   return { plain, streamed, events: eventsOf(streamed.text) }
 })
 
-const asked = (...events: ReadonlyArray<SessionEvent>) =>
-  both.pipe(
-    Effect.provide(
-      layerOver(
-        accepting((publish) => {
-          for (const event of events) publish(event)
-        })
-      )
-    )
+const telling = (...events: ReadonlyArray<SessionEvent>) =>
+  layerOver(
+    accepting((publish) => {
+      for (const event of events) publish(event)
+    })
   )
+const asked = (...events: ReadonlyArray<SessionEvent>) => both.pipe(Effect.provide(telling(...events)))
 
 const textOf = (events: ReadonlyArray<string>) =>
   events
@@ -279,15 +276,7 @@ describe("a stream of a run that begins again", () => {
 
       assert.strictEqual(textOf(events.slice(0, -1)), "Yes")
       assertStreamFailed(events, "attempt_voided")
-    }).pipe(
-      Effect.provide(
-        layerOver(
-          accepting((publish) => {
-            for (const event of [started(), delta(0, "Yes"), started(2), delta(0, "No", 2)]) publish(event)
-          })
-        )
-      )
-    )
+    }).pipe(Effect.provide(telling(started(), delta(0, "Yes"), started(2), delta(0, "No", 2))))
   )
 
   it.effect("sends what deltas left out, and each step's text as its own paragraph", () =>
